@@ -1,0 +1,249 @@
+"""Loop IR: how an op is computed. Scheduling rewrites it, backends translate it.
+
+Meaning
+-------
+A `Kernel` runs its body once per call. Statements run in order.
+
+- `For`: the body once for each value of `var` from 0 to `extent - 1`. A `serial`
+  loop runs in that order; a `parallel` one in any order and at the same time; an
+  `unrolled` one in order, written out; a `vector` one as if all trips ran in
+  lockstep, statement by statement. The kind never changes what is computed: the
+  rewrites that set it have proved that.
+- `Store`: `buffer[index] = value`.
+- `Accumulate`: `buffer[index] = reducer(buffer[index], value)`, a step of a
+  reduction. `over` names its reduction loops; before the first of their trips the
+  target holds `start` (None: whatever it already holds). No statement that writes
+  `start` exists before `finalize`, so loops may be permuted freely until then.
+  A float `sum` of a product is one `fma`, as in the tensor IR.
+- `If`: the body where the condition holds, else `otherwise`. Guards sit at the
+  innermost place until `finalize` moves them outward.
+- `Let`: the body with a name for an index expression. `extent` bounds it: the
+  value is known to lie in 0 .. extent - 1 wherever the body's effects happen.
+- `Alloc`: a buffer that lives as long as the body. Its contents start undefined,
+  and the verifier shows that nothing reads them before they are written.
+
+Buffers have logical, row-major indices. Two levels are told apart by
+`Kernel.level`: `scheduled` (what directives see) and `final` (every `start` is
+None, guards moved outward, accumulators in registers; what backends see).
+
+Every loop belongs to a stage and is named `stage.index`. A loop that is no
+reduction loop of its stage is a data loop: different trips define different
+elements, unless `overlaps` says that trips may define an element again (the
+`shift` tail), each time with the same value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from te.ir.expr import Expr
+from te.ir.tensor import Program
+from te.ir.types import DType
+from te.ir.visit import substitute
+
+SERIAL, UNROLLED, VECTOR, PARALLEL = "serial", "unrolled", "vector", "parallel"
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Where a tensor's elements lie.
+
+    Scopes: `argument` (an input or a result, given by the caller), `global`
+    (memory of the call), `register` (constant shape; after unrolling and
+    vectorising every index is a constant, except that the last one may be the
+    vector loop's variable).
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[Expr, ...]
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class For:
+    var: str
+    extent: Expr
+    body: Stmt
+    kind: str = SERIAL
+    is_reduction: bool = False
+    overlaps: bool = False
+    peel: bool = False  # finalize runs the full trips in a loop of their own, without the tail's guard
+
+    @property
+    def stage(self) -> str:
+        return self.var.rsplit(".", 1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    buffer: str
+    index: tuple[Expr, ...]
+    value: Expr
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulate:
+    buffer: str
+    index: tuple[Expr, ...]
+    reducer: str
+    value: Expr
+    over: frozenset[str]
+    start: Expr | None
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class If:
+    condition: Expr
+    body: Stmt
+    otherwise: Stmt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    var: str
+    value: Expr
+    extent: Expr
+    body: Stmt
+
+
+@dataclass(frozen=True, slots=True)
+class Alloc:
+    buffer: Buffer
+    body: Stmt
+
+
+@dataclass(frozen=True, slots=True)
+class Seq:
+    items: tuple[Stmt, ...]
+
+
+Stmt: TypeAlias = For | Store | Accumulate | If | Let | Alloc | Seq
+
+SCHEDULED, FINAL = "scheduled", "final"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A program with the loops that compute it.
+
+    `arguments` are the inputs, then the results, in the order of the op's
+    signature. `touched` names the stages whose loops a directive has changed.
+    """
+
+    program: Program
+    arguments: tuple[Buffer, ...]
+    body: Stmt
+    level: str = SCHEDULED
+    touched: frozenset[str] = field(default=frozenset())
+
+    @property
+    def name(self) -> str:
+        return self.program.name
+
+
+def seq(*items: Stmt | None) -> Stmt:
+    """Statements in order; nested sequences are flattened, a single one stands alone."""
+    flat: list[Stmt] = []
+    for item in items:
+        if isinstance(item, Seq):
+            flat.extend(item.items)
+        elif item is not None:
+            flat.append(item)
+    return flat[0] if len(flat) == 1 else Seq(tuple(flat))
+
+
+def bodies(s: Stmt) -> tuple[Stmt, ...]:
+    match s:
+        case Seq():
+            return s.items
+        case If():
+            return (s.body,) if s.otherwise is None else (s.body, s.otherwise)
+        case For() | Let() | Alloc():
+            return (s.body,)
+        case Store() | Accumulate():
+            return ()
+
+
+def with_bodies(s: Stmt, new: tuple[Stmt, ...]) -> Stmt:
+    match s:
+        case Seq():
+            return seq(*new)
+        case If():
+            return If(s.condition, new[0], new[1] if s.otherwise is not None else None)
+        case For() | Let() | Alloc():
+            return replace(s, body=new[0])
+        case Store() | Accumulate():
+            return s
+
+
+def rewrite_stmt(s: Stmt, f: Callable[[Stmt], Stmt]) -> Stmt:
+    """Apply `f` to every statement, inner ones first. What does not change keeps its identity."""
+    old = bodies(s)
+    new = tuple([rewrite_stmt(b, f) for b in old])
+    if any(a is not b for a, b in zip(old, new, strict=True)):
+        s = with_bodies(s, new)
+    return f(s)
+
+
+def map_exprs(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
+    """Apply `f` to every expression that stands directly in a statement, in the whole tree."""
+
+    def one(s: Stmt) -> Stmt:
+        match s:
+            case Store():
+                return replace(s, index=tuple(f(i) for i in s.index), value=f(s.value))
+            case Accumulate():
+                return replace(
+                    s,
+                    index=tuple(f(i) for i in s.index),
+                    value=f(s.value),
+                    start=None if s.start is None else f(s.start),
+                )
+            case For():
+                return replace(s, extent=f(s.extent))
+            case If():
+                return replace(s, condition=f(s.condition))
+            case Let():
+                return replace(s, value=f(s.value), extent=f(s.extent))
+            case Alloc():
+                return replace(s, buffer=replace(s.buffer, shape=tuple(f(d) for d in s.buffer.shape)))
+            case Seq():
+                return s
+
+    return rewrite_stmt(s, one)
+
+
+def substitute_stmt(s: Stmt, values: Mapping[str, Expr]) -> Stmt:
+    """Put expressions in the place of variables everywhere in a statement."""
+    return map_exprs(s, lambda e: substitute(e, values))
+
+
+def walk_stmt(s: Stmt, path: tuple[Stmt, ...] = ()) -> Iterator[tuple[Stmt, tuple[Stmt, ...]]]:
+    """Every statement with the statements around it, outermost first."""
+    yield s, path
+    for body in bodies(s):
+        yield from walk_stmt(body, (*path, s))
+
+
+def direct_exprs(s: Stmt) -> tuple[Expr, ...]:
+    """The expressions that stand directly in one statement."""
+    match s:
+        case Store():
+            return (*s.index, s.value)
+        case Accumulate():
+            return (*s.index, s.value) if s.start is None else (*s.index, s.value, s.start)
+        case For():
+            return (s.extent,)
+        case If():
+            return (s.condition,)
+        case Let():
+            return (s.value, s.extent)
+        case Alloc():
+            return s.buffer.shape
+        case Seq():
+            return ()

@@ -1,0 +1,123 @@
+"""Tensor IR: what an op computes, with nothing said about how.
+
+Meaning
+-------
+A `Program` is a list of stages in dependence order. A `Stage` defines every
+element of one tensor: for each point of the box `axes` (every index starts at
+0), `tensor[axes] = value`. With a `Reduction`, the element is the reducer's
+combination of `value` over the box of the reduction axes, trimmed to the points
+where `where` holds, in ascending order of those axes (the last one fastest),
+starting from the reducer's identity. A schedule may change that order.
+
+A floating-point `sum` whose term is a product, `a * b`, accumulates it with one
+rounding, `fma(a, b, total)`; every other reducer and term rounds as written.
+
+Reads lie inside their tensors wherever they are evaluated: the elaborator proved
+it. Sizes are run-time values unless they were fixed; they are at least 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from te.diagnostics import Span
+from te.ir.expr import TRUE, Const, Expr
+from te.ir.types import DType, integer_limits
+
+REDUCERS = ("sum", "prod", "max", "min", "any", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """An index and how many values it takes, from 0."""
+
+    name: str
+    extent: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    name: str
+    dtype: DType
+    shape: tuple[Expr, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    reducer: str
+    axes: tuple[Axis, ...]
+    where: Expr = TRUE
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One tensor's definition. The stage and the tensor share their name."""
+
+    tensor: Tensor
+    axes: tuple[Axis, ...]
+    value: Expr
+    reduction: Reduction | None = None
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.tensor.name
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A precondition on the sizes, checked once per call."""
+
+    condition: Expr
+    text: str
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An op, ready to be scheduled.
+
+    `sizes` are the run-time sizes, in order of first appearance; `fixed` those
+    that the build fixed, with their values (they occur in no expression).
+    `results` names tensors that stages define.
+    """
+
+    name: str
+    doc: str
+    sizes: tuple[str, ...]
+    fixed: tuple[tuple[str, int], ...]
+    consts: tuple[tuple[str, int | float | bool], ...]
+    inputs: tuple[Tensor, ...]
+    results: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    requirements: tuple[Requirement, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    def stage(self, name: str) -> Stage:
+        return next(s for s in self.stages if s.name == name)
+
+    def tensor(self, name: str) -> Tensor:
+        """The input or defined tensor of that name."""
+        for tensor in self.inputs:
+            if tensor.name == name:
+                return tensor
+        return self.stage(name).tensor
+
+
+def identity(reducer: str, dtype: DType) -> Const:
+    """What a reducer gives over no elements."""
+    match reducer:
+        case "sum":
+            return Const(0.0 if dtype.is_float else 0, dtype)
+        case "prod":
+            return Const(1.0 if dtype.is_float else 1, dtype)
+        case "any":
+            return Const(False, dtype)
+        case "all":
+            return Const(True, dtype)
+        case "max":
+            return Const(-float("inf") if dtype.is_float else integer_limits(dtype)[0], dtype)
+        case "min":
+            return Const(float("inf") if dtype.is_float else integer_limits(dtype)[1], dtype)
+    raise ValueError(f"no reducer is called {reducer!r}")
