@@ -1,0 +1,1 @@
+"""NumPy evaluation of both IRs: the oracle that every backend is compared with."""

@@ -1,0 +1,1 @@
+"""What a compiled kernel needs to be called: argument binding, memory, the object cache."""
