@@ -1,0 +1,67 @@
+"""Tensor IR -> the plain loop nest: the meaning of an op that nobody scheduled.
+
+Every stage becomes one nest: its data loops, outermost first, then its reduction
+loops, then the reduction's `where`, then the one statement.
+
+    Y[i] = sum(j where j <= i: A[i, j])
+
+    for Y.i in 0..M:
+      for Y.j in 0..N:          # a reduction loop
+        if Y.j <= Y.i:
+          Y[Y.i] sum= A[Y.i, Y.j]   # over {Y.j}, from 0.0
+
+Tensors between the inputs and the results are allocated around the whole body.
+"""
+
+from __future__ import annotations
+
+from te.ir.expr import TRUE, Var
+from te.ir.loop import Accumulate, Alloc, Buffer, For, If, Kernel, Stmt, Store, seq
+from te.ir.tensor import Axis, Program, Stage, Tensor, identity
+from te.ir.visit import substitute
+
+
+def loop_name(stage: str, index: str) -> str:
+    """What the loop over an index of a stage is called."""
+    return f"{stage}.{index}"
+
+
+def nest(program: Program) -> Kernel:
+    """The plain loop nests of all stages, in order."""
+    arguments = [_buffer(t, "argument") for t in program.inputs]
+    arguments += [_buffer(program.tensor(name), "argument") for name in program.results]
+    body = seq(*[nest_stage(stage) for stage in program.stages])
+    for stage in reversed(program.stages):
+        if stage.name not in program.results:
+            body = Alloc(_buffer(stage.tensor, "global"), body)
+    return Kernel(program, tuple(arguments), body)
+
+
+def nest_stage(stage: Stage) -> Stmt:
+    """The plain loop nest of one stage."""
+    reduction_axes = stage.reduction.axes if stage.reduction else ()
+    names = {axis.name: Var(loop_name(stage.name, axis.name)) for axis in (*stage.axes, *reduction_axes)}
+    index = tuple(names[axis.name] for axis in stage.axes)
+    value = substitute(stage.value, names)
+
+    body: Stmt = Store(stage.name, index, value, stage.name)
+    if stage.reduction:
+        reducer = stage.reduction.reducer
+        over = frozenset(names[axis.name].name for axis in reduction_axes)
+        start = identity(reducer, stage.tensor.dtype)
+        body = Accumulate(stage.name, index, reducer, value, over, start, stage.name)
+        if stage.reduction.where != TRUE:
+            body = If(substitute(stage.reduction.where, names), body)
+
+    def loop(axis: Axis, body: Stmt, is_reduction: bool) -> For:
+        return For(names[axis.name].name, substitute(axis.extent, names), body, is_reduction=is_reduction)
+
+    for axis in reversed(reduction_axes):
+        body = loop(axis, body, is_reduction=True)
+    for axis in reversed(stage.axes):
+        body = loop(axis, body, is_reduction=False)
+    return body
+
+
+def _buffer(tensor: Tensor, scope: str) -> Buffer:
+    return Buffer(tensor.name, tensor.dtype, tensor.shape, scope)
