@@ -1,1 +1,1 @@
-"""Syntax tree to tensor IR: names, dtypes, shapes, ranges, reads proved in range, reductions lifted."""
+"""Syntax tree to tensor IR: names, dtypes, ranges, reads in range, reductions lifted, calls."""

@@ -90,7 +90,15 @@ Expr: TypeAlias = Const | Var | Load | Op | Cast | Select
 
 # Operand kinds an operator takes: "number" is int, uint or float; "any" adds bool.
 # Every operator's arguments share one dtype; its result has that dtype, or bool.
-ARITHMETIC = {"+": "number", "-": "number", "*": "number", "/": "float", "//": "integer", "%": "integer", "neg": "number"}
+ARITHMETIC = {
+    "+": "number",
+    "-": "number",
+    "*": "number",
+    "/": "float",
+    "//": "integer",
+    "%": "integer",
+    "neg": "number",
+}
 BITWISE = {"&": "integer", "|": "integer", "^": "integer", "<<": "integer", ">>": "integer", "~": "integer"}
 COMPARISONS = {"<": "number", "<=": "number", ">": "number", ">=": "number", "==": "any", "!=": "any"}
 LOGICAL = {"and": "bool", "or": "bool", "not": "bool"}
@@ -103,13 +111,13 @@ FUNCTIONS: dict[str, tuple[str, int]] = {
     "fma": ("float", 3),
     "pow": ("float", 2),
     "atan2": ("float", 2),
-    **{
-        name: ("float", 1)
-        for name in (
+    **dict.fromkeys(
+        (
             "floor ceil round trunc sqrt rsqrt exp exp2 expm1 log log2 log1p "
             "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh sigmoid erf erfc"
-        ).split()
-    },
+        ).split(),
+        ("float", 1),
+    ),
 }
 # Functions from a float to bool, and from an integer to itself.
 PREDICATES = {"isnan": "float", "isinf": "float", "isfinite": "float"}

@@ -1,0 +1,167 @@
+"""Reductions inside expressions become stages of their own.
+
+`Y[i, j] = e[i, j] / sum[k](e[i, k])` defines `Y_sum[i]` first: a stage over the
+indices that the reduction uses, named after its tensor in reading order. The guards
+around it that its reads need become its `where`, and their indices its axes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from te.diagnostics import Span, error
+from te.elaborate.builtins import REDUCERS
+from te.elaborate.dtypes import settle
+from te.elaborate.expressions import Env, lower, lower_condition
+from te.elaborate.ranges import axis_name, inferred_extent, written_extent
+from te.elaborate.scope import Scope
+from te.elaborate.unsupported import unsupported
+from te.grammar import tree
+from te.ir.expr import TRUE, Cast, Expr, Load, Op, Var, both, integer, mul
+from te.ir.simplify import simplify
+from te.ir.tensor import Axis, Reduction, Stage, Tensor
+from te.ir.types import BOOL, LITERAL_INT
+from te.ir.visit import variables
+
+LATER_REDUCERS = ("argmax", "argmin")
+
+
+@dataclass(frozen=True, slots=True)
+class LoweredReduction:
+    reduction: Reduction
+    term: Expr
+    outer: tuple[Axis, ...]  # the indices around it that it uses
+
+
+def lower_reduction(scope: Scope, env: Env, e: tree.Reduce) -> Expr:
+    """A reduction as part of an expression: the read of a new stage (for `mean`, divided)."""
+    name = scope.fresh_name(f"{env.owner}_{_stage_suffix(e)}")
+    scope.places[name] = e.span  # reading order: outer reductions are named before inner ones
+    lowered = reduce_term(scope, env, e)
+    term = settle(scope, lowered.term, e.args[0].span)
+    total = _add_stage(scope, name, lowered, term, e.span)
+    return mean_of(scope, total, lowered, e, name) if e.name.name == "mean" else total
+
+
+def reduce_term(scope: Scope, env: Env, e: tree.Reduce) -> LoweredReduction:
+    """The pieces of a reduction. A term of literals is left without a dtype."""
+    reducer = _reducer(scope, e)
+    if len(e.args) != 1 or e.args[0].name is not None:
+        scope.fail(
+            error(
+                "reducer-arguments", f"`{reducer}` takes one term", e.span, help=f"write `{reducer}[i](term)`"
+            )
+        )
+    axes = _axes(scope, env, e)
+    base = env.base
+    for axis in axes:
+        base = base.with_range(axis.name, axis.extent)
+    adopted: list[Expr] = []
+    inner = Env(
+        base, base, (*env.indices, *axes), env.owner, adoptable=(*env.adoptable, *env.guards), adopted=adopted
+    )
+    where = TRUE
+    if e.where is not None:
+        where = lower_condition(scope, inner, e.where)
+        guarded = inner.guarded_by(where)
+        # The stage's own `where` is no outer guard for reductions nested in the term.
+        inner = replace(inner, base=guarded.knowledge, knowledge=guarded.knowledge)
+    term = lower(scope, inner, e.args[0].value)
+    _check_term(scope, reducer, term, e.args[0].span)
+    for guard in dict.fromkeys(adopted):
+        where = both(guard, where)
+    used = variables(term) | variables(where)
+    outer = tuple(axis for axis in env.indices if axis.name in used)
+    env.adopted.extend(g for g in adopted if g in env.adoptable)
+    kind = "sum" if reducer == "mean" else reducer
+    return LoweredReduction(Reduction(kind, axes, where), term, outer)
+
+
+def mean_of(scope: Scope, total: Expr, lowered: LoweredReduction, e: tree.Reduce, name: str) -> Expr:
+    """The sum over the number of terms, which a `where` makes a reduction of its own."""
+    if lowered.reduction.where == TRUE:
+        count: Expr = integer(1)
+        for axis in lowered.reduction.axes:
+            count = mul(count, axis.extent)
+    else:
+        counting = scope.fresh_name(f"{name}_count")
+        scope.places[counting] = e.span
+        count = _add_stage(scope, counting, lowered, integer(1), e.span)
+    return Op("/", (total, Cast(simplify(count), total.dtype)), total.dtype)
+
+
+def _add_stage(scope: Scope, name: str, lowered: LoweredReduction, term: Expr, span: Span) -> Load:
+    shape = tuple(axis.extent for axis in lowered.outer)
+    tensor = Tensor(name, term.dtype, shape, span)
+    scope.stages.append(Stage(tensor, lowered.outer, term, lowered.reduction, span))
+    return Load(name, tuple(Var(axis.name) for axis in lowered.outer), term.dtype)
+
+
+def _reducer(scope: Scope, e: tree.Reduce) -> str:
+    name = e.name.name
+    if name in REDUCERS:
+        return name
+    if name in LATER_REDUCERS:
+        unsupported(scope, f"`{name}`", e.name.span)
+    if any(isinstance(item, tree.Reducer) and item.name == name for item in scope.module.file.items):
+        unsupported(scope, "reducers of your own", e.name.span)
+    from te.diagnostics import did_you_mean
+
+    if name in scope.tensors:
+        scope.fail(
+            error(
+                "tensor-as-reducer",
+                f"`{name}` is a tensor, not a reducer",
+                e.name.span,
+                help=f"`{name}[...]` alone reads it",
+            )
+        )
+    help_text = did_you_mean(name, REDUCERS) or "the reducers are " + ", ".join(REDUCERS)
+    scope.fail(error("unknown-reducer", f"there is no reducer `{name}`", e.name.span, help=help_text))
+
+
+def _axes(scope: Scope, env: Env, e: tree.Reduce) -> tuple[Axis, ...]:
+    axes: list[Axis] = []
+    places = [e.args[0].value, *(() if e.where is None else (e.where,))]
+    for item in e.axes:
+        name = axis_name(scope, env, item, {a.name for a in axes})
+        extent = (
+            written_extent(scope, env, item)
+            if isinstance(item, tree.Range)
+            else inferred_extent(scope, name, item.span, places)
+        )
+        axes.append(Axis(name, extent))
+    return tuple(axes)
+
+
+def _check_term(scope: Scope, reducer: str, term: Expr, span: Span) -> None:
+    if reducer in ("any", "all"):
+        if term.dtype != BOOL:
+            scope.fail(
+                error(
+                    "number-as-bool",
+                    f"`{reducer}` takes a condition, found {term.dtype}",
+                    span,
+                    help="compare it: `x != 0`",
+                )
+            )
+        return
+    if term.dtype == BOOL:
+        scope.fail(
+            error(
+                "arithmetic-on-bool",
+                f"`{reducer}` does not take bool",
+                span,
+                help="`any`, `all`; or count: `sum[i where c](1)`",
+            )
+        )
+    if reducer == "mean" and (term.dtype.is_integer or term.dtype == LITERAL_INT):
+        scope.fail(
+            error(
+                "mean-of-integers", "the mean of integers", span, help="cast the term: `mean[i](f32(X[i]))`"
+            )
+        )
+
+
+def _stage_suffix(e: tree.Reduce) -> str:
+    return "sum" if e.name.name == "mean" else e.name.name

@@ -1,0 +1,183 @@
+"""What an op's names mean while it is elaborated.
+
+`Module` is a parsed file by names. `Scope` is one op under elaboration: its dtype
+variables, sizes, `const`s and tensors share one namespace. `Knowledge` is what the
+prover may use at a place in the text, in two versions: `generic` holds for all
+sizes and `const`s, `bound` for those given to this build (a call of an op binds
+the callee's sizes to the caller's shapes in the same way).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from te.diagnostics import Diagnostic, Diagnostics, Note, Span, did_you_mean, error
+from te.elaborate.builtins import BUILTIN_NAMES, CONSTANTS
+from te.grammar import tree
+from te.ir.bounds import Facts, prove
+from te.ir.expr import Expr, compare, integer, sub
+from te.ir.simplify import simplify
+from te.ir.tensor import Requirement, Stage, Tensor
+from te.ir.types import DType
+from te.ir.visit import substitute, variables
+
+CONST_LIMIT = 1 << 31
+MAX_CALLS = 5000
+
+
+class Failed(Exception):
+    """A statement was given up; its diagnostic has been recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConstValue:
+    """A `const` parameter. `value` is None where nothing has fixed it (checking a file)."""
+
+    kind: str  # "int", "float" or "bool"
+    value: int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    generic: Facts
+    bound: Facts
+    bindings: Mapping[str, Expr]
+
+    def with_range(self, name: str, extent: Expr) -> Knowledge:
+        """`name` runs from 0 to `extent - 1`, which is not empty."""
+        return Knowledge(
+            _with_index(self.generic, name, extent),
+            _with_index(self.bound, name, substitute(extent, self.bindings)),
+            self.bindings,
+        )
+
+    def assuming(self, condition: Expr) -> Knowledge:
+        return Knowledge(
+            self.generic.with_assumption(condition),
+            self.bound.with_assumption(substitute(condition, self.bindings)),
+            self.bindings,
+        )
+
+    def proves(self, condition: Expr) -> bool:
+        return prove(substitute(condition, self.bindings), self.bound)
+
+    def proves_generically(self, condition: Expr) -> bool:
+        """Whether it holds whatever the sizes and `const`s."""
+        return prove(condition, self.generic)
+
+
+def _with_index(facts: Facts, name: str, extent: Expr) -> Facts:
+    return facts.with_range(name, integer(0), simplify(sub(extent, integer(1))))
+
+
+class Module:
+    """A parsed file: its ops by name. Two ops of one name are an error."""
+
+    def __init__(self, file: tree.File, diagnostics: Diagnostics):
+        self.file = file
+        self.calls = 0
+        self.ops: dict[str, tree.Op] = {}
+        for item in file.items:
+            if isinstance(item, tree.Op):
+                self._define(item, diagnostics)
+
+    def count_call(self, scope: Scope, span: Span) -> None:
+        """Bound the work: ops that call each other twice a level would double it with each level."""
+        self.calls += 1
+        if self.calls > MAX_CALLS:
+            scope.fail(
+                error(
+                    "too-many-calls", f"the calls of ops in this file expand to more than {MAX_CALLS}", span
+                )
+            )
+
+    def _define(self, op: tree.Op, diagnostics: Diagnostics) -> None:
+        if op.name in BUILTIN_NAMES:
+            diagnostics.add(
+                error(
+                    "op-takes-builtin-name",
+                    f"`{op.name}` is built in",
+                    op.name_span,
+                    help="choose another name",
+                )
+            )
+        elif op.name in self.ops:
+            first = Note(self.ops[op.name].name_span, "first defined here")
+            diagnostics.add(
+                error("duplicate-op", f"op `{op.name}` is defined twice", op.name_span, notes=[first])
+            )
+        else:
+            self.ops[op.name] = op
+
+
+@dataclass
+class Scope:
+    """One op under elaboration. Filled in by `signature`, then statement by statement."""
+
+    op: tree.Op
+    module: Module
+    diagnostics: Diagnostics
+    callers: tuple[str, ...] = ()
+    dtypes: dict[str, DType] = field(default_factory=dict)
+    consts: dict[str, ConstValue] = field(default_factory=dict)
+    sizes: list[str] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    results: dict[str, Tensor] = field(default_factory=dict)
+    places: dict[str, Span] = field(default_factory=dict)
+    knowledge: Knowledge = field(default_factory=lambda: Knowledge(Facts(), Facts(), {}))
+    requirements: list[Requirement] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+
+    def declare(self, name: str, span: Span) -> None:
+        """Enter a name into the op's one namespace."""
+        if name in self.places:
+            first = Note(self.places[name], "first used here")
+            self.fail(
+                error(
+                    "duplicate-name",
+                    f"the name `{name}` is already taken in op `{self.op.name}`",
+                    span,
+                    notes=[first],
+                )
+            )
+        if name in CONSTANTS:
+            self.fail(
+                error("name-is-builtin", f"`{name}` is a built-in constant", span, help="choose another name")
+            )
+        self.places[name] = span
+
+    def fail(self, diagnostic: Diagnostic) -> NoReturn:
+        """Record a diagnostic and give the statement up."""
+        self.diagnostics.add(diagnostic)
+        raise Failed
+
+    def unknown_consts(self) -> set[str]:
+        return {name for name, const in self.consts.items() if const.value is None}
+
+    def waits_for_consts(self, condition: Expr, knowledge: Knowledge) -> bool:
+        """Whether a proof may have failed only for want of a `const`'s value."""
+        unknown = self.unknown_consts()
+        if not unknown:
+            return False
+        mentioned = variables(condition)
+        for name, low, high in reversed(knowledge.bound.ranges):
+            if name in mentioned:
+                mentioned |= variables(low) | variables(high)
+        return bool(mentioned & unknown)
+
+    def fresh_name(self, wanted: str) -> str:
+        """`wanted`, or `wanted2`, `wanted3`, ... where that is taken."""
+        taken = {*self.places, *self.tensors, *(s.name for s in self.stages)}
+        name, number = wanted, 2
+        while name in taken:
+            name, number = f"{wanted}{number}", number + 1
+        return name
+
+    def suggest(self, name: str, *more: str) -> str | None:
+        return did_you_mean(name, [*self.places, *self.tensors, *more])
+
+
+def nonnegative(extent: Expr) -> Expr:
+    return compare(">=", extent, integer(0))
