@@ -24,6 +24,7 @@ __all__ = [
     "ScheduleError",
     "Source",
     "Span",
+    "counted",
     "did_you_mean",
     "error",
     "render",
@@ -178,6 +179,13 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:
     """Help text that names the candidate closest to a misspelt name, if one is close."""
     matches = get_close_matches(name, list(candidates), n=1, cutoff=0.6)
     return f"did you mean `{matches[0]}`?" if matches else None
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 axis`, `2 axes`, `0 arguments`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun[:-2] + 'es' if noun.endswith('is') else noun + 's'}"
 
 
 def render(diagnostic: Diagnostic, *, color: bool = False) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from te.diagnostics import Diagnostics, did_you_mean, error
+from te.diagnostics import Diagnostics, counted, did_you_mean, error
 from te.elaborate.constants import constant_value
 from te.elaborate.dtypes import coerce, is_literal
 from te.elaborate.expressions import Env, lower
@@ -28,6 +28,7 @@ from te.ir.types import DTYPES, DType
 from te.ir.visit import rewrite, substitute, variables
 
 MAX_CALL_DEPTH = 32
+LIMITS = ("calls-too-deep", "too-many-calls")
 
 
 def is_op_call(scope: Scope, call: tree.Call) -> bool:
@@ -76,7 +77,7 @@ def elaborate_call(scope: Scope, equation: tree.Equation) -> None:
         scope.fail(
             error(
                 "result-count",
-                f"`{op.name}` gives {len(op.results)} results, found {len(equation.targets)} names",
+                f"`{op.name}` gives {counted(len(op.results), 'result')}, found {len(equation.targets)} names",
                 equation.span,
                 help="`_` discards a result",
             )
@@ -131,6 +132,8 @@ def _elaborate_callee(
         raise Failed  # the op is wrong by itself, and that was said
     for diagnostic in found:
         scope.diagnostics.add(diagnostic)
+    if any(d.code in LIMITS for d in found):
+        raise Failed  # each call on the way to a limit is not worth a message
     scope.fail(error("in-call", f"this call of `{call.op.name}` does not compile", call.node.span))
 
 
@@ -211,7 +214,7 @@ def _by_parameter(scope: Scope, op: tree.Op, node: tree.Call) -> dict[str, tree.
             scope.fail(
                 error(
                     "argument-count",
-                    f"`{op.name}` takes {len(positions)} arguments, found {len(node.args)}",
+                    f"`{op.name}` takes {counted(len(positions), 'argument')}, found {len(node.args)}",
                     argument.span,
                 )
             )
@@ -275,7 +278,7 @@ def _tensor_argument(
         scope.fail(
             error(
                 "argument-rank",
-                f"`{param.name}` has {rank} axes, `{tensor.name}` has {len(tensor.shape)}",
+                f"`{param.name}` has {counted(rank, 'axis')}, `{tensor.name}` has {len(tensor.shape)}",
                 argument.span,
             )
         )
@@ -288,7 +291,7 @@ def _nested_call(scope: Scope, argument: tree.Call, owner: str) -> Tensor:
         scope.fail(
             error(
                 "result-count",
-                f"`{op.name}` gives {len(op.results)} results, an argument is one",
+                f"`{op.name}` gives {counted(len(op.results), 'result')}, an argument is one",
                 argument.span,
                 help="write the call as a statement of its own",
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from te.diagnostics import CompileError, Diagnostic, Diagnostics, Note, error
+from te.diagnostics import CompileError, Diagnostic, Diagnostics, Note, counted, error
 from te.elaborate.calls import elaborate_call, is_op_call
 from te.elaborate.dtypes import coerce, settle
 from te.elaborate.expressions import Env, lower
@@ -81,6 +81,7 @@ def check(file: tree.File) -> list[Diagnostic]:
 
 
 def _elaborate_for_check(op: tree.Op, module: Module, diagnostics: Diagnostics) -> None:
+    module.calls = 0
     try:
         elaborate_op(Scope(op, module, diagnostics), {}, {}, {})
     except Failed:
@@ -108,7 +109,10 @@ def elaborate_op(
     assumptions: tuple[Expr, ...] = (),
 ) -> None:
     """Fill `scope` with the stages of its op. Mistakes go to `scope.diagnostics`."""
+    before = len(scope.diagnostics.errors)
     read_signature(scope, consts, dtypes, bindings, assumptions)
+    if len(scope.diagnostics.errors) > before:
+        return  # what the header gets wrong would echo through the body
     equations = [s for s in scope.op.body if isinstance(s, tree.Equation)]
     equations = [s for s in equations if _declare_targets(scope, s)]
     for equation in _in_dependence_order(scope, equations):
@@ -255,7 +259,7 @@ def _target_axes(
         scope.fail(
             error(
                 "wrong-rank",
-                f"`{target.name}` is declared with {len(declared.shape)} axes, found {len(index)}",
+                f"`{target.name}` is declared with {counted(len(declared.shape), 'axis')}, found {len(index)}",
                 target.span,
                 help=f"its shape is [{', '.join(print_expr(d) for d in declared.shape)}]",
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from te.diagnostics import Diagnostic, Span, did_you_mean, error
+from te.diagnostics import Diagnostic, Span, counted, did_you_mean, error
 from te.elaborate.builtins import CONSTANTS, FUNCTION_NAMES, REDUCERS
 from te.elaborate.dtypes import (
     LITERALS,
@@ -123,15 +123,6 @@ def lower(scope: Scope, env: Env, e: tree.Expr | tree.Axis) -> Expr:
         case tree.Reduce():
             _refuse_data(scope, env, e.span)
             return lower_reduction(scope, env, e)
-        case tree.Table():
-            scope.fail(
-                error(
-                    "list-in-expression",
-                    "a list is not a value here",
-                    e.span,
-                    help="only a `const` table takes a list",
-                )
-            )
         case tree.Range():
             scope.fail(
                 error(
@@ -145,6 +136,8 @@ def lower(scope: Scope, env: Env, e: tree.Expr | tree.Axis) -> Expr:
             from te.elaborate.unsupported import unsupported
 
             unsupported(scope, "packs (`*S`)", e.span)
+        case tree.Table():
+            raise AssertionError("the parser lets no list into an expression")
 
 
 def lower_condition(scope: Scope, env: Env, e: tree.Expr) -> Expr:
@@ -271,10 +264,10 @@ def _binary(scope: Scope, env: Env, e: tree.Binary) -> Expr:
     left, right = lower(scope, env, e.left), lower(scope, env, e.right)
     if e.op == "**":
         return _power(scope, left, right, e)
-    left, right = unify(scope, left, e.left.span, right, e.right.span)
     kind = ARITHMETIC.get(e.op) or BITWISE[e.op]
     for operand, node in ((left, e.left), (right, e.right)):
         check_operand(scope, e.op, kind, operand, e.span if e.op == "/" else node.span)
+    left, right = unify(scope, left, e.left.span, right, e.right.span)
     if kind == "integer" and is_literal(left):
         left, right = settle(scope, left, e.left.span), settle(scope, right, e.right.span)
     return Op(e.op, (left, right), common_type(left, right))
@@ -361,9 +354,12 @@ def positional(scope: Scope, e: tree.Call, count: int | None) -> list[tree.Expr]
                 )
             )
     if count is not None and len(e.args) != count:
-        plural = "argument" if count == 1 else "arguments"
         scope.fail(
-            error("argument-count", f"`{e.name.name}` takes {count} {plural}, found {len(e.args)}", e.span)
+            error(
+                "argument-count",
+                f"`{e.name.name}` takes {counted(count, 'argument')}, found {len(e.args)}",
+                e.span,
+            )
         )
     return [a.value for a in e.args]
 
@@ -429,7 +425,7 @@ def _size(scope: Scope, e: tree.Call) -> Expr:
         scope.fail(
             error(
                 "size-axis",
-                f"`{tensor.name}` has {len(tensor.shape)} axes",
+                f"`{tensor.name}` has {counted(len(tensor.shape), 'axis')}",
                 axis_node.span,
                 help="axes count from 0",
             )

@@ -8,7 +8,7 @@ which the read goes wrong.
 
 from __future__ import annotations
 
-from te.diagnostics import Diagnostic, did_you_mean, error
+from te.diagnostics import Diagnostic, counted, did_you_mean, error
 from te.elaborate.dtypes import depends_on_data, unify
 from te.elaborate.expressions import Env, lower, lower_index
 from te.elaborate.limits import limited
@@ -28,7 +28,7 @@ def lower_read(scope: Scope, env: Env, e: tree.Read) -> Expr:
         scope.fail(
             error(
                 "wrong-rank",
-                f"`{tensor.name}` has {_axes(len(tensor.shape))}, found {len(e.index)} in this read",
+                f"`{tensor.name}` has {counted(len(tensor.shape), 'axis')}, found {len(e.index)} in this read",
                 e.span,
                 help=f"its shape is [{', '.join(print_expr(d) for d in tensor.shape)}]",
             )
@@ -215,7 +215,3 @@ def _last(extent: Expr) -> str:
 
 def _end(e: Expr | None) -> str:
     return "?" if e is None else print_expr(e)
-
-
-def _axes(count: int) -> str:
-    return "1 axis" if count == 1 else f"{count} axes"
