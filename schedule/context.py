@@ -1,0 +1,95 @@
+"""What is known at a place of the loop IR: from the requirements and everything around it.
+
+A `Let` states a range for its value that holds wherever the effects of its body
+happen. A guard may be what makes it hold, so a proof that removes a guard must not
+use it: `facts_at(..., trust_lets=False)` then keeps only the ranges that follow
+from the loops alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from te.ir.bounds import Facts, prove
+from te.ir.expr import Expr, Op, Var, compare, conjuncts, integer, mul, negation, sub
+from te.ir.loop import For, If, Let, Stmt
+from te.ir.simplify import simplify
+from te.ir.tensor import Program
+from te.ir.visit import loads
+
+
+def program_facts(program: Program) -> Facts:
+    """The requirements hold."""
+    facts = Facts()  # not NO_FACTS, whose cache would never be freed
+    for requirement in program.requirements:
+        facts = facts.with_assumption(requirement.condition)
+    return facts
+
+
+def facts_at(path: tuple[Stmt, ...], program: Program, trust_lets: bool = True) -> Facts:
+    """What holds inside the last statement of `path`, which runs from the outside in.
+
+    An `If` that ends the path and has an `otherwise` tells nothing: one cannot see which side is meant.
+    """
+    facts = program_facts(program)
+    for i, s in enumerate(path):
+        facts = facts_inside(s, path[i + 1] if i + 1 < len(path) else None, facts, trust_lets)
+    return facts
+
+
+def facts_inside(s: Stmt, body: Stmt | None, facts: Facts, trust_lets: bool = True) -> Facts:
+    """What holds in `body`, which stands directly in `s`, where `facts` hold around `s`."""
+    match s:
+        case For():
+            return _ranging(facts, s.var, s.extent)
+        case If():
+            if s.otherwise is None or body is s.body:
+                return assuming(s.condition, facts)
+            if body is s.otherwise and len(conjuncts(s.condition)) == 1:
+                return assuming(negation(s.condition), facts)
+            return facts  # `not (a and b)` says too little to be worth a proof
+        case Let():
+            return _ranging(facts, s.var, s.extent) if trust_lets or follows_from_loops(s, facts) else facts
+        case _:
+            return facts
+
+
+def assuming(condition: Expr, facts: Facts) -> Facts:
+    """Add the parts of a condition that speak of indices alone."""
+    for part in conjuncts(condition):
+        if not any(True for _ in loads(part)):
+            facts = _remembered(facts, ("if", part), facts.with_assumption, part)
+    return facts
+
+
+def _ranging(facts: Facts, name: str, extent: Expr) -> Facts:
+    return _remembered(
+        facts, ("for", name, extent), facts.with_range, name, integer(0), sub(extent, integer(1))
+    )
+
+
+def _remembered(facts: Facts, key: Hashable, make: Callable[..., Facts], *arguments: object) -> Facts:
+    """One `Facts` for a place, though several passes come by: what was derived from it is kept."""
+    inner = facts.cache.setdefault("inside", {})
+    assert isinstance(inner, dict)
+    if key not in inner:
+        inner[key] = make(*arguments)
+    found = inner[key]
+    assert isinstance(found, Facts)
+    return found
+
+
+def follows_from_loops(s: Let, facts: Facts) -> bool:
+    """Does the range that a `Let` states hold whatever guards stand in its body?
+
+    The first part of a fused loop is `f // inner` with `f < outer * inner`. The product of two
+    sizes is not something to prove again: it is recognised.
+    """
+    match s.value:
+        case Op(op="//", args=(Var(name=name), inner)):
+            high = next((high for known, _, high in facts.ranges if known == name), None)
+            if high is not None and simplify(
+                sub(sub(mul(s.extent, inner), integer(1)), high), facts
+            ) == integer(0):
+                return True
+    return prove(compare("<=", integer(0), s.value), facts) and prove(compare("<", s.value, s.extent), facts)

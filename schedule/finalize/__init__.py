@@ -1,0 +1,57 @@
+"""Scheduled loop IR -> final loop IR: what directives left symbolic is decided here, once.
+
+What the final level guarantees to a backend
+--------------------------------------------
+- Every `Accumulate.start` is None; what a reduction starts from is stored before.
+- `unrolled` and `vector` loops have constant extents. A vector loop holds exactly
+  one `Store` or `Accumulate`, perhaps under an `If` whose condition is a mask; so at
+  most one vector loop is on any path, and no `Let` or extent differs between lanes.
+- The target of an `Accumulate` in a vector loop differs in every lane.
+- Loops and guards depend on the sizes; a loop may have no trips, and no extent is negative.
+- `register` buffers have constant shapes. Each index is a constant, the variable of
+  an unrolled loop, or in the last place the variable of the vector loop.
+- `global` buffers are allocated outside all loops.
+- Names of loops may occur again, in another branch or after the loop has ended;
+  names of buffers are unique.
+
+What is computed is the same, operation by operation, except for a vector
+reduction loop: each lane keeps a partial result, and they are combined in the
+order of the lanes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from te.ir.loop import FINAL, SCHEDULED, Alloc, Buffer, Kernel, Stmt, walk_stmt
+from te.schedule.context import program_facts
+from te.schedule.finalize.accumulators import promote_accumulators
+from te.schedule.finalize.allocations import hoist_allocations
+from te.schedule.finalize.clean import clean
+from te.schedule.finalize.lanes import sink_vector_loops
+from te.schedule.finalize.split import split_hot_from_cold
+from te.schedule.finalize.starts import place_starts
+from te.schedule.finalize.trim import trim_loops
+
+
+def finalize(kernel: Kernel) -> Kernel:
+    """The kernel as a backend translates it."""
+    if kernel.level != SCHEDULED:
+        return kernel
+    facts = program_facts(kernel.program)
+    body = hoist_allocations(kernel.body)
+    body = sink_vector_loops(body)
+    body = place_starts(body, kernel.program, facts)
+    body = clean(body, facts)
+    body = trim_loops(body, facts, unrolled=False)
+    body = split_hot_from_cold(body, facts)
+    body = clean(body, facts)
+    buffers = {b.name: b for b in kernel.arguments} | _allocated(body)
+    body = promote_accumulators(body, facts, buffers)
+    body = trim_loops(body, facts, unrolled=True)
+    body = clean(body, facts)
+    return replace(kernel, body=body, level=FINAL)
+
+
+def _allocated(body: Stmt) -> dict[str, Buffer]:
+    return {s.buffer.name: s.buffer for s, _ in walk_stmt(body) if isinstance(s, Alloc)}

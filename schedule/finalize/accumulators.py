@@ -1,0 +1,296 @@
+"""Accumulators live in registers while a reduction runs.
+
+    unrolled ii < 8: vector ji < 32: C[..] = 0.0         alloc C.tile[8, 32] in register:
+    for k < K (reduce):                                    unrolled ii < 8: vector ji < 32: tile[ii, ji] = 0.0
+      unrolled ii < 8:                            ->       for k < K (reduce):
+        vector ji < 32:                                      unrolled ii < 8: vector ji < 32:
+          C[..] sum= A[..] * B[..]                             tile[ii, ji] sum= A[..] * B[..]
+                                                           unrolled ii < 8: vector ji < 32: C[..] = tile[ii, ji]
+
+The loop around the registers is the outermost reduction loop with nothing inside
+but one `Accumulate`, its other reduction loops, and data loops that are written
+out (unrolled or vector); these are the axes of the tile. A start that stands right
+before fills the tile; otherwise the tile is loaded from the target.
+
+*A vector reduction loop* keeps one partial result a lane, from the identity. They
+are added to the running value after the loop, in the order of the lanes.
+
+*A ragged tile* (the cold version) stays in registers too. Trips of an unrolled
+loop that overhang repeat the last real trip, `min(ii, M - 1 - 8*io)`, into a part
+of the tile that is not written back; lanes that overhang are masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from math import prod
+
+from te.ir.bounds import Facts, prove
+from te.ir.expr import Const, Expr, Load, Var, compare, conjuncts, integer, minimum, sub
+from te.ir.loop import (
+    PARALLEL,
+    UNROLLED,
+    VECTOR,
+    Accumulate,
+    Alloc,
+    Buffer,
+    For,
+    If,
+    Let,
+    Seq,
+    Stmt,
+    Store,
+    bodies,
+    direct_exprs,
+    seq,
+    with_bodies,
+)
+from te.ir.simplify import simplify
+from te.ir.tensor import identity
+from te.ir.visit import loads, substitute, variables
+from te.schedule.context import facts_inside
+from te.schedule.finalize.guards import guarded, hull, inline_lets, is_index_condition, solve, tainted
+
+# A tile must fit the register file: 32 registers of 16 floats.
+MAX_TILE_ELEMENTS = 512
+MAX_TILE_VECTORS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """A reduction that can run in registers: its outermost loop down to its one statement."""
+
+    around: tuple[For | If | Let, ...]
+    leaf: Accumulate
+    axes: tuple[For, ...]  # the data loops: the axes of the tile
+    lanes: For | None  # the vector reduction loop
+    guards: tuple[Expr, ...]  # those that say which elements there are
+
+    @property
+    def element(self) -> tuple[object, ...]:
+        """Nests that agree on this run in the same registers."""
+        axes = [(loop.var, loop.extent, loop.kind) for loop in self.axes]
+        lanes = self.lanes and (self.lanes.var, self.lanes.extent)
+        return self.leaf.buffer, self.leaf.index, self.leaf.reducer, axes, lanes, set(self.guards), self.lets
+
+    @property
+    def lets(self) -> list[tuple[str, Expr]]:
+        return [(s.var, s.value) for s in self.around if isinstance(s, Let) and s.var not in self.terms]
+
+    @property
+    def terms(self) -> set[str]:
+        """The variables that say which term of the reduction it is, not which element."""
+        return tainted(self.around, set(self.leaf.over))
+
+
+def promote_accumulators(s: Stmt, facts: Facts, buffers: dict[str, Buffer]) -> Stmt:
+    """Keep accumulators in registers. `buffers` holds all buffers by name; the new ones are added to it."""
+    items = s.items if isinstance(s, Seq) else (s,)
+    new: list[Stmt] = []
+    at = 0
+    while at < len(items):
+        nests = _nests_from(items, at, buffers)
+        if nests:
+            start = _start(new[-1], nests[0]) if new else None
+            if start is not None:
+                new.pop()
+            new.append(_in_registers(nests, start, facts, buffers))
+            at += len(nests)
+        else:
+            item = items[at]
+            inner = [
+                promote_accumulators(b, facts_inside(item, b, facts, False), buffers) for b in bodies(item)
+            ]
+            new.append(with_bodies(item, tuple(inner)))
+            at += 1
+    return seq(*new)
+
+
+# ---------------------------------------------------------------- what can run in registers
+
+
+def _nests_from(items: Sequence[Stmt], at: int, buffers: Mapping[str, Buffer]) -> list[Nest]:
+    """The nest at this place, and those right after it that continue the same elements."""
+    nests: list[Nest] = []
+    for item in items[at:]:
+        nest = _nest(item, buffers)
+        if nest is None or (nests and nest.element != nests[0].element):
+            break
+        nests.append(nest)
+    return nests
+
+
+def _nest(s: Stmt, buffers: Mapping[str, Buffer]) -> Nest | None:
+    around: list[For | If | Let] = []
+    inner = s
+    while isinstance(inner, For | Let) or (isinstance(inner, If) and inner.otherwise is None):
+        around.append(inner)
+        inner = inner.body
+    if not isinstance(inner, Accumulate) or not isinstance(s, For) or s.var not in inner.over:
+        return None
+    loops = [loop for loop in around if isinstance(loop, For)]
+    terms = [loop for loop in loops if loop.var in inner.over]
+    axes = tuple(loop for loop in loops if loop.var not in inner.over)
+    lanes = next((loop for loop in terms if loop.kind == VECTOR), None)
+    if any(loop.kind == PARALLEL for loop in terms) or not all(_is_written_out(loop) for loop in axes):
+        return None
+    if buffers[inner.buffer].scope == "register" and lanes is None:
+        return None
+    if not _fits(axes, lanes) or _reads(inner.buffer, (*around, inner)):
+        return None
+    of_terms = tainted(around, set(inner.over))
+    if any(variables(i) & of_terms for i in inner.index):
+        return None
+    conditions = [part for c in around if isinstance(c, If) for part in conjuncts(c.condition)]
+    guards = tuple(c for c in conditions if is_index_condition(c) and not variables(c) & of_terms)
+    return Nest(tuple(around), inner, axes, lanes, guards)
+
+
+def _is_written_out(loop: For) -> bool:
+    return loop.kind in (UNROLLED, VECTOR) and isinstance(loop.extent, Const) and not loop.overlaps
+
+
+def _fits(axes: Sequence[For], lanes: For | None) -> bool:
+    if not axes:
+        return True
+    vectors = prod(_constant(loop.extent) for loop in axes if loop.kind == UNROLLED)
+    width = prod(
+        _constant(loop.extent) for loop in (*axes, *([lanes] if lanes else [])) if loop.kind == VECTOR
+    )
+    return vectors <= MAX_TILE_VECTORS and vectors * width <= MAX_TILE_ELEMENTS
+
+
+def _constant(e: Expr) -> int:
+    assert isinstance(e, Const)
+    return int(e.value)
+
+
+def _reads(buffer: str, statements: Sequence[Stmt]) -> bool:
+    return any(load.buffer == buffer for s in statements for e in direct_exprs(s) for load in loads(e))
+
+
+def _start(s: Stmt, nest: Nest) -> Expr | None:
+    """What the elements start from, where `s` stores exactly that."""
+    around: list[Stmt] = []
+    while isinstance(s, For | Let) or (isinstance(s, If) and s.otherwise is None):
+        around.append(s)
+        s = s.body
+    if not isinstance(s, Store) or (s.buffer, s.index) != (nest.leaf.buffer, nest.leaf.index):
+        return None
+    loops = {(f.var, f.extent, f.kind) for f in around if isinstance(f, For)}
+    guards = {part for c in around if isinstance(c, If) for part in conjuncts(c.condition)}
+    lets = [(let.var, let.value) for let in around if isinstance(let, Let)]
+    same_loops = loops == {(f.var, f.extent, f.kind) for f in nest.axes}
+    same = same_loops and guards == set(nest.guards) and all(let in nest.lets for let in lets)
+    return s.value if same else None
+
+
+# ---------------------------------------------------------------- running in registers
+
+
+def _in_registers(
+    nests: Sequence[Nest], start: Expr | None, facts: Facts, buffers: dict[str, Buffer]
+) -> Stmt:
+    """Fill the registers, run the reductions, write back. All nests have the same elements."""
+    nest = nests[0]
+    leaf, lanes = nest.leaf, nest.lanes
+    target = buffers[leaf.buffer]
+    clamps, kept = _clamps(nest, facts)
+    shape = tuple(loop.extent for loop in nest.axes)
+    index: tuple[Expr, ...] = tuple(Var(loop.var) for loop in nest.axes)
+
+    total = _new_registers(leaf.buffer, target, shape, buffers)
+    first = start if start is not None else Load(leaf.buffer, leaf.index, target.dtype)
+    may_fill = [] if not any(True for _ in loads(first)) else kept
+    fill = _for_elements(nest, may_fill, Store(total.name, index, first, leaf.stage), clamps)
+    write = Store(leaf.buffer, leaf.index, Load(total.name, index, target.dtype), leaf.stage)
+    write_back = _for_elements(nest, nest.guards, write, {})
+    if lanes is None:
+        runs = [_run(n, total, index, kept, clamps) for n in nests]
+        return Alloc(total, seq(fill, *runs, write_back))
+
+    partial_index = (*index, Var(lanes.var))
+    partial = _new_registers(leaf.buffer, target, (*shape, lanes.extent), buffers)
+    zero = Store(partial.name, partial_index, identity(leaf.reducer, target.dtype), leaf.stage)
+    clear = _for_elements(nest, [], replace(lanes, body=zero), {})
+    runs = [_run(n, partial, partial_index, kept, clamps) for n in nests]
+    term = Load(partial.name, partial_index, target.dtype)
+    add = Accumulate(total.name, index, leaf.reducer, term, frozenset({lanes.var}), None, leaf.stage)
+    combine = _for_elements(nest, kept, replace(lanes, kind=UNROLLED, body=add), clamps)
+    return Alloc(total, Alloc(partial, seq(clear, *runs, fill, combine, write_back)))
+
+
+def _new_registers(name: str, like: Buffer, shape: tuple[Expr, ...], buffers: dict[str, Buffer]) -> Buffer:
+    names = (f"{name}.tile{i}" if i else f"{name}.tile" for i in count())
+    tile = Buffer(next(n for n in names if n not in buffers), like.dtype, shape, "register")
+    buffers[tile.name] = tile
+    return tile
+
+
+def _run(
+    nest: Nest, tile: Buffer, index: tuple[Expr, ...], kept: Sequence[Expr], clamps: Mapping[str, Expr]
+) -> Stmt:
+    """The reduction loops, accumulating into the tile."""
+    value = substitute(nest.leaf.value, clamps)
+    s: Stmt = replace(nest.leaf, buffer=tile.name, index=index, value=value)
+    for around in reversed(nest.around):
+        match around:
+            case For():
+                s = replace(around, extent=substitute(around.extent, clamps), body=s)
+            case Let():
+                s = replace(around, value=substitute(around.value, clamps), body=s)
+            case If():
+                parts = [c for c in conjuncts(around.condition) if c in kept or c not in nest.guards]
+                s = guarded([substitute(c, clamps) for c in parts], s)
+    return s
+
+
+def _for_elements(nest: Nest, guards: Sequence[Expr], s: Stmt, clamps: Mapping[str, Expr]) -> Stmt:
+    """`s` for each element of the tile, where the guards hold."""
+    s = guarded([substitute(c, clamps) for c in guards], _clamped(s, clamps))
+    for around in reversed(nest.around):
+        if isinstance(around, For) and around in nest.axes:
+            s = replace(around, body=s)
+        elif isinstance(around, Let) and around.var not in nest.terms:
+            s = replace(around, value=substitute(around.value, clamps), body=s)
+    return s
+
+
+def _clamped(s: Stmt, clamps: Mapping[str, Expr]) -> Stmt:
+    """The same store into a register, of a value from inside the ragged tile."""
+    return replace(s, value=substitute(s.value, clamps)) if isinstance(s, Store) else s
+
+
+def _clamps(nest: Nest, facts: Facts) -> tuple[dict[str, Expr], list[Expr]]:
+    """For unrolled loops that overhang, the trip to repeat, where it is known that there is one.
+
+    Also the guards that this does not make true.
+    """
+    clamps: dict[str, Expr] = {}
+    kept: list[Expr] = []
+    for guard in nest.guards:
+        known = _last_trip(guard, nest, facts)
+        if known is None:
+            kept.append(guard)
+        else:
+            name, last = known
+            clamps[name] = minimum(clamps.get(name, Var(name)), last)
+    return clamps, kept
+
+
+def _last_trip(guard: Expr, nest: Nest, facts: Facts) -> tuple[str, Expr] | None:
+    """The one unrolled loop that a guard depends on, and its last trip in which the guard holds."""
+    axes = {loop.var: loop for loop in nest.axes}
+    guard = inline_lets(guard, nest.around, set(axes), facts)
+    inside = variables(guard) & {s.var for s in nest.around if isinstance(s, For | Let)}
+    slack = hull(guard, [], facts, every=True)
+    if slack is None or len(inside) != 1:
+        return None
+    (name,) = inside
+    solved = solve(slack, name, facts)
+    if name not in axes or axes[name].kind != UNROLLED or solved is None or solved[0] != "below":
+        return None
+    last = simplify(sub(solved[1], integer(1)), facts)
+    return (name, last) if prove(compare("<=", integer(0), last), facts) else None

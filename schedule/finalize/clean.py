@@ -1,0 +1,105 @@
+"""Say everything as simply as what is known at its place allows.
+
+Guards that hold go, and so does what can never run; a loop of one trip is its
+body; a `Let` of a variable or constant is put in its place; a `Let` that nobody
+uses goes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from te.ir.bounds import Facts, prove
+from te.ir.expr import Const, Expr, Var, both, compare, conjuncts, integer, negation
+from te.ir.loop import (
+    Accumulate,
+    Alloc,
+    For,
+    If,
+    Let,
+    Seq,
+    Stmt,
+    Store,
+    direct_exprs,
+    seq,
+    substitute_stmt,
+    walk_stmt,
+)
+from te.ir.simplify import simplify
+from te.ir.visit import variables
+from te.schedule.context import facts_inside
+from te.schedule.finalize.guards import conjunction, is_index_condition
+
+NOTHING = Seq(())
+
+
+def clean(s: Stmt, facts: Facts) -> Stmt:
+    """Simplify a statement where `facts` hold."""
+    match s:
+        case Seq():
+            return seq(*[c for item in s.items if (c := clean(item, facts)) != NOTHING])
+        case For():
+            return _loop(s, facts)
+        case If():
+            return _guard(s, facts)
+        case Let():
+            return _let(s, facts)
+        case Alloc():
+            shape = tuple(simplify(d, facts) for d in s.buffer.shape)
+            body = clean(s.body, facts)
+            return body if body == NOTHING else Alloc(replace(s.buffer, shape=shape), body)
+        case Store():
+            return replace(s, index=_all(s.index, facts), value=simplify(s.value, facts))
+        case Accumulate():
+            return replace(s, index=_all(s.index, facts), value=simplify(s.value, facts))
+
+
+def _all(index: tuple[Expr, ...], facts: Facts) -> tuple[Expr, ...]:
+    return tuple(simplify(i, facts) for i in index)
+
+
+def _loop(s: For, facts: Facts) -> Stmt:
+    extent = simplify(s.extent, facts)
+    if isinstance(extent, Const) and extent.value <= 0:
+        return NOTHING
+    if extent == integer(1):
+        return clean(substitute_stmt(s.body, {s.var: integer(0)}), facts)
+    if prove(compare("<=", extent, integer(0)), facts):
+        return NOTHING
+    s = replace(s, extent=extent)
+    body = clean(s.body, facts_inside(s, s.body, facts, trust_lets=False))
+    return body if body == NOTHING else replace(s, body=body)
+
+
+def _guard(s: If, facts: Facts) -> Stmt:
+    parts: list[Expr] = []
+    for part in conjuncts(simplify(s.condition, facts)):
+        if is_index_condition(part):
+            if prove(part, facts):
+                continue
+            if prove(negation(part), facts):
+                return NOTHING if s.otherwise is None else clean(s.otherwise, facts)
+        parts.append(part)
+    condition = conjunction(parts)
+    s = If(condition, s.body, s.otherwise)
+    body = clean(s.body, facts_inside(s, s.body, facts, trust_lets=False))
+    if not parts:
+        return body
+    if s.otherwise is None:
+        if isinstance(body, If) and body.otherwise is None:
+            return If(both(condition, body.condition), body.body)
+        return body if body == NOTHING else If(condition, body)
+    otherwise = clean(s.otherwise, facts_inside(s, s.otherwise, facts, trust_lets=False))
+    if otherwise == NOTHING:
+        return body if body == NOTHING else If(condition, body)
+    return If(negation(condition), otherwise) if body == NOTHING else If(condition, body, otherwise)
+
+
+def _let(s: Let, facts: Facts) -> Stmt:
+    value = simplify(s.value, facts)
+    if isinstance(value, Const | Var):
+        return clean(substitute_stmt(s.body, {s.var: value}), facts)
+    s = replace(s, value=value, extent=simplify(s.extent, facts))
+    body = clean(s.body, facts_inside(s, s.body, facts, trust_lets=False))
+    used = any(s.var in variables(e) for inner, _ in walk_stmt(body) for e in direct_exprs(inner))
+    return replace(s, body=body) if used else body

@@ -1,0 +1,194 @@
+"""Hot and cold: tiles that lie inside run without guards, whatever the sizes.
+
+The guard of a tail, `8*io + ii < M`, depends on loops that are unrolled or
+vectors. Its hull over them, `8*io + 7 < M`, is asked once, at the deepest place
+where the other variables are known. Several guards of one statement are joined
+there, so that the code grows to one hot and one cold version, not to 2^n:
+
+    for io:                                     for io:
+      for jo:                                     for jo:
+        unrolled ii < 8:                   ->       if 8*io + 7 < M and 32*jo + 31 < N:
+          vector ji < 32:                             ...  without guards
+            if 8*io + ii < M:                       else:
+              if 32*jo + ji < N: S                    ...  as before
+
+The tail of a reduction loop, and of a loop marked `peel`, is cut off instead: the
+loop runs its full trips without the guard, then a second one runs the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from te.ir.bounds import Facts, prove
+from te.ir.expr import Const, Expr, Var, add, compare, conjuncts, integer, maximum, minimum, sub
+from te.ir.loop import (
+    PARALLEL,
+    SERIAL,
+    UNROLLED,
+    VECTOR,
+    Accumulate,
+    Alloc,
+    For,
+    If,
+    Let,
+    Seq,
+    Stmt,
+    Store,
+    bodies,
+    seq,
+    substitute_stmt,
+    with_bodies,
+)
+from te.ir.simplify import simplify
+from te.ir.visit import variables
+from te.schedule.context import assuming, facts_inside
+from te.schedule.finalize.guards import (
+    Path,
+    conjunction,
+    drop_guards,
+    hull,
+    inline_lets,
+    leaves,
+    solve,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """A guard that depends on unrolled or vector loops.
+
+    `hull` is a slack: the guard holds in all their trips where it is at least 0.
+    `place` is the index, on the path, of the loop or `Let` just inside which the
+    hull is known; -1 if it is known before all of them.
+    """
+
+    hull: Expr
+    place: int
+
+
+def split_hot_from_cold(s: Stmt, facts: Facts) -> Stmt:
+    """Give every tail a version without its guard."""
+    new: list[Stmt] = []
+    for hulls, group in _groups(s.items if isinstance(s, Seq) else (s,), facts):
+        if hulls:
+            condition = simplify(conjunction([_holds(h) for h in hulls]), facts)
+            hot = _without_tails(group, set(hulls), facts)
+            hot = split_hot_from_cold(hot, assuming(condition, facts))
+            new.append(If(condition, hot, group))
+        else:
+            new.append(_inside(group, facts))
+    return seq(*new)
+
+
+def _groups(items: Sequence[Stmt], facts: Facts) -> Iterator[tuple[list[Expr], Stmt]]:
+    """Neighbours that ask the same are asked together; a statement that asks nothing stands alone."""
+    together: list[Stmt] = []
+    asked: list[Expr] = []
+    for item in items:
+        hulls = [] if isinstance(item, Alloc) else _hulls_known_here(item, facts)
+        if together and not set(hulls) & set(asked):
+            yield asked, seq(*together)
+            together, asked = [], []
+        if hulls:
+            together.append(item)
+            asked = list(dict.fromkeys([*asked, *hulls]))
+        else:
+            yield [], item
+    if together:
+        yield asked, seq(*together)
+
+
+def _inside(s: Stmt, facts: Facts) -> Stmt:
+    """Nothing is to be asked before `s`: cut it if it is a loop with tails to cut off, and go on inside."""
+    if isinstance(s, For) and s.kind in (SERIAL, PARALLEL):
+        limits = _full_trips(s, facts)
+        if limits:
+            return _cut(s, limits, facts)
+    if isinstance(s, Store | Accumulate):
+        return s
+    new = [split_hot_from_cold(b, facts_inside(s, b, facts, trust_lets=False)) for b in bodies(s)]
+    return with_bodies(s, tuple(new))
+
+
+def _hulls_known_here(s: Stmt, facts: Facts) -> list[Expr]:
+    """The hulls to ask before `s`: those of statements that have to wait for no other."""
+    found: list[Expr] = []
+    for leaf, path in leaves(s):
+        tails = [tail for tail in _tails(path, facts) if not _is_cut(leaf, path, tail)]
+        if tails and all(tail.place < 0 for tail in tails):
+            found += [tail.hull for tail in tails]
+    return found
+
+
+def _is_cut(leaf: Store | Accumulate, path: Path, tail: Tail) -> bool:
+    """Will the loop be cut into full trips and a rest?"""
+    loop = path[tail.place] if tail.place >= 0 else None
+    if not isinstance(loop, For) or loop.kind not in (SERIAL, PARALLEL):
+        return False
+    return loop.peel or (isinstance(leaf, Accumulate) and loop.var in leaf.over)
+
+
+def _full_trips(loop: For, facts: Facts) -> dict[Expr, Expr]:
+    """How many trips are full, for each hull of a tail to be cut off."""
+    found: dict[Expr, Expr] = {}
+    for leaf, path in leaves(loop):
+        for tail in _tails(path, facts):
+            if tail.place == 0 and _is_cut(leaf, path, tail):
+                solved = solve(tail.hull, loop.var, facts)
+                if solved is not None and solved[0] == "below":
+                    found[tail.hull] = solved[1]
+    return found
+
+
+def _cut(loop: For, limits: dict[Expr, Expr], facts: Facts) -> Stmt:
+    """The full trips without the guards, then the others."""
+    full = loop.extent
+    for limit in limits.values():
+        if not prove(compare("<=", full, limit), facts):
+            full = limit if prove(compare("<=", limit, full), facts) else minimum(full, limit)
+    if not prove(compare("<=", integer(0), full), facts):
+        full = maximum(full, integer(0))
+    full = simplify(full, facts)
+    inside = facts_inside(replace(loop, extent=full), loop.body, facts)
+    for hull_ in limits:
+        inside = assuming(_holds(hull_), inside)
+    dropped = _without_tails(loop, set(limits), facts)
+    assert isinstance(dropped, For)
+    hot = replace(loop, extent=full, body=split_hot_from_cold(dropped.body, inside), peel=False)
+    rest = simplify(sub(loop.extent, full), facts)
+    body = substitute_stmt(loop.body, {loop.var: add(Var(loop.var), full)})
+    return seq(hot, replace(loop, extent=rest, body=body, peel=False))
+
+
+def _holds(slack: Expr) -> Expr:
+    return compare("<=", integer(0), slack)
+
+
+def _without_tails(s: Stmt, hulls: set[Expr], facts: Facts) -> Stmt:
+    def holds(guard: Expr, path: Path) -> bool:
+        tail = _tail(guard, path, facts)
+        return tail is not None and tail.hull in hulls
+
+    return drop_guards(s, holds)
+
+
+def _tails(path: Path, facts: Facts) -> Iterator[Tail]:
+    for i, s in enumerate(path):
+        if isinstance(s, If) and s.otherwise is None:
+            for guard in conjuncts(s.condition):
+                tail = _tail(guard, path[:i], facts)
+                if tail is not None:
+                    yield tail
+
+
+def _tail(guard: Expr, path: Path, facts: Facts) -> Tail | None:
+    expanded = [s for s in path if isinstance(s, For) and s.kind in (UNROLLED, VECTOR)]
+    guard = inline_lets(guard, path, {s.var for s in expanded}, facts)
+    loops = [s for s in expanded if s.var in variables(guard)]
+    slack = hull(guard, loops, facts, every=True) if loops else None
+    if slack is None or isinstance(slack, Const):
+        return None
+    bound = [i for i, s in enumerate(path) if isinstance(s, For | Let) and s.var in variables(slack)]
+    return Tail(slack, max(bound, default=-1))
