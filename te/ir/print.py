@@ -138,11 +138,15 @@ def _has_own_type(e: Expr) -> bool:
 
 
 def _literal(c: Const) -> str:
-    if isinstance(c.value, bool):
-        return "true" if c.value else "false"
     if isinstance(c.value, float) and c.dtype == F32:
         return _shortest_f32(c.value)
-    return repr(c.value)
+    return _plain_value(c.value)
+
+
+def _plain_value(value: int | float | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value)
 
 
 def _shortest_f32(value: float) -> str:
@@ -152,6 +156,8 @@ def _shortest_f32(value: float) -> str:
     except OverflowError:
         return repr(value)
     if struct.unpack("<f", bits)[0] != value:  # NaN too
+        return repr(value)
+    if value.is_integer() and abs(value) < 2**53:  # 65954152 is not to become 65954150
         return repr(value)
     for digits in range(1, 10):
         short = float(f"{value:.{digits}g}")
@@ -170,7 +176,7 @@ def print_program(p: Program) -> str:
     """The program as an op in the language, ended by a newline."""
     results = ", ".join(_declared(p.tensor(name)) for name in p.results)
     lines = [f"## {line}".rstrip() for line in p.doc.split("\n")] if p.doc else []
-    given = [f"{name} = {value!r}" for name, value in (*p.fixed, *p.consts)]
+    given = [f"{name} = {_plain_value(value)}" for name, value in (*p.fixed, *p.consts)]
     if given:
         lines.append(f"# built with {', '.join(given)}")
     lines.append(f"op {p.name}({', '.join(_declared(t) for t in p.inputs)}) -> {results} {{")
