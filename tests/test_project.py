@@ -28,6 +28,7 @@ LAYERS = (
     "te.schedule",
     "te.backends",
     "te.runtime",
+    "te.module",
     "te.build",
     "te.cli",
 )

@@ -1,0 +1,82 @@
+"""te: tensor expressions in a small language, compiled to native code.
+
+`te.build` compiles an op; the kernel it gives is called as a function. `te.load` and `te.parse`
+read ops without compiling them. Everything loads when it is first used, so that importing te takes
+a few milliseconds and neither NumPy nor LLVM.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from te.backends.llvm import set_num_threads
+    from te.build import build
+    from te.diagnostics import CompileError, Diagnostic, ScheduleError
+    from te.module import Module, Op, load, parse
+    from te.runtime.generic import GenericKernel
+    from te.runtime.kernel import Kernel, Timing
+    from te.schedule.schedule import Schedule
+
+__all__ = [
+    "CompileError",
+    "Diagnostic",
+    "GenericKernel",
+    "Kernel",
+    "Module",
+    "Op",
+    "Schedule",
+    "ScheduleError",
+    "Timing",
+    "__version__",
+    "build",
+    "load",
+    "parse",
+    "set_num_threads",
+]
+
+_HOMES = {
+    "CompileError": "te.diagnostics",
+    "Diagnostic": "te.diagnostics",
+    "GenericKernel": "te.runtime.generic",
+    "Kernel": "te.runtime.kernel",
+    "Module": "te.module",
+    "Op": "te.module",
+    "Schedule": "te.schedule.schedule",
+    "ScheduleError": "te.diagnostics",
+    "Timing": "te.runtime.kernel",
+    "build": "te.build",
+    "load": "te.module",
+    "parse": "te.module",
+    "set_num_threads": "te.backends.llvm",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'te' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Facade(ModuleType):
+    """Keeps `te.build` the function: importing the module `te.build` would put itself in its place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "build" and isinstance(value, ModuleType):
+            value = value.build
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Facade

@@ -1,0 +1,156 @@
+"""The command line: which options there are, and what their values mean."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import te
+from te.cli.failures import Usage
+
+LEVELS = ("tensor", "loop", "final", "llvm", "asm")  # te.runtime.kernel.LEVELS, without loading NumPy
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command. Each subcommand's `command` is the function that runs it."""
+    top = argparse.ArgumentParser(
+        prog="te", description="Tensor expressions in a small language, compiled to native code."
+    )
+    top.add_argument("--version", action="version", version=f"te {te.__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _check(commands)
+    _show(commands)
+    _run(commands)
+    _help(commands)
+    _doctor(commands)
+    return top
+
+
+def _command(commands: Any, name: str, help: str, command: Callable[[argparse.Namespace], int]) -> Any:
+    added = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    added.set_defaults(command=command)
+    return added
+
+
+def _check(commands: Any) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from te.cli.check import check
+
+        return check(options.files, options.json)
+
+    added = _command(commands, "check", "report everything that is wrong with files", command)
+    added.add_argument("files", nargs="+", metavar="FILE", help="a .te file")
+    added.add_argument("--json", action="store_true", help="print the diagnostics as JSON, on stdout")
+
+
+def _show(commands: Any) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from te.cli.show import show
+
+        return show(options.file, options.op, options.ir, **build_options(options))
+
+    added = _command(commands, "show", "print an op at a level of the compiler", command)
+    _add_op(added)
+    added.add_argument(
+        "--ir", choices=LEVELS, default="tensor", help="what is computed (tensor, the default), or how"
+    )
+    _add_build_options(added)
+
+
+def _run(commands: Any) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from te.cli.run import run
+
+        return run(options.file, options.op, options.input, options.output, **build_options(options))
+
+    added = _command(commands, "run", "run an op on files: .npy, or pictures if Pillow is installed", command)
+    _add_op(added)
+    added.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="X=FILE",
+        help="where an input is; a number for a scalar. `X=` may be left out where there is one input",
+    )
+    added.add_argument(
+        "--output",
+        action="append",
+        default=[],
+        metavar="Y=FILE",
+        help="where to write a result; without one, results are printed",
+    )
+    _add_build_options(added)
+
+
+def _help(commands: Any) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from te.cli.help import show_help
+
+        return show_help(options.verb)
+
+    added = _command(commands, "help", "explain the directives of schedules", command)
+    added.add_argument("verb", nargs="?", metavar="VERB", help="a directive, such as split")
+
+
+def _doctor(commands: Any) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from te.cli.doctor import examine
+
+        return examine()
+
+    _command(commands, "doctor", "show what te finds on this machine, and whether it works", command)
+
+
+# ---------------------------------------------------------------- shared by `show` and `run`
+
+
+def _add_op(added: Any) -> None:
+    added.add_argument("file", metavar="FILE", help="a .te file")
+    added.add_argument("op", nargs="?", metavar="OP", help="an op in it; needed if it has several")
+
+
+def _add_build_options(added: Any) -> None:
+    added.add_argument("--schedule", metavar="S", help="directives, the path of a .te file, `auto` or `none`")
+    added.add_argument("--target", default="llvm", metavar="T", help="what to compile for (default: llvm)")
+    added.add_argument("--size", action="append", default=[], metavar="M=4", help="fix a size")
+    added.add_argument("--const", action="append", default=[], metavar="C=1", help="give a const a value")
+    added.add_argument("--dtype", action="append", default=[], metavar="T=f32", help="fix a dtype variable")
+
+
+def build_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `te.build` that the options give."""
+    return {
+        "schedule": options.schedule,
+        "target": options.target,
+        "sizes": _pairs("--size", options.size, _integer),
+        "consts": _pairs("--const", options.const, number),
+        "dtypes": _pairs("--dtype", options.dtype, str),
+    }
+
+
+def _pairs(option: str, given: Iterable[str], read: Callable[[str], Any]) -> dict[str, Any]:
+    values = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise Usage(f"{option} takes NAME=VALUE, found `{text}`")
+        try:
+            values[name.strip()] = read(value.strip())
+        except ValueError:
+            raise Usage(f"{option} {text}: `{value}` is no number") from None
+    return values
+
+
+def _integer(text: str) -> int:
+    return int(text, 0)
+
+
+def number(text: str) -> int | float | bool:
+    """A number or a truth value, as it is written in the language. Raises ValueError for anything else."""
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return int(text, 0)
+    except ValueError:
+        return float(text)

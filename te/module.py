@@ -1,0 +1,352 @@
+"""Files and texts as Python sees them: modules of ops, and what a build may fix of an op."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from te.diagnostics import CompileError, Diagnostic, Diagnostics, Source, did_you_mean, error
+from te.elaborate.elaborate import check as check_ops
+from te.elaborate.elaborate import elaborate
+from te.elaborate.scope import CONST_LIMIT
+from te.elaborate.scope import Module as OpsByName
+from te.grammar import tree
+from te.grammar.parser import parse_file
+from te.ir.types import DTYPES
+from te.schedule.condition import lower_condition
+from te.schedule.nest import nest
+from te.schedule.schedule import read_schedule
+from te.schedule.text import check_headers, names_in
+
+__all__ = ["Module", "Op", "Options", "check_source", "load", "parse", "read_source", "select_op"]
+
+Path_: TypeAlias = str | os.PathLike[str]
+Constant: TypeAlias = int | float | bool
+
+
+# ---------------------------------------------------------------- reading
+
+
+def load(path: Path_) -> Module:
+    """The ops of a `.te` file.
+
+    Raises OSError where the file cannot be read, and `te.CompileError` with every syntax error.
+    """
+    return Module(parse_file(read_source(path)))
+
+
+def parse(text: str) -> Module:
+    """The ops of a text.
+
+    Raises `te.CompileError` with every syntax error.
+
+    >>> import te
+    >>> module = te.parse("op double(X: f32[N]) -> Y: f32[N] { Y[i] = 2 * X[i] }")
+    >>> module.double
+    <te.Op double(X: f32[N]) -> Y: f32[N]>
+    >>> [op.name for op in module]
+    ['double']
+    """
+    return Module(parse_file(Source("<text>", text)))
+
+
+def read_source(path: Path_, name: str | None = None) -> Source:
+    """The text of a file, reported as `name`. Raises OSError, and CompileError where it is no UTF-8."""
+    data = Path(path).read_bytes()
+    name = os.fspath(path) if name is None else name
+    try:
+        return Source(name, data.decode("utf-8-sig"))
+    except UnicodeDecodeError as wrong:
+        line = data.count(b"\n", 0, wrong.start) + 1
+        raise CompileError(
+            error(
+                "not-utf8",
+                f"{name} is no UTF-8 text: byte 0x{data[wrong.start]:02x} in line {line}, "
+                f"{wrong.start} bytes from the start",
+                None,
+                help="save the file as UTF-8" if b"\0" not in data else "this seems to be no text at all",
+            )
+        ) from None
+
+
+# ---------------------------------------------------------------- what they hold
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a build fixes of an op, checked against the op."""
+
+    sizes: Mapping[str, int]
+    consts: Mapping[str, Constant]
+    dtypes: Mapping[str, str]
+
+
+class Op:
+    """An op of a module, as it was written. `te.build` compiles it.
+
+    `name`, `doc` (its `##` lines) and `signature` are texts.
+    """
+
+    def __init__(self, module: Module, written: tree.Op):
+        self.module = module
+        self.tree = written
+        self.name = written.name
+        self.doc = written.doc
+        self.__doc__ = written.doc
+
+    @property
+    def signature(self) -> str:
+        """The head of the op, as it was written."""
+        text = self.tree.span.source.text[self.tree.name_span.start : self.tree.results[-1].span.end]
+        return " ".join(" ".join(line.split("#")[0] for line in text.split("\n")).split())
+
+    @property
+    def inputs(self) -> tuple[tree.Param, ...]:
+        return tuple(p for p in self.tree.params if p.kind != "const")
+
+    @property
+    def consts(self) -> dict[str, str]:
+        """The `const`s with their kinds, `int`, `float` or `bool`."""
+        return {p.name: p.type.name for p in self.tree.params if p.kind == "const"}
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The names that an input has bare as a dimension, in order."""
+        dims = [d for p in self.inputs for d in p.type.dims or ()]
+        names = [d.name for d in dims if isinstance(d, tree.Name) and d.name not in self.consts]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def dtype_variables(self) -> tuple[str, ...]:
+        return tuple(g.name for g in self.tree.generics)
+
+    def dimension_texts(self) -> dict[str, list[str]]:
+        """The dimensions of inputs and results in the words of the source."""
+        typed: list[tree.Param | tree.Result] = [*self.inputs, *self.tree.results]
+        return {t.name: [" ".join(d.span.text.split()) for d in t.type.dims or ()] for t in typed}
+
+    def options(
+        self,
+        sizes: Mapping[str, int] | None = None,
+        consts: Mapping[str, Constant] | None = None,
+        dtypes: Mapping[str, str] | None = None,
+    ) -> Options:
+        """What a build is asked to fix, in plain Python types.
+
+        Raises ValueError for a name that the op does not have or a value that makes no sense, and
+        TypeError for a value of the wrong type.
+        """
+        sizes, consts, dtypes = sizes or {}, consts or {}, dtypes or {}
+        self._refuse_unknown("size", sizes, self.sizes)
+        self._refuse_unknown("const", consts, self.consts)
+        self._refuse_unknown("dtype variable", dtypes, self.dtype_variables)
+        return Options(
+            {name: _size(f"{self.name}: size `{name}`", value) for name, value in sizes.items()},
+            {
+                name: _constant(f"{self.name}: const `{name}`", self.consts[name], value)
+                for name, value in consts.items()
+            },
+            {
+                name: _dtype_name(f"{self.name}: dtype variable `{name}`", value)
+                for name, value in dtypes.items()
+            },
+        )
+
+    def _refuse_unknown(self, what: str, given: Iterable[str], known: Iterable[str]) -> None:
+        known = list(known)
+        for name in given:
+            if name not in known:
+                there_are = f"; it has {', '.join(f'`{k}`' for k in known)}" if known else "; it has none"
+                hint = did_you_mean(str(name), known)
+                raise ValueError(
+                    f"{self.name} has no {what} `{name}`{there_are}" + (f" ({hint})" if hint else "")
+                )
+
+    def __repr__(self) -> str:
+        return f"<te.Op {self.signature}>"
+
+
+class Module:
+    """The ops of one file or text: `module.softmax`, `module["softmax"]`, `for op in module`."""
+
+    def __init__(self, file: tree.File):
+        diagnostics = Diagnostics()
+        self._ops = {name: Op(self, op) for name, op in OpsByName(file, diagnostics).ops.items()}
+        diagnostics.raise_if_errors()
+        self.file = file
+
+    @property
+    def name(self) -> str:
+        """The path of the file, or `<text>`."""
+        return self.file.source.name
+
+    def only(self, name: str | None = None) -> Op:
+        """The op of that name, or the module's only op. Raises ValueError where there is none or a choice."""
+        names = ", ".join(self._ops)
+        if name is not None:
+            if name in self._ops:
+                return self._ops[name]
+            hint = did_you_mean(name, self._ops)
+            has = f"it has {names}" if names else "it has no ops"
+            raise ValueError(f"{self.name} has no op `{name}`; {has}" + (f" ({hint})" if hint else ""))
+        if len(self._ops) == 1:
+            return next(iter(self._ops.values()))
+        if not self._ops:
+            raise ValueError(f"{self.name} has no op")
+        raise ValueError(f"{self.name} has several ops; choose one with op=: {names}")
+
+    def __getitem__(self, name: str) -> Op:
+        if name not in self._ops:
+            raise KeyError(name)
+        return self._ops[name]
+
+    def __getattr__(self, name: str) -> Op:
+        ops: dict[str, Op] = self.__dict__.get("_ops", {})
+        if name in ops:
+            return ops[name]
+        hint = did_you_mean(name, ops)
+        raise AttributeError(f"module {self.name!r} has no op `{name}`" + (f"; {hint}" if hint else ""))
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._ops]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._ops
+
+    def __iter__(self) -> Iterator[Op]:
+        return iter(self._ops.values())
+
+    def __len__(self) -> int:
+        return len(self._ops)
+
+    def __repr__(self) -> str:
+        return f"<te.Module {self.name}: {', '.join(self._ops) or 'no ops'}>"
+
+
+def select_op(expr: object, name: str | None = None) -> Op:
+    """The op that `expr` is, or the one in the text, file or module that it is.
+
+    A string is text where it holds a newline or `{`, else a path. Raises ValueError where there is
+    not exactly one op and `name` chooses none, OSError and CompileError as `load` and `parse` do.
+    """
+    match expr:
+        case Op():
+            if name not in (None, expr.name):
+                raise ValueError(f"op={name!r} with an op that is called {expr.name!r}")
+            return expr
+        case Module():
+            return expr.only(name)
+        case str() if "\n" in expr or "{" in expr:
+            return parse(expr).only(name)
+        case str() | os.PathLike():
+            return load(expr).only(name)
+    raise TypeError(f"an op is given as text, path, te.Op or te.Module, not {type(expr).__name__}")
+
+
+# ---------------------------------------------------------------- values of options
+
+
+def _size(called: str, value: object) -> int:
+    number = _integer(called, value)
+    if number < 0:
+        raise ValueError(f"{called} must be at least 0, found {number}")
+    return number
+
+
+def _constant(called: str, kind: str, value: object) -> Constant:
+    if kind == "bool":
+        if not isinstance(value, bool) and type(value).__name__ not in ("bool_", "bool"):
+            raise TypeError(f"{called} must be a bool, found {value!r}")
+        return bool(value)
+    if kind == "float":
+        if isinstance(value, bool) or not hasattr(value, "__float__"):
+            raise TypeError(f"{called} must be a float, found {value!r}")
+        return float(value)
+    number = _integer(called, value)
+    if abs(number) > CONST_LIMIT:
+        raise ValueError(f"{called} must lie between -2**31 and 2**31, found {number}")
+    return number
+
+
+def _integer(called: str, value: object) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{called} must be an int, found {value!r}")
+    return operator.index(value)
+
+
+def _dtype_name(called: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{called} must be the name of a dtype, such as 'f32', found {value!r}")
+    if value not in DTYPES:
+        hint = did_you_mean(value, DTYPES)
+        there_are = f"the dtypes are {', '.join(DTYPES)}"
+        raise ValueError(
+            f"{called}: there is no dtype `{value}`; {there_are}" + (f" ({hint})" if hint else "")
+        )
+    return value
+
+
+# ---------------------------------------------------------------- checking
+
+
+def check_source(
+    source: Source,
+    sizes: Mapping[str, int] | None = None,
+    consts: Mapping[str, Constant] | None = None,
+    dtypes: Mapping[str, str] | None = None,
+) -> list[Diagnostic]:
+    """Everything that is wrong with a text: its syntax, its ops, and its schedules applied to them.
+
+    Ops are first checked for all sizes and `const`s, and then, if nothing is wrong with them, as a
+    build sees them: with those of the given options that they have.
+    """
+    try:
+        file = parse_file(source)
+    except CompileError as wrong:
+        return list(wrong.diagnostics)
+    ops = [item for item in file.items if isinstance(item, tree.Op)]
+    found = Diagnostics()
+    _add(found, check_ops(file))
+    _add(found, check_headers(file, [op.name for op in ops]))
+    for op in ops:
+        if not any(d.span is None or op.span.start <= d.span.start < op.span.end for d in found.errors):
+            _add(found, _errors_of_build(file, op, sizes or {}, consts or {}, dtypes or {}))
+    return sorted(found.items, key=lambda d: d.span.start if d.span else -1)
+
+
+def _add(found: Diagnostics, diagnostics: Iterable[Diagnostic]) -> None:
+    for diagnostic in diagnostics:
+        found.add(diagnostic)
+
+
+def _errors_of_build(
+    file: tree.File,
+    op: tree.Op,
+    sizes: Mapping[str, int],
+    consts: Mapping[str, Constant],
+    dtypes: Mapping[str, str],
+) -> list[Diagnostic]:
+    names = {param.name for param in op.params} | {generic.name for generic in op.generics}
+    try:
+        program = elaborate(
+            file,
+            op.name,
+            sizes=sizes,
+            consts={name: value for name, value in consts.items() if name in names},
+            dtypes={name: value for name, value in dtypes.items() if name in names},
+        )
+    except CompileError as wrong:
+        return list(wrong.diagnostics)
+    found: list[Diagnostic] = []
+    for item in file.items:
+        if isinstance(item, tree.Schedule) and item.op == op.name:
+            try:
+                lower_condition(item.when, names_in(item, program, file), program)
+                read_schedule(item, program, file).apply(nest(program))
+            except CompileError as wrong:
+                found += wrong.diagnostics
+    return found

@@ -1,0 +1,174 @@
+"""Arrays in and out: NumPy's own, and anything that speaks DLPack.
+
+A kernel reads native, aligned, row-major memory. What has that form is used where it lies;
+everything else (strided, misaligned, of the other byte order) is copied into it first.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from te.ir.types import DType, numpy_dtype
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+# Bits of `flags.num`; one attribute says both, in half the time of `flags.c_contiguous`.
+_C_CONTIGUOUS, _ALIGNED = 0x1, 0x100
+READY = _C_CONTIGUOUS | _ALIGNED
+
+_DLPACK_CPU, _DLPACK_PINNED = 1, 3
+_DLPACK_DEVICES = {2: "CUDA", 4: "OpenCL", 7: "Vulkan", 8: "Metal", 10: "ROCm", 13: "CUDA managed memory"}
+
+
+# ---------------------------------------------------------------- addresses
+
+
+def _address_at_offset(array: Array) -> int:
+    """Read the `data` field of the array object, the first one after Python's header.
+
+    80 ns, where `array.ctypes.data` and `__array_interface__` take 850 (NumPy 2.4, Python 3.11). C
+    extensions have the field's place compiled in (`PyArray_DATA`), so NumPy cannot move it.
+    """
+    return _word_at(id(array) + _HEADER).value
+
+
+def _address_by_interface(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+_word_at = ctypes.c_size_t.from_address
+_HEADER = object.__basicsize__
+
+
+def _choose_address() -> Callable[[Array], int]:
+    sample = np.empty(3)
+    if sys.implementation.name == "cpython" and _address_at_offset(sample) == _address_by_interface(sample):
+        return _address_at_offset
+    return _address_by_interface
+
+
+address: Callable[[Array], int] = _choose_address()
+
+
+# ---------------------------------------------------------------- in
+
+
+def view(value: object, called: str) -> Array:
+    """The NumPy array that `value` is, or shares its memory with. `called` begins messages.
+
+    Raises TypeError for what is no array in this machine's memory.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{called} is a masked array, and te has no masks: fill it, `.filled(value)`")
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, np.generic):
+        return np.asarray(value)
+    if hasattr(value, "__dlpack__"):
+        return _from_dlpack(value, called)
+    raise TypeError(
+        f"{called} must be an array (NumPy's, or one with `__dlpack__`), "
+        f"found {type(value).__name__}{_conversion_hint(value)}"
+    )
+
+
+def _conversion_hint(value: object) -> str:
+    is_convertible = isinstance(value, list | tuple | int | float) or hasattr(value, "__array__")
+    return ": convert it with `np.asarray`" if is_convertible else ""
+
+
+def _from_dlpack(value: Any, called: str) -> Array:
+    device, _ = value.__dlpack_device__()
+    if device not in (_DLPACK_CPU, _DLPACK_PINNED):
+        where = _DLPACK_DEVICES.get(int(device), f"DLPack device type {int(device)}")
+        raise TypeError(f"{called} lies in the memory of another device ({where}): copy it to the CPU first")
+    try:
+        return np.from_dlpack(value)
+    except (BufferError, RuntimeError, TypeError, ValueError) as problem:
+        # For example a tensor that requires a gradient, or a type that NumPy does not have.
+        raise TypeError(f"{called} cannot be shared through DLPack: {problem}") from problem
+
+
+def scalar(value: bool | int | float, dtype: DType, called: str) -> Array:
+    """A Python number as a 0-d array.
+
+    Raises TypeError where its kind is not the dtype's, ValueError where it does not fit.
+    """
+    fits_kind = (
+        dtype.is_float
+        if isinstance(value, float)
+        else dtype.kind == "bool"
+        if isinstance(value, bool)
+        else dtype.is_integer or dtype.is_float
+    )
+    if not fits_kind:
+        raise TypeError(f"{called} must be {dtype}, found {value!r}, a Python {type(value).__name__}")
+    try:
+        with np.errstate(over="ignore"):
+            array = np.asarray(value, dtype=numpy_dtype(dtype))
+    except OverflowError:
+        raise ValueError(f"{called} must be {dtype}, and {value} does not fit") from None
+    if dtype.is_float and np.isinf(array) and abs(value) != float("inf"):
+        raise ValueError(f"{called} must be {dtype}, and {value} does not fit")
+    return array
+
+
+def check_dtype(array: Array, dtype: DType, called: str, explanation: str = "") -> None:
+    """Raises TypeError unless `array` holds exactly `dtype`, in either byte order."""
+    wanted = numpy_dtype(dtype)
+    if array.dtype != wanted and array.dtype.newbyteorder("=") != wanted:
+        raise TypeError(
+            f"{called} must be {dtype}{explanation}, found {array.dtype}: "
+            f"cast it with `.astype(np.{wanted.name})`"
+        )
+
+
+def ready(array: Array, dtype: DType) -> Array:
+    """The same elements as a plain array in native, aligned, row-major memory; copied where they are not."""
+    wanted = numpy_dtype(dtype)
+    if array.dtype.isnative and array.flags.num & READY == READY:
+        return (
+            array
+            if type(array) is np.ndarray and array.dtype is wanted
+            else array.view(np.ndarray).view(wanted)
+        )
+    return np.array(array, dtype=wanted, order="C", copy=True, subok=False)
+
+
+def overlap(a: Array, b: Array) -> bool:
+    """Whether two arrays in row-major memory share a byte."""
+    start_a, start_b = address(a), address(b)
+    return start_a < start_b + b.nbytes and start_b < start_a + a.nbytes
+
+
+# ---------------------------------------------------------------- out
+
+GiveBack: TypeAlias = Callable[[Array], Any]
+
+
+def as_it_is(array: Array) -> Array:
+    return array
+
+
+def giver(values: tuple[object, ...]) -> GiveBack:
+    """What turns a NumPy array into the kind of the first array among `values`, sharing its memory."""
+    for value in values:
+        if isinstance(value, np.ndarray):
+            return as_it_is
+        if hasattr(value, "__dlpack__") and not isinstance(value, np.generic):
+            return _from_dlpack_of(value)
+    return as_it_is
+
+
+def _from_dlpack_of(value: Any) -> GiveBack:
+    """`from_dlpack` of the library that `value` is from: the array API's, else that of its top module."""
+    if hasattr(value, "__array_namespace__"):
+        namespace = value.__array_namespace__()
+    else:
+        namespace = sys.modules.get(type(value).__module__.partition(".")[0])
+    return getattr(namespace, "from_dlpack", as_it_is)

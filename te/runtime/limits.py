@@ -1,0 +1,74 @@
+"""Sizes for which a kernel's index arithmetic would overflow.
+
+Every kernel has a size up to which nothing can overflow, whatever the other sizes. It is low where
+many sizes are multiplied (2**15 for a tensor of four axes), so a larger one is not refused by it:
+then the arithmetic is judged for the very sizes of the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from te.ir import loop
+from te.ir.bounds import Facts, magnitude_limit
+from te.ir.expr import Const, Expr, integer, mul, sub
+from te.ir.loop import For, Let, Stmt
+from te.ir.magnitude import LIMIT
+from te.ir.visit import substitute
+
+Range = tuple[str, Expr, Expr]
+
+
+class SizeLimit:
+    """Which sizes a kernel can take. Worked out at the first question: 1 ms for a matmul."""
+
+    def __init__(self, kernel: loop.Kernel):
+        self._kernel = kernel
+
+    def allows(self, sizes: Sequence[int]) -> bool:
+        """Whether no index arithmetic overflows for these values of the kernel's run-time sizes."""
+        if self._limit and max(sizes, default=0) <= self._limit:
+            return True
+        values = dict(zip(self._kernel.program.sizes, map(integer, sizes), strict=True))
+        return all(
+            magnitude_limit([substitute(e, values) for e in exprs], Facts(_with_values(ranges, values)))
+            == LIMIT
+            for exprs, ranges in self._parts
+        )
+
+    @cached_property
+    def _limit(self) -> int:
+        return min(magnitude_limit(exprs, Facts(ranges)) for exprs, ranges in self._parts)
+
+    @cached_property
+    def _parts(self) -> list[tuple[list[Expr], tuple[Range, ...]]]:
+        """Expressions, with the ranges of the variables in them: of each statement, and of the buffers."""
+        buffers = [*self._kernel.arguments]
+        parts = []
+        for exprs, ranges, allocated in _statements(self._kernel.body, ()):
+            parts.append((exprs, ranges))
+            buffers += allocated
+        parts.append(([_bytes(buffer) for buffer in buffers], ()))
+        return parts
+
+
+def _statements(
+    s: Stmt, ranges: tuple[Range, ...]
+) -> Iterator[tuple[list[Expr], tuple[Range, ...], list[loop.Buffer]]]:
+    yield list(loop.direct_exprs(s)), ranges, [s.buffer] if isinstance(s, loop.Alloc) else []
+    if isinstance(s, For | Let):
+        ranges = (*ranges, (s.var, integer(0), sub(s.extent, integer(1))))
+    for body in loop.bodies(s):
+        yield from _statements(body, ranges)
+
+
+def _bytes(buffer: loop.Buffer) -> Expr:
+    total: Expr = integer(buffer.dtype.bytes)
+    for extent in buffer.shape:
+        total = mul(total, extent)
+    return total
+
+
+def _with_values(ranges: tuple[Range, ...], values: dict[str, Const]) -> tuple[Range, ...]:
+    return tuple((name, substitute(low, values), substitute(high, values)) for name, low, high in ranges)
