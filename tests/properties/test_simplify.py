@@ -1,0 +1,114 @@
+"""`simplify` never changes a value, and what it returns is in simplest form."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from te.ir.expr import Const, Expr, Op, Var, add, integer, mul
+from te.ir.facts import NO_FACTS, Facts
+from te.ir.simplify import simplify
+from te.ir.types import I64
+from tests.properties.index_expressions import (
+    DATA,
+    INDICES,
+    SIZES,
+    assignments,
+    compiled,
+    conditions,
+    data_expressions,
+    facts,
+    index_expressions,
+    op,
+)
+
+relaxed = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+
+
+def assert_equal_values(e: Expr, told: Facts) -> None:
+    before, after = compiled(e), compiled(simplify(e, told))
+    for values in assignments(told):
+        assert before(values) == after(values), values
+
+
+@relaxed
+@given(index_expressions(), facts())
+def test_an_index_keeps_its_value(e: Expr, told: Facts) -> None:
+    assert_equal_values(e, told)
+
+
+@relaxed
+@given(conditions(index_expressions(max_leaves=4)), facts())
+def test_a_condition_keeps_its_value(e: Expr, told: Facts) -> None:
+    assert_equal_values(e, told)
+
+
+@relaxed
+@given(data_expressions(), facts())
+def test_data_wraps_as_before(e: Expr, told: Facts) -> None:
+    assert_equal_values(e, told)
+
+
+@relaxed
+@given(index_expressions(), st.lists(st.tuples(*[st.integers(-30, 30)] * 5), min_size=20, max_size=20))
+def test_without_facts_sizes_are_natural_and_that_is_all(e: Expr, rows: list[tuple[int, ...]]) -> None:
+    before, after = compiled(e), compiled(simplify(e))
+    for row in rows:
+        values = dict(zip(SIZES + INDICES, map(abs, row), strict=True))
+        assert before(values) == after(values), values
+
+
+@relaxed
+@given(st.one_of(index_expressions(), conditions(index_expressions(max_leaves=3))), facts())
+def test_simplifying_twice_changes_nothing(e: Expr, told: Facts) -> None:
+    once = simplify(e, told)
+    assert simplify(once, told) == once
+
+
+@relaxed
+@given(
+    st.lists(st.tuples(st.integers(-5, 5), st.lists(st.sampled_from("abcd"), max_size=3)), max_size=6),
+    st.randoms(),
+)
+def test_equal_polynomials_become_equal_expressions(terms: list[tuple[int, list[str]]], random) -> None:
+    def build() -> Expr:
+        e: Expr = integer(0)
+        for coefficient, names in terms:
+            factors: list[Expr] = [integer(coefficient), *map(Var, names)]
+            random.shuffle(factors)
+            product = factors[0]
+            for factor in factors[1:]:
+                product = mul(product, factor)
+            e = add(e, product) if random.random() < 0.5 else op("-", e, Op("neg", (product,), I64))
+        return e
+
+    first = build()
+    random.shuffle(terms)
+    assert simplify(first) == simplify(build())
+
+
+@given(
+    st.sampled_from(("+", "-", "*", "//", "%", "min", "max")), st.sampled_from(DATA), st.sampled_from(DATA)
+)
+def test_constants_fold(name: str, a: int, b: int) -> None:
+    # As index arithmetic such constants would be refused; within 64 bits they fold exactly.
+    e = op(name, integer(a), integer(b))
+    value = compiled(e)({})
+    folded = simplify(e)
+    assert isinstance(folded, Const)
+    assert folded.value == value or abs(folded.value) >= 2**63
+
+
+def test_deep_expressions_are_no_problem() -> None:
+    total: Expr = Var("N")
+    nested: Expr = Var("N")
+    chosen: Expr = Var("N")
+    for depth in range(200):
+        total = add(total, mul(integer(depth), Var("i")))
+    for depth in range(100):
+        nested = op("//", add(nested, Var("M")), integer(2 + depth % 3))
+        chosen = op("min", add(chosen, Var(f"x{depth}")), Var("M"))
+    assert simplify(total, NO_FACTS) == add(mul(integer(19900), Var("i")), Var("N"))
+    for e in (nested, chosen):
+        assert simplify(e) != e
+        assert simplify(simplify(e)) == simplify(e)
