@@ -1,1 +1,46 @@
-"""Loop IR to LLVM IR to native code for the host CPU, through llvmlite."""
+"""Final loop kernels to machine code of this CPU, through LLVM IR written as text.
+
+    kernel.py       a kernel to functions, the argument block, the workspace
+    statements.py   statements; parallel.py for parallel loops
+    expressions.py  expressions; arithmetic.py and math.py for operators and functions
+    memory.py       reads and stores; index.py for addresses; registers.py for register buffers
+    emitter.py      the text of a function; values.py, module.py
+    compile.py      text to object file and assembly
+    jit.py          object file to callable; threads.py runs parallel loops
+
+`te.backends.base` says what `emit` and `load` return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from te.target import Target, parse_target
+
+if TYPE_CHECKING:
+    from te.backends.llvm.compile import LLVMArtifact
+    from te.backends.llvm.jit import LLVMExecutable
+    from te.ir.loop import Kernel
+
+__all__ = ["emit", "load", "name", "target"]
+
+name = "llvm"
+
+
+def target(spec: str) -> Target:
+    return parse_target(spec)
+
+
+def emit(kernels: Sequence[Kernel], target: Target) -> LLVMArtifact:
+    """Final kernels to an artifact. Raises `ScheduleError` where a schedule asks for too much code."""
+    from te.backends.llvm import compile  # llvmlite loads here, not when te is imported
+
+    return compile.emit(kernels, target)
+
+
+def load(artifact: LLVMArtifact) -> LLVMExecutable:
+    """An artifact to something callable. Raises ValueError if this machine cannot run it."""
+    from te.backends.llvm import jit
+
+    return jit.load(artifact)

@@ -1,0 +1,79 @@
+"""What every backend offers: kernels in, an artifact that can be read, an executable that can be called.
+
+A backend is a module or an object with `emit` and `load`; an `Artifact` is immutable and
+may be kept, printed and compared, an `Executable` owns the code in this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from te.ir.expr import Expr
+from te.ir.loop import Kernel
+from te.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How to call one kernel of an artifact.
+
+    The argument block is an array of 64-bit integers: the addresses of `arguments`, in that
+    order; the address of `workspace` bytes of scratch memory, aligned to 64; the values of
+    `sizes`; the address of the runtime's `parallel_for`.
+    """
+
+    name: str  # of the kernel
+    symbol: str  # in the object file
+    arguments: tuple[str, ...]
+    sizes: tuple[str, ...]
+    workspace: Expr  # bytes, an expression of the sizes
+    is_parallel: bool  # whether it may call `parallel_for`
+
+
+class Artifact(Protocol):
+    """Compiled kernels: text for people, code for `load`."""
+
+    @property
+    def target(self) -> Target: ...
+
+    @property
+    def entries(self) -> tuple[Entry, ...]: ...
+
+    @property
+    def text(self) -> str:
+        """The target's source text: LLVM IR, CUDA C++."""
+        ...
+
+    def asm(self) -> str:
+        """The machine's instructions, as text."""
+        ...
+
+
+class Executable(Protocol):
+    """Code in this process. It stays loaded as long as the object lives."""
+
+    @property
+    def artifact(self) -> Artifact: ...
+
+    @property
+    def parallel_for(self) -> int:
+        """The address that ends the argument block."""
+        ...
+
+    def __call__(self, block: int, entry: int = 0) -> None:
+        """Run a kernel on the argument block at the address `block`. Other threads may run meanwhile."""
+        ...
+
+
+class Backend(Protocol):
+    """What the entry-point group `te.backends` names."""
+
+    name: str
+
+    def target(self, spec: str) -> Target: ...
+
+    def emit(self, kernels: Sequence[Kernel], target: Target) -> Artifact: ...
+
+    def load(self, artifact: Artifact) -> Executable: ...

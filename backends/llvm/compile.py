@@ -1,0 +1,105 @@
+"""LLVM IR text to an object file and to assembly, through llvmlite.
+
+One pass runs before code generation: `sroa`, which turns register buffers into SSA values. The
+emitter leaves nothing for the others to do that would pay for their time.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from te.backends.base import Entry
+from te.backends.llvm.kernel import kernel_functions
+from te.backends.llvm.module import ModuleText
+from te.ir.loop import Kernel
+from te.target import Target
+
+# LLVM's objects are not made for several threads, and a pass builder leaks a little each time one is
+# made: one of each a target, behind one lock.
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class LLVMArtifact:
+    """LLVM IR and, made when first asked for, what it compiles to."""
+
+    target: Target
+    entries: tuple[Entry, ...]
+    text: str
+
+    @cached_property
+    def object(self) -> bytes:
+        """The object file (position independent)."""
+        return compile_text(self.text, self.target)
+
+    def asm(self) -> str:
+        return str(_generate(self.text, self.target, as_object=False))
+
+
+def emit(kernels: Sequence[Kernel], target: Target) -> LLVMArtifact:
+    """Final kernels to LLVM IR. Raises `ScheduleError` where a schedule asks for too much code."""
+    module = ModuleText(target.vector_bits)
+    entries = tuple(kernel_functions(module, kernel) for kernel in kernels)
+    machine = _machine(target)
+    names = ", ".join(entry.name for entry in entries)
+    head = "\n".join(
+        [
+            f"; te: {names} for {target.name}",
+            f'target datalayout = "{machine.layout}"',
+            f'target triple = "{machine.triple}"',
+            "",
+        ]
+    )
+    attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.vector_bits}" }}'
+    return LLVMArtifact(target, entries, module.text(head, attributes))
+
+
+@dataclass(frozen=True)
+class _Machine:
+    machine: Any  # llvmlite has no types
+    builder: Any
+    triple: str
+    layout: str
+
+
+@cache
+def _machine(target: Target) -> _Machine:
+    with _lock:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        triple = llvm.get_process_triple() + ("-elf" if os.name == "nt" else "")  # MCJIT wants ELF everywhere
+        machine = llvm.Target.from_triple(triple).create_target_machine(
+            cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="default"
+        )
+        builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(0))
+        return _Machine(machine, builder, triple, str(machine.target_data))
+
+
+def compile_text(text: str, target: Target) -> bytes:
+    """LLVM IR to an object file."""
+    return bytes(_generate(text, target, as_object=True))
+
+
+def _generate(text: str, target: Target, *, as_object: bool) -> Any:
+    machine = _machine(target)
+    with _lock:
+        # A context of its own takes everything LLVM has interned with it when it goes.
+        context = llvm.create_context()
+        module = llvm.parse_assembly(text, context=context)
+        try:
+            passes = llvm.create_new_module_pass_manager()
+            passes.add_sroa_pass()
+            passes.run(module, machine.builder)
+            if as_object:
+                return machine.machine.emit_object(module)
+            return machine.machine.emit_assembly(module)
+        finally:
+            module.close()
+            context.close()

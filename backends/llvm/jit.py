@@ -1,0 +1,89 @@
+"""Object files to functions in this process.
+
+Each artifact gets an MCJIT engine of its own: loading takes 0.25 ms and 12 kB, and everything is
+given back when the executable is dropped. (One LLJIT for all would be the newer way, but in llvmlite
+0.50 each library leaves 11 kB behind when it is unloaded; an LLJIT each holds 175 kB.)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import re
+import sys
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from te.backends.llvm import threads
+from te.backends.llvm.compile import LLVMArtifact
+from te.backends.llvm.math import CHEAP, INTRINSICS, LIBRARY
+
+_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+class LLVMExecutable:
+    """The kernels of an artifact, loaded. See `te.backends.base.Executable`."""
+
+    def __init__(self, artifact: LLVMArtifact):
+        self.artifact = artifact
+        self._engine = load_object(artifact.object)
+        self._functions = [
+            _FUNCTION(self._engine.get_function_address(entry.symbol)) for entry in artifact.entries
+        ]
+        self._is_parallel = [entry.is_parallel for entry in artifact.entries]
+
+    @property
+    def parallel_for(self) -> int:
+        return threads.start() if any(self._is_parallel) else 0
+
+    def __call__(self, block: int, entry: int = 0) -> None:
+        if self._is_parallel[entry]:
+            threads.start()  # a forked child has no helpers yet
+        self._functions[entry](block)  # ctypes lets other threads run meanwhile
+
+
+def load(artifact: LLVMArtifact) -> LLVMExecutable:
+    """Make an artifact callable.
+
+    Raises ValueError if this machine cannot run it, and OSError if a function of the C library is missing.
+    """
+    if not artifact.target.is_native:
+        raise ValueError(
+            f"this machine cannot run code for `{artifact.target.name}`: its CPU lacks instructions"
+        )
+    missing = [name for name in _missing_functions() if _mentions(artifact.text, name)]
+    if missing:
+        raise OSError(f"the C library of this system has no function {', '.join(missing)}")
+    return LLVMExecutable(artifact)
+
+
+def load_object(code: bytes) -> Any:
+    """An engine that holds the functions of an object file."""
+    # The engine wants a module and a machine to generate code for; it gets an empty one and a plain one.
+    module = llvm.parse_assembly("", context=llvm.create_context())
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        opt=0, reloc="default", codemodel="jitdefault", jit=True
+    )
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine
+
+
+@cache
+def _missing_functions() -> list[str]:
+    """Functions that code may call and this system lacks: MCJIT would end the process over one."""
+    if sys.platform != "win32" and llvm.address_of_symbol("expf") is None:
+        library = ctypes.util.find_library("m")
+        if library:
+            llvm.load_library_permanently(library)
+    names = [name for name in (*INTRINSICS.values(), *LIBRARY) if name not in CHEAP | {"roundeven", "sqrt"}]
+    both = [name + suffix for name in sorted(set(names)) for suffix in ("", "f")]
+    return [name for name in both if llvm.address_of_symbol(name) is None]
+
+
+def _mentions(text: str, name: str) -> bool:
+    stem, bits = (name[:-1], "32") if name.endswith("f") and name != "erf" else (name, "64")
+    return re.search(rf"@(llvm\.{stem}\.(v\d+)?f{bits}|{name})\(", text) is not None

@@ -1,0 +1,61 @@
+"""What the functions of one module share: declarations, constants, and a limit on its size."""
+
+from __future__ import annotations
+
+from te.diagnostics import Diagnostic, ScheduleError, error
+from te.ir.types import DType
+
+LINE_LIMIT = 60_000  # instructions; LLVM needs some 20 s for as many
+
+# Where a read must not happen but an address is needed: as many zeros as the widest vector.
+ZEROS = "@te.zeros"
+ZEROS_BYTES = 256 * 8
+
+
+class ModuleText:
+    def __init__(self, vector_bits: int) -> None:
+        self.vector_bits = vector_bits
+        self.functions: list[str] = []
+        self.unrolled: dict[str, int] = {}  # the loops that were written out, with their trips
+        self.size = 0
+        self._declarations: dict[str, None] = {}
+        self._names: set[str] = set()
+
+    def declare(self, text: str) -> None:
+        self._declarations[text] = None
+
+    def unique(self, name: str) -> str:
+        """A name for a function or a constant that this module has not used."""
+        candidate, number = name, 1
+        while candidate in self._names:
+            number += 1
+            candidate = f"{name}.{number}"
+        self._names.add(candidate)
+        return candidate
+
+    def is_new(self, name: str) -> bool:
+        """Whether a name has not been used; it has from now on."""
+        if name in self._names:
+            return False
+        self._names.add(name)
+        return True
+
+    def count(self, lanes: int, dtype: DType) -> None:
+        """Count an instruction, once for each machine vector it needs."""
+        self.size += 1 if lanes == 1 else -(-lanes * max(8, dtype.bits) // self.vector_bits)
+        if self.size > LINE_LIMIT:
+            raise ScheduleError(self._too_large())
+
+    def _too_large(self) -> Diagnostic:
+        loops = ", ".join(f"`{name}` ({trips} trips)" for name, trips in self.unrolled.items())
+        cause = f"these loops are unrolled or vectorised: {loops}" if loops else "the op has too many stages"
+        return error(
+            "code-too-large",
+            f"the schedule makes more than {LINE_LIMIT:,} instructions; {cause}",
+            None,
+            help="split a loop before it is unrolled, and unroll the inner part only",
+        )
+
+    def text(self, head: str, attributes: str) -> str:
+        zeros = f"{ZEROS} = private unnamed_addr constant [{ZEROS_BYTES} x i8] zeroinitializer, align 64"
+        return "\n".join([head, zeros, "", *sorted(self._declarations), "", *self.functions, attributes, ""])

@@ -1,0 +1,122 @@
+"""What code is generated for: plain data, found out once a process.
+
+A target is named by a backend and, optionally, a feature: `llvm` is this machine,
+`llvm.avx2` a machine with AVX2 and no more. Schedules say `on llvm.avx512`; they apply to every
+target that satisfies the name (`Target.satisfies`).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+
+from te.diagnostics import did_you_mean
+
+__all__ = ["TARGET_NAMES", "Target", "available_cores", "parse_target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A machine, as far as schedules and backends ask.
+
+    `cpu` and `features` are LLVM's names (`znver4`, `+avx2,-avx512f,...`), `vector_bits` the
+    width of its vector registers. `is_native` tells whether this machine can run the code.
+    """
+
+    name: str
+    backend: str
+    cpu: str
+    features: str
+    vector_bits: int
+    vector_registers: int
+    cores: int
+    is_native: bool
+    levels: frozenset[str]
+
+    def satisfies(self, name: str) -> bool:
+        """Whether a schedule written `on name` may be used: `llvm.avx2` serves on an AVX-512 machine too."""
+        return name in self.levels
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """An instruction set with a name: LLVM's CPU for it, what a host must have, its vector registers."""
+
+    cpu: str
+    needs: tuple[str, ...]
+    vector_bits: int
+    vector_registers: int
+
+
+# From narrow to wide: a machine of one level satisfies those of its family before it.
+_X86 = {
+    "llvm.sse4": _Level("x86-64-v2", ("sse4.2", "popcnt"), 128, 16),
+    "llvm.avx2": _Level("x86-64-v3", ("avx2", "fma", "bmi2", "f16c"), 256, 16),
+    "llvm.avx512": _Level("x86-64-v4", ("avx512f", "avx512bw", "avx512dq", "avx512vl"), 512, 32),
+}
+_ARM = {"llvm.neon": _Level("generic", ("neon",), 128, 32)}
+_FAMILY = _ARM if platform.machine().lower() in ("arm64", "aarch64") else _X86
+
+TARGET_NAMES = ("llvm", *_FAMILY)
+
+
+def parse_target(spec: str) -> Target:
+    """The target of that name.
+
+    Raises ValueError with the list of targets for any other name.
+
+    >>> parse_target("llvm.avx2").vector_bits
+    256
+    """
+    if spec not in TARGET_NAMES:
+        hint = did_you_mean(spec, TARGET_NAMES)
+        known = ", ".join(TARGET_NAMES)
+        raise ValueError(
+            f"there is no target `{spec}`; the targets are: {known}" + (f" ({hint})" if hint else "")
+        )
+    return _parse(spec)
+
+
+@cache
+def _parse(spec: str) -> Target:
+    host_cpu, host_features = _host()
+    present = {name for name, on in host_features.items() if on}
+    names = list(_FAMILY)
+    reached = [name for name in names if present.issuperset(_FAMILY[name].needs)]
+    widest = reached[-1] if reached else names[0]
+
+    if spec in ("llvm", widest):
+        level, levels, is_native = _FAMILY[widest], reached, True
+        cpu = host_cpu
+        features = ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(host_features.items()))
+    else:
+        level, levels, is_native = _FAMILY[spec], names[: names.index(spec) + 1], spec in reached
+        cpu, features = level.cpu, ""
+    return Target(
+        name=spec,
+        backend="llvm",
+        cpu=cpu,
+        features=features,
+        vector_bits=level.vector_bits,
+        vector_registers=level.vector_registers,
+        cores=available_cores(),
+        is_native=is_native,
+        levels=frozenset({"llvm", *levels}),
+    )
+
+
+@cache
+def _host() -> tuple[str, dict[str, bool]]:
+    """LLVM's name of this CPU and its features. llvmlite loads here, not when te is imported."""
+    import llvmlite.binding as llvm
+
+    return llvm.get_host_cpu_name(), dict(llvm.get_host_cpu_features())
+
+
+def available_cores() -> int:
+    """The number of CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
