@@ -1,0 +1,228 @@
+"""Rewrites that set a loop's kind: unroll, vectorize, parallel.
+
+The loop stays one node; only a backend expands it. Kinds come last in a schedule: a
+loop that has one is not reshaped any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from te.diagnostics import ScheduleError, Span, error
+from te.ir.expr import Const
+from te.ir.loop import PARALLEL, SERIAL, UNROLLED, VECTOR, For, Kernel, Stmt, bodies, walk_stmt
+from te.ir.print import print_expr
+from te.ir.visit import variables
+from te.schedule.context import facts_at
+from te.schedule.directives import Parallel, Place, Split, Unroll, Vectorize, span_of, verb_of
+from te.schedule.legality import Order, carried, explain
+from te.schedule.loops import replace_loop, split, split_names
+from te.schedule.names import Path, find_loop, find_loops, index_of, require_serial
+
+UNROLL_LIMIT = 1024  # trips of one loop
+UNROLLED_NEST_LIMIT = 4096  # copies of one statement
+LANES_LIMIT = 256
+
+
+def unroll(kernel: Kernel, d: Unroll) -> Kernel:
+    for name, span in _named(kernel, d, UNROLLED):
+        kernel, loop, path = _split_first(kernel, d, name, span)
+        trips = _constant_trips(loop, d, span)
+        copies = trips * _copies_outside(path) * _copies_inside(loop.body)
+        if trips > UNROLL_LIMIT or copies > UNROLLED_NEST_LIMIT:
+            too_many = f"{trips} trips" if trips > UNROLL_LIMIT else f"{copies} copies of a statement"
+            raise ScheduleError(
+                error(
+                    "unroll-limit",
+                    f"unrolling `{loop.var}` gives {too_many}",
+                    span,
+                    f"at most {UNROLL_LIMIT} trips and {UNROLLED_NEST_LIMIT} copies",
+                    help=f"`unroll {index_of(name)} by 8` unrolls a part",
+                )
+            )
+        _refuse_inside(loop, {PARALLEL}, d, span)
+        if trips:
+            kernel = _with_kind(kernel, loop, UNROLLED)
+    return kernel
+
+
+def vectorize(kernel: Kernel, d: Vectorize) -> Kernel:
+    for name, span in _named(kernel, d, VECTOR):
+        kernel, loop, path = _split_first(kernel, d, name, span)
+        lanes = _constant_trips(loop, d, span)
+        if lanes > LANES_LIMIT:
+            raise ScheduleError(
+                error(
+                    "vector-width",
+                    f"`{loop.var}` would need vectors of {lanes} lanes",
+                    span,
+                    f"at most {LANES_LIMIT} lanes",
+                    help=f"`vectorize {index_of(name)} by 16`, or another smaller number",
+                )
+            )
+        _refuse_inside(loop, {PARALLEL, VECTOR}, d, span)
+        _refuse_around(loop, path, {VECTOR}, d, span)
+        for dependence in carried(loop, facts_at(path, kernel.program)):
+            if dependence.order is Order.FIXED:
+                raise ScheduleError(
+                    error(
+                        "vectorize-dependence",
+                        f"the trips of `{loop.var}` depend on each other: {explain(dependence, loop.var)}",
+                        span,
+                        "cannot run in lockstep",
+                        help="vectorize another loop",
+                    )
+                )
+        if lanes:
+            kernel = _with_kind(kernel, loop, VECTOR)
+    return kernel
+
+
+def parallel(kernel: Kernel, d: Parallel) -> Kernel:
+    for name, span in _named(kernel, d, PARALLEL):
+        loop, path = find_loop(kernel, name, span)
+        require_serial(loop, verb_of(d), span)
+        _refuse_around(loop, path, {VECTOR, UNROLLED}, d, span)
+        for dependence in carried(loop, facts_at(path, kernel.program)):
+            if dependence.order is Order.REDUCTION:
+                raise ScheduleError(
+                    error(
+                        "parallel-reduction",
+                        f"`{loop.var}` is a reduction loop: all its trips update the same elements of "
+                        f"`{dependence.first.buffer}`",
+                        span,
+                        "its trips cannot run at the same time",
+                        help=_parallel_instead(loop, path),
+                    )
+                )
+            if dependence.order is Order.FIXED:
+                raise ScheduleError(
+                    error(
+                        "parallel-dependence",
+                        f"the trips of `{loop.var}` depend on each other: {explain(dependence, loop.var)}",
+                        span,
+                        "cannot run at the same time",
+                        help=_parallel_instead(loop, path),
+                    )
+                )
+        kernel = _with_kind(kernel, loop, PARALLEL)
+    return kernel
+
+
+# ---------------------------------------------------------------- steps
+
+
+def _named(kernel: Kernel, d: Unroll | Vectorize | Parallel, kind: str) -> list[tuple[str, Span | None]]:
+    """The full names of a directive's loops, and where they were written, without those that have the kind."""
+    spans = [span_of(d, "loops", position) for position in range(len(d.loops))]
+    found = find_loops(kernel, d.loops, spans)
+    by = None if isinstance(d, Parallel) else d.by
+    return [
+        (loop.var, span)
+        for (loop, _), span in zip(found, spans, strict=True)
+        if by is not None or loop.kind != kind
+    ]
+
+
+def _split_first(
+    kernel: Kernel, d: Unroll | Vectorize, name: str, span: Span | None
+) -> tuple[Kernel, For, Path]:
+    """The loop that gets the kind: with `by`, the inner one of a split."""
+    loop, path = find_loop(kernel, name, span)
+    require_serial(loop, verb_of(d), span)
+    if d.by is None:
+        return kernel, loop, path
+    place = None
+    if d.place and span:
+        place = Place(d.place.span, d.place.verb, {"loop": (span,), "by": d.place.parts["by"]})
+    part = Split(name, by=d.by, place=place)
+    _, inner = split_names(kernel, name, part)
+    kernel = split(kernel, part)
+    loop, path = find_loop(kernel, inner, span)
+    return kernel, loop, path
+
+
+def _constant_trips(loop: For, d: Unroll | Vectorize, span: Span | None) -> int:
+    """The number of trips, which must be the same wherever and whenever the loop runs."""
+    verb, index = verb_of(d), index_of(loop.var)
+    varying = next(
+        (s for s, _ in walk_stmt(loop.body) if isinstance(s, For) and loop.var in variables(s.extent)), None
+    )
+    if isinstance(loop.extent, Const) and not (varying and verb == "vectorize"):
+        return int(loop.extent.value)
+    if varying:
+        reason = f"the extent of `{varying.var}`, inside, depends on `{loop.var}`"
+    else:
+        reason = f"the extent of `{loop.var}`, {print_expr(loop.extent, index_of)}, is no constant"
+    raise ScheduleError(
+        error(
+            "extent-not-constant",
+            f"`{verb}` needs a constant extent: {reason}",
+            span,
+            "not constant",
+            help=f"`{verb} {index} by 8` splits first; sizes can be fixed when the op is built",
+        )
+    )
+
+
+def _refuse_inside(loop: For, kinds: set[str], d: Unroll | Vectorize, span: Span | None) -> None:
+    """Refuse a loop that holds one of a kind that cannot stand in it."""
+    for s, _ in walk_stmt(loop.body):
+        if isinstance(s, For) and s.kind in kinds:
+            _refuse_nesting(s, loop, verb_of(d), span)
+
+
+def _refuse_around(
+    loop: For, path: Path, kinds: set[str], d: Vectorize | Parallel, span: Span | None
+) -> None:
+    for s in path:
+        if isinstance(s, For) and s.kind in kinds:
+            _refuse_nesting(loop, s, verb_of(d), span)
+
+
+def _refuse_nesting(inner: For, outer: For, verb: str, span: Span | None) -> None:
+    """Refuse two kinds in each other; the loop that has none yet is the one that `verb` names."""
+    this, other, where = (inner, outer, "is inside") if inner.kind == SERIAL else (outer, inner, "holds")
+    kind = {"unroll": "an unrolled", "vectorize": "a vector", "parallel": "a parallel"}[verb]
+    raise ScheduleError(
+        error(
+            "kind-nesting",
+            f"`{this.var}` cannot be {kind} loop: it {where} the {other.kind} loop `{other.var}`",
+            span,
+            f"{where} `{other.var}`",
+            help="parallel loops stand outside vector and unrolled ones, and vector loops not in each other",
+        )
+    )
+
+
+def _parallel_instead(loop: For, path: Path) -> str:
+    """Which loops of the nest could be made parallel instead."""
+    nest = [s for s in path if isinstance(s, For)]
+    nest += [s for s, _ in walk_stmt(loop.body) if isinstance(s, For)]
+    data = [s for s in nest if not s.is_reduction and not s.overlaps and s.kind == SERIAL]
+    if not data:
+        return "this nest has no data loop to make parallel"
+    names = ", ".join(f"`{s.var}`" for s in data)
+    return f"make a data loop parallel: {names}"
+
+
+def _copies_outside(path: Path) -> int:
+    copies = 1
+    for s in path:
+        copies *= _copies(s)
+    return copies
+
+
+def _copies_inside(s: Stmt) -> int:
+    """How often the most repeated statement in `s` is written out."""
+    return _copies(s) * max([_copies_inside(body) for body in bodies(s)], default=1)
+
+
+def _copies(s: Stmt) -> int:
+    if isinstance(s, For) and s.kind == UNROLLED and isinstance(s.extent, Const):
+        return int(s.extent.value)
+    return 1
+
+
+def _with_kind(kernel: Kernel, loop: For, kind: str) -> Kernel:
+    return replace_loop(kernel, loop.var, replace(loop, kind=kind))

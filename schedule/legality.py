@@ -1,0 +1,428 @@
+"""Dependences: which orders of a loop's trips compute the same thing.
+
+Two accesses depend on each other where they may touch the same element and one of them
+writes it. Every verb that changes an order asks here, and nowhere else:
+
+- `carried(loop)`: the dependences between different trips of a loop;
+- `reversed_dependence(chain, order)`: one that a new order of nested loops would reverse;
+- `repetition_error(loop)`: why a trip cannot run twice with the same result.
+
+Two facts of the loop IR answer most questions without arithmetic. Data loops of a stage
+define different elements in different trips (unless one of them `overlaps`), and the
+steps of one `Accumulate` for one element, which differ in its `over` loops alone, may
+run in any order but not at the same time. Everything else is index arithmetic, as in
+Banerjee's test: the accesses are independent if, with both iterations' loop variables in
+their ranges and in the order asked about, the indices of some axis are proved to differ.
+What is not proved independent counts as dependent.
+
+Buffers that the region allocates are its own in every trip, and carry no dependence out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import combinations_with_replacement
+
+from te.ir.bounds import Facts, counterexample, evaluate, prove
+from te.ir.expr import TRUE, Const, Expr, Load, Var, both, compare, integer, negation, sub
+from te.ir.loop import Accumulate, Alloc, For, If, Let, Stmt, Store, direct_exprs, walk_stmt
+from te.ir.print import print_expr
+from te.ir.types import I64
+from te.ir.visit import loads, substitute, variables, walk
+from te.schedule.names import Path, index_of
+
+# How the trip of the second access lies to the trip of the first, for one loop.
+SAME, LATER, EARLIER, ANY = "=", "<", ">", "*"
+Directions = Mapping[str, str]
+
+SEARCH_LIMIT = 64  # examples with larger sizes explain little
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One touch of a buffer. `path` is what stands around the statement inside the region."""
+
+    buffer: str
+    index: tuple[Expr, ...]
+    writes: bool
+    statement: Stmt
+    path: Path
+    position: int  # in the order of the text
+
+
+class Order(Enum):
+    """What a dependence leaves free."""
+
+    FIXED = "nothing: the order must stay"
+    REDUCTION = "steps of a reduction: any order, but one at a time"
+    REPEATED = "the same value is stored again: any order, even at the same time"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependence:
+    """`second` may touch the element that `first` touched, in a later iteration.
+
+    `example` gives sizes and loop variables for which they do, where some were found;
+    the variables of `second` carry a prime.
+    """
+
+    order: Order
+    first: Access
+    second: Access
+    example: Mapping[str, int] | None
+
+
+# ---------------------------------------------------------------- questions
+
+
+def carried(loop: For, facts: Facts) -> list[Dependence]:
+    """The dependences between different trips of a loop, of any `Order`. `facts` hold around it."""
+    found = []
+    for first, second in _pairs(accesses(loop)):
+        dependence = depends(first, second, {loop.var: LATER}, facts)
+        if dependence:
+            found.append(dependence)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """A dependence that a new order of loops breaks: `inner` would overtake `outer`."""
+
+    outer: str
+    inner: str
+    dependence: Dependence
+
+
+def reversed_dependence(chain: Sequence[For], order: Sequence[str], facts: Facts) -> Reversal | None:
+    """A dependence that the nested loops of `chain` would break in the new order.
+
+    A reversed dependence leads in the old order with some loop `a` (its second trip is
+    later) and in the new one with another, `b` (earlier). So `b` overtook `a`, and the
+    loops outside `a` in the old order and outside `b` in the new one are in the same trip.
+    """
+    old = [loop.var for loop in chain]
+    touches = accesses(chain[0])
+    for place, a in enumerate(old):
+        for b in old[place + 1 :]:
+            if order.index(b) > order.index(a):
+                continue
+            same = {*old[:place], *order[: order.index(b)]}
+            directions = {**dict.fromkeys(same, SAME), a: LATER, b: EARLIER}
+            for first, second in _pairs(touches):
+                dependence = depends(first, second, directions, facts)
+                if dependence and dependence.order is Order.FIXED:
+                    return Reversal(a, b, dependence)
+    return None
+
+
+def repetition_error(loop: For, facts: Facts) -> str | None:
+    """Why running a trip of `loop` a second time, after others, could change a result."""
+    for dependence in carried(loop, facts):
+        if dependence.order is not Order.REPEATED:
+            return explain(dependence, loop.var)
+    touches = accesses(loop)
+    for access in touches:
+        unfinished = _unfinished(access, loop)
+        if unfinished:
+            return unfinished
+    for read in touches:
+        for write in touches:
+            if read.writes or not write.writes or read.buffer != write.buffer:
+                continue
+            written_before = write.position < read.position and not _common_loops(read, write, but=loop.var)
+            if not written_before and depends(read, write, {loop.var: SAME}, facts):
+                return (
+                    f"{_shown(read)} is read before `{loop.var}` writes it: a second run reads another value"
+                )
+    return None
+
+
+def _unfinished(access: Access, loop: For) -> str | None:
+    """Whether a second run would go on with a sum instead of starting it again."""
+    statement = access.statement
+    if not (access.writes and isinstance(statement, Accumulate)):
+        return None
+    inside = {s.var for s in access.path if isinstance(s, For)} - {loop.var}
+    outside = sorted(statement.over - inside)
+    if outside:
+        over = ", ".join(f"`{name}`" for name in outside)
+        return (
+            f"one trip of `{loop.var}` does not finish the {statement.reducer} in {_shown(access)}: "
+            f"it runs over {over}, outside"
+        )
+    if statement.start is None:
+        return f"{_shown(access)} goes on with the value it has: a second run would add to it again"
+    return None
+
+
+# ---------------------------------------------------------------- accesses
+
+
+def accesses(region: Stmt) -> list[Access]:
+    """What a region reads and writes, in the order of its text, its own buffers left out."""
+    own = {s.buffer.name for s, _ in walk_stmt(region) if isinstance(s, Alloc)}
+    found: dict[tuple[object, ...], Access] = {}
+    for statement, path in walk_stmt(region):
+        for buffer, index, writes in _touched(statement):
+            key = (id(statement), buffer, index, writes)
+            if buffer not in own and key not in found:
+                found[key] = Access(buffer, index, writes, statement, path, len(found))
+    return list(found.values())
+
+
+def _touched(s: Stmt) -> Iterator[tuple[str, tuple[Expr, ...], bool]]:
+    """Buffers and indices that one statement itself reads, then what it writes."""
+    for e in direct_exprs(s):
+        for load in loads(e):
+            yield load.buffer, load.index, False
+    if isinstance(s, Store | Accumulate):
+        yield s.buffer, s.index, True
+
+
+def _pairs(touches: list[Access]) -> Iterator[tuple[Access, Access]]:
+    """All pairs that could depend, each in both orders."""
+    for a, b in combinations_with_replacement(touches, 2):
+        if a.buffer == b.buffer and (a.writes or b.writes):
+            yield a, b
+            if a is not b:
+                yield b, a
+
+
+def _common_loops(a: Access, b: Access, but: str = "") -> set[str]:
+    around_a = {s.var for s in a.path if isinstance(s, For)}
+    return {s.var for s in b.path if isinstance(s, For) and s.var in around_a} - {but}
+
+
+# ---------------------------------------------------------------- the test
+
+
+def depends(first: Access, second: Access, directions: Directions, facts: Facts) -> Dependence | None:
+    """The dependence between two accesses whose trips lie as `directions` say, if there may be one.
+
+    `directions` maps loops around both to SAME, LATER (the second access is in a later
+    trip) or EARLIER; loops that it leaves out may be in any trips.
+    """
+    if first.buffer != second.buffer or not (first.writes or second.writes):
+        return None
+    order = Order.FIXED
+    if first.statement is second.statement and first.writes and second.writes:
+        if _apart_by_construction(first, directions):
+            return None
+        order = _order_with_itself(first, directions)
+    pair = _Pair(first, second, directions)
+    scene = pair.facts(facts)
+    if any(_differ(a, b, scene) for a, b in zip(first.index, pair.second_index(), strict=True)):
+        return None
+    return Dependence(order, first, second, pair.example(facts))
+
+
+def _moving(access: Access, directions: Directions) -> list[For]:
+    """The loops around an access that may be in different trips."""
+    return [s for s in access.path if isinstance(s, For) and directions.get(s.var, ANY) != SAME]
+
+
+def _apart_by_construction(access: Access, directions: Directions) -> bool:
+    """Whether a statement writes different elements because a data loop is in different trips."""
+    moving = _moving(access, directions)
+    own = all(loop.stage == _stage(access) and not loop.overlaps for loop in moving)
+    return own and any(
+        not loop.is_reduction and directions.get(loop.var, ANY) in (LATER, EARLIER) for loop in moving
+    )
+
+
+def _order_with_itself(access: Access, directions: Directions) -> Order:
+    """What is free between two runs of one statement that write the same element."""
+    moving = _moving(access, directions)
+    own = [loop for loop in moving if loop.stage == _stage(access)]
+    match access.statement:
+        case Accumulate(over=over):
+            data = [loop for loop in own if not loop.is_reduction and not loop.overlaps]
+            steps = [loop for loop in moving if loop.var in over]
+            return Order.REDUCTION if len(data) + len(steps) == len(moving) else Order.FIXED
+        case Store():
+            return Order.REPEATED if len(own) == len(moving) else Order.FIXED
+    return Order.FIXED
+
+
+def _stage(access: Access) -> str:
+    return access.statement.stage if isinstance(access.statement, Store | Accumulate) else ""
+
+
+def _differ(a: Expr, b: Expr, facts: Facts) -> bool:
+    return a != b and prove(compare("!=", a, b), facts)
+
+
+class _Pair:
+    """Two accesses side by side: the second one's variables get a prime where they may differ."""
+
+    def __init__(self, first: Access, second: Access, directions: Directions):
+        self.first = first
+        self.second = second
+        self.primes: dict[str, Expr] = {}
+        for s in second.path:
+            moves = isinstance(s, For) and directions.get(s.var, ANY) != SAME
+            if moves or (isinstance(s, Let) and variables(s.value) & self.primes.keys()):
+                self.primes[s.var] = Var(s.var + "'")  # type: ignore[union-attr]  # a For or a Let
+        self.apart = [
+            compare(direction, Var(name), self.primes[name])
+            for name, direction in directions.items()
+            if direction in (LATER, EARLIER) and name in self.primes
+        ]
+
+    def second_index(self) -> list[Expr]:
+        return [substitute(i, self.primes) for i in self.second.index]
+
+    def facts(self, around: Facts) -> Facts:
+        """All that is known about the variables of both accesses."""
+        facts = _surroundings(around, _Side(self.first, {}, {}), _Side(self.second, {}, self.primes))
+        return _assume(facts, self.apart)
+
+    def example(self, around: Facts) -> dict[str, int] | None:
+        """Values of all variables for which the accesses meet, if a search finds some.
+
+        Here the names of `Let` are expanded: as free variables they would give examples
+        that no iteration has.
+        """
+        first = _Side(self.first, _definitions(self.first), {})
+        second = _Side(self.second, _definitions(self.second), self.primes)
+        pairs = [
+            (first.here(a), second.here(b)) for a, b in zip(self.first.index, self.second.index, strict=True)
+        ]
+        # `j` and `j'` meet where they are equal: nothing to search for.
+        equal = {
+            b.name: a
+            for a, b in pairs
+            if isinstance(a, Var) and isinstance(b, Var) and b.name == a.name + "'"
+        }
+        pairs = [(substitute(a, equal), substitute(b, equal)) for a, b in pairs]
+        meet = [compare("==", a, b) for a, b in pairs if a != b]
+        facts = _assume(_surroundings(around, first, second), meet)
+        facts = _assume(facts, [compare("==", Var(name), value) for name, value in equal.items()])
+        wanted: Expr = TRUE
+        for condition in (*self.apart, *meet):
+            wanted = both(wanted, condition)
+        return _satisfied(wanted, facts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of two accesses, with the names in `lets` expanded and the variables in `primes` renamed."""
+
+    access: Access
+    lets: Mapping[str, Expr]
+    primes: Mapping[str, Expr]
+
+    def here(self, e: Expr) -> Expr:
+        return substitute(substitute(e, self.lets), self.primes)
+
+    def links(self) -> list[tuple[_Side, Stmt, Stmt]]:
+        """Each statement around the access with the one that it directly holds."""
+        path = self.access.path
+        return [(self, s, child) for s, child in zip(path, (*path[1:], self.access.statement), strict=True)]
+
+
+def _surroundings(facts: Facts, first: _Side, second: _Side) -> Facts:
+    """`facts` with the ranges and conditions around both accesses."""
+    left, right = first.links(), second.links()
+    # In pairs: a search for an example then decides both trips of an outer loop first.
+    shared = min(len(left), len(right))
+    pairs = [link for pair in zip(left[:shared], right[:shared], strict=True) for link in pair]
+    for side, s, child in (*pairs, *left[shared:], *right[shared:]):
+        facts = _known_inside(facts, side, s, child)
+    return facts
+
+
+def _satisfied(wanted: Expr, facts: Facts) -> dict[str, int] | None:
+    """Small values that satisfy a condition and the facts, if a search finds some.
+
+    A tile of 8 shows itself in loops of 9 trips: sizes just above the constants come first.
+    """
+    ranged = {name for name, _, _ in facts.ranges}
+    ends = [end for _, low, high in facts.ranges for end in (low, high)]
+    sizes = {name for e in (wanted, *ends) for name in variables(e)} - ranged
+    constants = {int(n.value) for n in walk(wanted) if isinstance(n, Const) and n.dtype == I64}
+    for size in sorted({2, *[c + 1 for c in constants if 1 < c < SEARCH_LIMIT]}):
+        fixed = _assume(facts, [compare("==", Var(name), integer(size)) for name in sorted(sizes)])
+        found = counterexample(negation(wanted), fixed)
+        if found is not None:
+            return found
+    return counterexample(negation(wanted), facts)
+
+
+def _assume(facts: Facts, conditions: Sequence[Expr]) -> Facts:
+    for condition in conditions:
+        facts = facts.with_assumption(condition)
+    return facts
+
+
+def _known_inside(facts: Facts, side: _Side, s: Stmt, child: Stmt) -> Facts:
+    """What `s` tells about `child`."""
+    match s:
+        case For() | Let():
+            value, top = side.here(Var(s.var)), sub(side.here(s.extent), integer(1))
+            if not isinstance(value, Var):
+                return _assume(facts, [compare(">=", value, integer(0)), compare("<=", value, top)])
+            if value.name not in {name for name, _, _ in facts.ranges}:
+                return facts.with_range(value.name, integer(0), top)
+        case If() if s.body is not s.otherwise:
+            condition = side.here(s.condition if child is s.body else negation(s.condition))
+            if not any(True for _ in loads(condition)):
+                return facts.with_assumption(condition)
+    return facts
+
+
+def _definitions(access: Access) -> dict[str, Expr]:
+    """The values of the `Let`s around an access, over loop variables alone."""
+    values: dict[str, Expr] = {}
+    for s in access.path:
+        if isinstance(s, Let):
+            values[s.var] = substitute(s.value, values)
+    return values
+
+
+# ---------------------------------------------------------------- explaining
+
+
+def explain(d: Dependence, *loops: str) -> str:
+    """The two accesses, and iterations of `loops` in which they meet where an example is known."""
+    first, second = _shown(d.first), _shown(d.second)
+    of = " and ".join(f"`{loop}`" for loop in loops)
+    if d.first.writes and d.second.writes:
+        verb = "accumulate" if isinstance(d.first.statement, Accumulate) else "write"
+        both_shown = first if d.first.index == d.second.index else f"{first} and {second}"
+        what = f"different trips of {of} {verb} {both_shown}"
+    elif d.first.writes:
+        what = f"a trip of {of} writes {first}, which a later one reads as {second}"
+    else:
+        what = f"a trip of {of} reads {first}, which a later one writes as {second}"
+    values = d.example
+    if values is None or not all(loop in values for loop in loops):
+        return f"{what}, and nothing proves that these are different elements"
+    trips = [{loop: values.get(loop + prime, values[loop]) for loop in loops} for prime in ("", "'")]
+    if len(loops) == 1:
+        iterations = f"trips {trips[0][loops[0]]} and {trips[1][loops[0]]}"
+    else:
+        shown = ["(" + ", ".join(f"{index_of(n)} = {v}" for n, v in t.items()) + ")" for t in trips]
+        iterations = f"iterations {shown[0]} and {shown[1]}"
+    return f"{what}: {iterations} meet at {_element(d, values, loops)}"
+
+
+def _element(d: Dependence, values: Mapping[str, int], loops: Sequence[str]) -> str:
+    """The element that both touch, with the sizes that decide it."""
+    lets = _definitions(d.first)
+    exprs = [substitute(i, lets) for i in d.first.index]
+    try:
+        index = [str(evaluate(i, values)) for i in exprs]
+    except (KeyError, ValueError):  # an index that depends on data
+        return _shown(d.first)
+    exprs += [s.extent for s in d.first.path if isinstance(s, For) and s.var in loops]
+    sizes = {name for e in exprs for name in variables(e) if name in values and "." not in name}
+    given = ", ".join(f"{name} = {values[name]}" for name in sorted(sizes))
+    return f"`{d.first.buffer}[{', '.join(index)}]`" + (f" (with {given})" if given else "")
+
+
+def _shown(access: Access) -> str:
+    return f"`{print_expr(Load(access.buffer, access.index, I64), index_of)}`"

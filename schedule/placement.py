@@ -1,0 +1,163 @@
+"""Rewrites of stages: `inline`.
+
+They make a nest anew from a stage's definition, so they come before the lines that
+change that stage's loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from te.diagnostics import ScheduleError, Span, error
+from te.ir.expr import TRUE, Cast, Expr, Load, Op
+from te.ir.loop import Accumulate, Alloc, Kernel, Seq, Stmt, Store, bodies, seq, with_bodies
+from te.ir.tensor import Program, Reduction, Stage
+from te.ir.visit import loads, rewrite, substitute, walk
+from te.schedule.directives import Inline, span_of
+from te.schedule.names import TooLate, find_stage
+from te.schedule.nest import nest_stage
+
+NODE_LIMIT = 20_000  # nodes of one stage's expression
+
+
+def inline(kernel: Kernel, d: Inline) -> Kernel:
+    """Substitute pointwise stages into their readers."""
+    for position, name in enumerate(d.stages):
+        span = span_of(d, "stages", position)
+        if name in d.stages[:position]:
+            raise ScheduleError(error("repeated-stage", f"the stage `{name}` is named twice", span))
+        kernel = _inline_stage(kernel, find_stage(kernel, name, span), span)
+    return kernel
+
+
+def _inline_stage(kernel: Kernel, stage: Stage, span: Span | None) -> Kernel:
+    program = kernel.program
+    why_not = inline_obstacle(program, stage)
+    if why_not:
+        raise ScheduleError(
+            error(
+                "inline-refused",
+                f"`{stage.name}` cannot be inlined: {why_not}",
+                span,
+                help="`inline` takes stages without a reduction that are no results",
+            )
+        )
+    readers = readers_of(program, stage.name)
+    for touched in (stage, *readers):
+        if touched.name in kernel.touched:
+            _refuse_touched(stage, touched, span)
+
+    new = {reader.name: inlined(reader, stage) for reader in readers}
+    for reader in new.values():
+        if node_count(reader) > NODE_LIMIT:
+            raise ScheduleError(
+                error(
+                    "inline-size",
+                    f"inlining `{stage.name}` would make the expression of `{reader.name}` too large",
+                    span,
+                    f"more than {NODE_LIMIT} nodes",
+                )
+            )
+    stages = tuple(new.get(s.name, s) for s in program.stages if s is not stage)
+    nests = {name: nest_stage(reader) for name, reader in new.items()}
+    body = _replace_nests(kernel.body, {**nests, stage.name: seq()})
+    return replace(kernel, program=replace(program, stages=stages), body=_without_alloc(body, stage.name))
+
+
+def _refuse_touched(stage: Stage, touched: Stage, span: Span | None) -> None:
+    name = touched.name
+    raise TooLate(
+        error(
+            "stage-touched",
+            f"the loops of `{name}` have been changed already"
+            + (f", and `{stage.name}` is read there" if touched is not stage else ""),
+            span,
+            "too late to inline it",
+            help=f"write this line before the first one that changes a loop of `{name}`",
+        ),
+        lambda kernel: name in kernel.touched,
+    )
+
+
+# ---------------------------------------------------------------- of programs
+
+
+def inline_obstacle(program: Program, stage: Stage) -> str | None:
+    """Why a stage cannot be computed at each of its reads, if so."""
+    if stage.name in program.results:
+        return "it is a result, and must be stored"
+    if stage.reduction:
+        return f"it is a reduction (a {stage.reduction.reducer})"
+    if any(load.buffer == stage.name for load in loads(stage.value)):
+        return "it reads itself"
+    return None
+
+
+def readers_of(program: Program, name: str) -> list[Stage]:
+    return [s for s in program.stages if any(load.buffer == name for load in reads_of(s))]
+
+
+def reads_of(stage: Stage) -> Iterator[Load]:
+    """Every read in a stage's definition."""
+    yield from loads(stage.value)
+    if stage.reduction:
+        yield from loads(stage.reduction.where)
+
+
+def node_count(stage: Stage) -> int:
+    """The size of a stage's expressions, written out."""
+    where = stage.reduction.where if stage.reduction else TRUE
+    return sum(1 for e in (stage.value, where) for _ in walk(e))
+
+
+def inlined(reader: Stage, stage: Stage) -> Stage:
+    """`reader` with the definition of `stage` in the place of its reads."""
+    axes = [axis.name for axis in stage.axes]
+
+    def put(e: Expr) -> Expr:
+        if isinstance(e, Load) and e.buffer == stage.name:
+            return substitute(stage.value, dict(zip(axes, e.index, strict=True)))
+        return e
+
+    value = rewrite(reader.value, put)
+    reduction = reader.reduction
+    if reduction is None:
+        return replace(reader, value=value)
+    if _is_fused(value, reduction) and not _is_fused(reader.value, reduction):
+        # A sum fuses its term's own multiplication with the addition. This one was rounded on
+        # its own, when `stage` was stored, and a cast to its own type keeps it so.
+        value = Cast(value, value.dtype)
+    where = rewrite(reduction.where, put)
+    return replace(reader, value=value, reduction=Reduction(reduction.reducer, reduction.axes, where))
+
+
+def _is_fused(term: Expr, reduction: Reduction) -> bool:
+    """Whether the reduction accumulates a term by a fused multiply-add."""
+    return reduction.reducer == "sum" and isinstance(term, Op) and term.op == "*" and term.dtype.is_float
+
+
+# ---------------------------------------------------------------- of loops
+
+
+def _replace_nests(s: Stmt, nests: dict[str, Stmt]) -> Stmt:
+    """`s` with other nests for whole stages. A stage's nest is the largest statement of that stage alone."""
+    stages = _stages(s)
+    if len(stages) == 1 and not isinstance(s, Alloc | Seq):
+        return nests.get(next(iter(stages)), s)
+    if not stages & nests.keys():
+        return s
+    return with_bodies(s, tuple(_replace_nests(body, nests) for body in bodies(s)))
+
+
+def _stages(s: Stmt) -> set[str]:
+    if isinstance(s, Store | Accumulate):
+        return {s.stage}
+    return {stage for body in bodies(s) for stage in _stages(body)}
+
+
+def _without_alloc(s: Stmt, buffer: str) -> Stmt:
+    """`s` without the allocation of a buffer that nothing uses any more."""
+    if isinstance(s, Alloc) and s.buffer.name == buffer:
+        return s.body
+    return with_bodies(s, tuple(_without_alloc(body, buffer) for body in bodies(s)))

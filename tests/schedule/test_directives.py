@@ -1,0 +1,147 @@
+"""The vocabulary: its documentation is true, and its shapes are checked."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from te.diagnostics import ScheduleError
+from te.grammar.parser import parse_directives
+from te.ir.loop import SERIAL, Accumulate, Alloc, For, If, Let, Seq, Stmt, Store
+from te.ir.print import print_expr, print_stmt
+from te.schedule.directives import (
+    VERBS,
+    Directive,
+    Fuse,
+    Inline,
+    Parallel,
+    Reorder,
+    Split,
+    Tail,
+    Tile,
+    Unroll,
+    Value,
+    Vectorize,
+    make,
+    print_directive,
+)
+from te.schedule.names import index_of
+from te.schedule.nest import nest
+from te.schedule.schedule import Schedule
+from te.schedule.text import read_directives
+from tests.schedule.scheduling import program, scheduled
+
+# The ops whose loops the `Before` lines show.
+OPS = {
+    "for i in 0..N: S(i)": "op f(X: f32[N]) -> Y: f32[N] { Y[i] = X[i] }",
+    "for i in 0..4: S(i)": "op f(X: f32[4]) -> Y: f32[4] { Y[i] = X[i] }",
+    "for i in 0..M: for j in 0..N: S(i, j)": "op f(X: f32[M, N]) -> Y: f32[M, N] { Y[i, j] = X[i, j] }",
+    "for i in 0..64: for j in 0..64: S(i, j)": "op f(X: f32[64, 64]) -> Y: f32[64, 64] { Y[i, j] = X[i, j] }",
+    "for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0": """
+        op f(X: f32[N]) -> Y: f32[N] {
+            e[i] = X[i] + 1.0
+            Y[i] = e[i] * 2.0
+        }
+    """,
+}
+
+
+def parts_of(verb: str) -> dict[str, str]:
+    """The lines `Before: ...`, `Line: ...`, `After: ...` of a verb's docstring."""
+    doc = inspect.getdoc(VERBS[verb]) or ""
+    return dict(re.findall(r"^(Before|Line|After): +(.*)$", doc, re.MULTILINE))
+
+
+def rendered(s: Stmt, full: bool) -> str:
+    """A nest in the notation of the docstrings."""
+    match s:
+        case For():
+            kind = "" if s.kind == SERIAL else f"{s.kind} "
+            extent = print_expr(s.extent, index_of)
+            return f"{kind}for {index_of(s.var)} in 0..{extent}: {rendered(s.body, full)}"
+        case If():
+            return f"if {print_expr(s.condition, index_of)}: {rendered(s.body, full)}"
+        case Let():
+            return f"let {index_of(s.var)} = {print_expr(s.value, index_of)}: {rendered(s.body, full)}"
+        case Alloc():
+            return rendered(s.body, full)
+        case Seq():
+            return "; ".join(rendered(item, full) for item in s.items)
+        case Store() | Accumulate():
+            index = ", ".join(print_expr(i, index_of) for i in s.index)
+            return f"{s.buffer}[{index}] = {print_expr(s.value, index_of)}" if full else f"S({index})"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_documented_example_is_what_happens(verb: str) -> None:
+    parts = parts_of(verb)
+    full = "[" in parts["Before"]
+    before = nest(program(OPS[parts["Before"]]))
+    assert rendered(before.body, full) == parts["Before"]
+    assert rendered(scheduled(before, parts["Line"]).body, full) == parts["After"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_is_a_method_with_its_documentation(verb: str) -> None:
+    assert getattr(Schedule, verb).__doc__ == VERBS[verb].__doc__
+
+
+LINES: list[tuple[str, Directive]] = [
+    ("split i by 8", Split("i", by=8)),
+    ("split C.k by 256 into ko, ki", Split("C.k", by=256, into=("ko", "ki"))),
+    ("split k parts 16 into ko, ki", Split("k", parts=16, into=("ko", "ki"))),
+    ("split i by 8 tail shift", Split("i", by=8, tail=Tail.SHIFT)),
+    ("tile i, j by 8, 16 into io, jo, ii, ji", Tile(("i", "j"), (8, 16), ("io", "jo", "ii", "ji"))),
+    ("tile i, j by 8, 16 tail peel", Tile(("i", "j"), (8, 16), tail=Tail.PEEL)),
+    ("fuse i, j into f", Fuse(("i", "j"), "f")),
+    ("reorder io, jo, k, ii, ji", Reorder(("io", "jo", "k", "ii", "ji"))),
+    ("unroll ii, ki", Unroll(("ii", "ki"))),
+    ("vectorize m.j, e.j by 16", Vectorize(("m.j", "e.j"), by=16)),
+    ("parallel Y.i", Parallel(("Y.i",))),
+    ("inline e", Inline(("e",))),
+]
+
+
+@pytest.mark.parametrize(("text", "directive"), LINES, ids=[text for text, _ in LINES])
+def test_text_and_directives_say_the_same(text: str, directive: Directive) -> None:
+    from te.schedule.condition import Names
+
+    assert print_directive(directive) == text
+    assert read_directives(parse_directives(text), Names({}, {}, ())) == (directive,)
+
+
+def test_clauses_may_stand_in_any_order() -> None:
+    from te.schedule.condition import Names
+
+    (read,) = read_directives(parse_directives("split i into a, b tail peel by 4"), Names({}, {}, ()))
+    assert read == Split("i", by=4, into=("a", "b"), tail=Tail.PEEL)
+
+
+@pytest.mark.parametrize(
+    ("verb", "operands", "clauses", "code"),
+    [
+        ("split", ["i", "j"], {"by": [8]}, "directive-count"),
+        ("split", [], {"by": [8]}, "directive-count"),
+        ("split", ["i"], {"by": [8], "into": ["io"]}, "directive-count"),
+        ("split", ["i"], {"by": ["eight"]}, "directive-value"),
+        ("split", ["i"], {"by": [True]}, "directive-value"),
+        ("split", ["i"], {"by": [2.5]}, "directive-value"),
+        ("split", ["i"], {"by": [8], "into": ["i.o", "ii"]}, "directive-value"),
+        ("split", ["i"], {"by": [8], "into": ["require", "ii"]}, "directive-value"),
+        ("split", ["i"], {"by": [8], "tail": ["shft"]}, "directive-value"),
+        ("split", ["i j"], {"by": [8]}, "directive-value"),
+        ("tile", ["i", "j"], {}, "missing-clause"),
+        ("fuse", ["i", "j"], {}, "missing-clause"),
+        ("fuse", ["i", "j", "k"], {"into": ["f"]}, "directive-count"),
+        ("reorder", ["i"], {}, "directive-count"),
+    ],
+)
+def test_a_wrong_shape_is_refused(
+    verb: str, operands: list[object], clauses: dict[str, list[object]], code: str
+) -> None:
+    values = {name: [Value(v) for v in given] for name, given in clauses.items()}
+    with pytest.raises(ScheduleError) as caught:
+        make(verb, [Value(o) for o in operands], values)
+    assert [d.code for d in caught.value.diagnostics] == [code]
