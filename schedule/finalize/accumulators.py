@@ -82,7 +82,7 @@ class Nest:
     @property
     def terms(self) -> set[str]:
         """The variables that say which term of the reduction it is, not which element."""
-        return tainted(self.around, set(self.leaf.over))
+        return _of_terms(self.around, self.leaf)
 
 
 def promote_accumulators(s: Stmt, facts: Facts, buffers: dict[str, Buffer]) -> Stmt:
@@ -140,12 +140,17 @@ def _nest(s: Stmt, buffers: Mapping[str, Buffer]) -> Nest | None:
         return None
     if not _fits(axes, lanes) or _reads(inner.buffer, (*around, inner)):
         return None
-    of_terms = tainted(around, set(inner.over))
+    of_terms = _of_terms(around, inner)
     if any(variables(i) & of_terms for i in inner.index):
         return None
     conditions = [part for c in around if isinstance(c, If) for part in conjuncts(c.condition)]
     guards = tuple(c for c in conditions if is_index_condition(c) and not variables(c) & of_terms)
     return Nest(tuple(around), inner, axes, lanes, guards)
+
+
+def _of_terms(around: Sequence[Stmt], leaf: Accumulate) -> set[str]:
+    """The reduction loops here, and what depends on them. Loops further out do not change meanwhile."""
+    return tainted(around, {s.var for s in around if isinstance(s, For) and s.var in leaf.over})
 
 
 def _is_written_out(loop: For) -> bool:
