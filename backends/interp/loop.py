@@ -274,21 +274,18 @@ class _KernelWriter:
                     wrappers.enter_context(self.inside(wrapper))
                 with self.block(f"if {e.value(guard)}:"):
                     self.line(f"store_{buffer}({arguments})")
-                if self._has_constant_where(s):
+                if self._has_where(s):
                     with self.block("else:"):
                         self.line(f"{buffer}.store_if_untouched({arguments})")
 
-    def _has_constant_where(self, s: Accumulate) -> bool:
-        """Whether a part of the reduction's `where` speaks of data axes alone.
+    def _has_where(self, s: Accumulate) -> bool:
+        """Whether a guard of the statement may be part of its reduction's `where`.
 
-        In the loops such a part looks like the guard of a split. But an element for which it fails
-        has a value, the reducer's identity, and one that a guard excludes is another trip's element.
+        A part that speaks of data axes alone looks like the guard of a split. But an element for which
+        it fails has a value, the reducer's identity, while what a guard excludes is another trip's.
         """
-        for stage in self.source.program.stages:
-            if stage.name == s.stage and stage.reduction is not None:
-                axes = {a.name for a in stage.reduction.axes}
-                return any(not variables(part) & axes for part in conjuncts(stage.reduction.where))
-        return False
+        stages = [stage for stage in self.source.program.stages if stage.name == s.stage]
+        return any(stage.reduction is not None and stage.reduction.where != TRUE for stage in stages)
 
 
 def _varying(lanes: tuple[Wrapper, ...]) -> set[str]:
