@@ -85,7 +85,7 @@ EXACT_INTEGER = {
 @pytest.mark.parametrize("op", EXACT_INTEGER)
 @given(data=st.data())
 def test_integer_operators_wrap(op, dtype, data):
-    pairs = data.draw(st.lists(st.tuples(integers(dtype), integers(dtype)), min_size=1, max_size=20))
+    pairs = data.draw(st.lists(st.tuples(integers(dtype), integers(dtype)), min_size=1, max_size=4))
     a, b = np.array(pairs, numpy_dtype(dtype)).T
     expected = [wrap_integer(EXACT_INTEGER[op](x, y, dtype), dtype) for x, y in pairs]
     result = apply(op, a, b)

@@ -33,7 +33,9 @@ FLOATS = dict.fromkeys(["A", "B", "C", "T", "R", "X", "Y"], F32)
 
 def e(text, literals=None):
     """An expression over loop variables `stage.index`, written `stage_index`."""
-    return rewrite(read(text, FLOATS, literals), lambda n: Var(n.name.replace("_", ".")) if isinstance(n, Var) else n)
+    return rewrite(
+        read(text, FLOATS, literals), lambda n: Var(n.name.replace("_", ".")) if isinstance(n, Var) else n
+    )
 
 
 def matmul():
@@ -252,12 +254,12 @@ BROKEN_KERNELS = [
     (Alloc(Buffer("C", F32, (), "global"), nested(accumulate())), "two buffers are called"),
     (Alloc(Buffer("T", F32, (), "shared"), nested(accumulate())), "there is no scope `shared`"),
     (in_registers(nested(accumulate()), "M"), "registers need constant shapes"),
-    (loop("C.i", "M", store(index="C_i, 0", buffer="A")), "the input `A` is written"),
+    (nested(store(index="C_i, C_k", buffer="A")), "the input `A` is written"),
     (loop("C.i", "M", store(index="C_i, 0", buffer="D")), "no buffer `D` is in scope"),
     (loop("C.i", "M", store(index="C_i")), "`C` has 2 axes, not 1"),
     (loop("C.i", "M", store(value="f64(C_i)", index="C_i, 0")), "f32 is given a f64"),
     (
-        in_registers(loop("C.i", "M", store(value="R[0]", index="C_i, 0")), "1"),
+        in_registers(loop("C.i", "M", loop("C.j", "N", store("R[0]"))), "1"),
         "`R` is read before anything writes it",
     ),
     (loop("C.i", "M", If(e("C_i"), store(index="C_i, 0"))), "a guard is i64"),
