@@ -175,10 +175,9 @@ def _shortest_f32(value: float) -> str:
 def print_program(p: Program) -> str:
     """The program as an op in the language, ended by a newline."""
     results = ", ".join(_declared(p.tensor(name)) for name in p.results)
-    lines = [f"## {line}".rstrip() for line in p.doc.split("\n")] if p.doc else []
     given = [f"{name} = {_plain_value(value)}" for name, value in (*p.fixed, *p.consts)]
-    if given:
-        lines.append(f"# built with {', '.join(given)}")
+    lines = [f"# built with {', '.join(given)}"] if given else []
+    lines += [f"## {line}".rstrip() for line in p.doc.split("\n")] if p.doc else []
     lines.append(f"op {p.name}({', '.join(_declared(t) for t in p.inputs)}) -> {results} {{")
     substituted = {name for name, _ in (*p.fixed, *p.consts)}
     lines += [f"    require {_requirement(r, substituted)}" for r in p.requirements]

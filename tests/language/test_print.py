@@ -7,11 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from te.diagnostics import Source
+from te.elaborate.elaborate import elaborate
+from te.grammar.parser import parse_file
 from te.ir.expr import Cast, Const, Expr, Load, Op, Select, Var, integer
 from te.ir.loop import FINAL, VECTOR, Accumulate, Alloc, Buffer, For, If, Let, Seq, Store, seq
 from te.ir.print import print_expr, print_kernel, print_program, print_stmt
 from te.ir.tensor import Requirement, identity
 from te.ir.types import BOOL, F32, F64, I32, I64, U8
+from te.ir.verify import verify_program
 from te.ir.visit import rewrite, walk
 from te.schedule.nest import nest
 from tests.hand_built import Builder, read
@@ -221,6 +225,50 @@ op pad(X: f32[4]) -> Y: f32[4] {
 }
 """
     )
+
+
+ATTENTION = """
+## Softmax of scaled products.
+##   With weights.
+op attention(Q: f32[N, D], K: f32[M, D], V: f32[M, D], const scale: float = 0.125) -> O: f32[N, D] {
+    require N >= 1 and M >= 1
+    S[n, m] = sum[d](Q[n, d] * K[m, d]) * scale
+    O[n, d] = sum[m](exp(S[n, m] - max[m2](S[n, m2])) * V[m, d]) / sum[m](exp(S[n, m] - max[m2](S[n, m2])))
+}
+"""
+CONVOLUTION = """
+op conv(X: f32[N, C, H, W], F: f32[K, C, R, S], b: f32[K], const stride: int = 2, const pad: int = 1)
+        -> Y: f32[N, K, (H + 2*pad - R) // stride + 1, (W + 2*pad - S) // stride + 1] {
+    Y[n, k, y, x] = b[k] + sum[c, r, s]((X[n, c, y*stride + r - pad, x*stride + s - pad] else 0) * F[k, c, r, s])
+}
+"""
+MIXED = """
+op mixed(X: f32[N], I: i32[N], u: u8[N], a: f32) -> Y: f32[N], Z: bool[N], W: i32[N], V: u8[N], q: f64 {
+    require N % 4 == 0
+    t = mean[i](X[i])
+    h[i < N + 1] = where(i < N, X[i], 1.5)
+    Y[i] = (X[i - 1] else -1.0) * (X[i + 1] else 0) + t ** 2 + a ** 0.5 - -X[i] + 2 ** X[i] + h[i + 1]
+    Z[i] = not (X[i] > 0 and X[i] <= 1 or I[i] == 3) or isnan(X[i])
+    W[i] = (I[i] << 3 | I[i] & ~7) // 3 % 5 - min(I[i], 4, -I[i])
+    V[i] = u[i] ** 3 + u8(255)
+    q = sum[i where i > 2](f64(X[i]) * 0.1) + f64(inf)
+}
+"""
+
+
+@pytest.mark.parametrize("sizes", [{}, {"N": 8}], ids=["free", "fixed"])
+@pytest.mark.parametrize("text", [ATTENTION, CONVOLUTION, MIXED], ids=["attention", "convolution", "mixed"])
+def test_programs_read_back(text, sizes):
+    def elaborated(text, **options):
+        return elaborate(parse_file(Source("text.te", text)), name, **options)
+
+    name = text.split("op ")[1].split("(")[0]
+    program = elaborated(text, sizes=sizes)
+    verify_program(program)
+    again = elaborated(print_program(program))
+    # What the build fixed and the words of a precondition do not stand in the text.
+    assert again == replace(program, fixed=(), consts=(), requirements=again.requirements)
+    assert [r.condition for r in again.requirements] == [r.condition for r in program.requirements]
 
 
 # ---------------------------------------------------------------- loop IR
