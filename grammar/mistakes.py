@@ -8,97 +8,18 @@ them in order; what nobody recognises is "expected this, found that".
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final
 
-from te.diagnostics import Diagnostic, Note, Source, Span, did_you_mean, error
+from te.diagnostics import Diagnostic, Note, Span, did_you_mean, error
 from te.grammar.bad_tokens import explain_bad_token
-from te.grammar.brackets import CLOSER, ITEM_WORDS, OPENER, Brackets
-from te.grammar.expectation import (
-    PREPOSITIONS,
-    describe,
-    describe_expected,
-    is_name_expected,
-)
-from te.grammar.lalr import Failure
+from te.grammar.brackets import CLOSER, ITEM_WORDS, OPENER
+from te.grammar.expectation import PREPOSITIONS, describe_expected, is_name_expected
 from te.grammar.lexer import BAD, RESERVED, Token
 from te.grammar.limits import MAX_DEPTH
 from te.grammar.lines import OPERATORS
+from te.grammar.problem import Problem
 from te.grammar.table import END, NEWLINE
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A place where the parser stopped, with what the explanations ask about it."""
-
-    source: Source
-    tokens: Sequence[Token]
-    brackets: Brackets
-    failure: Failure
-
-    @property
-    def found(self) -> Token:
-        return self.tokens[self.failure.position]
-
-    @property
-    def previous(self) -> Token | None:
-        """The token before, also when it belongs to another statement."""
-        return self.tokens[self.failure.position - 1] if self.failure.position else None
-
-    @property
-    def next(self) -> Token:
-        return self.tokens[min(self.failure.position + 1, len(self.tokens) - 1)]
-
-    @property
-    def expected(self) -> frozenset[str]:
-        return self.failure.expected
-
-    @property
-    def unit(self) -> str | None:
-        return self.failure.unit
-
-    @property
-    def is_first(self) -> bool:
-        """Whether nothing of the statement, directive or item stands before."""
-        return self.failure.position <= self.failure.first
-
-    @cached_property
-    def read(self) -> Sequence[Token]:
-        """The tokens of the statement, directive or item that were taken."""
-        return self.tokens[self.failure.first : self.failure.position]
-
-    @property
-    def is_after_value(self) -> bool:
-        """Whether an expression has just ended, so that an operator could follow."""
-        return "+" in self.expected and "NUMBER" not in self.expected
-
-    @cached_property
-    def open_bracket(self) -> Token | None:
-        """The innermost bracket of this unit that is open here."""
-        stack: list[Token] = []
-        for token in self.read:
-            if token.kind in CLOSER:
-                stack.append(token)
-            elif token.kind in OPENER and token.start not in self.brackets.stray:
-                while stack and stack.pop().kind != OPENER[token.kind]:
-                    pass
-        return stack[-1] if stack else None
-
-    def span(self, token: Token) -> Span:
-        return Span(self.source, token.start, token.end)
-
-    @cached_property
-    def here(self) -> Span:
-        """The place of the token found. What is missing at a line's end is missing there."""
-        found, previous = self.found, self.previous
-        if previous is not None and self.read:
-            is_line_end = not found.text or found.text == "\n"
-            is_on_new_line = found.text == "}" and "\n" in self.source.text[previous.end : found.start]
-            if is_line_end or is_on_new_line:
-                return Span(self.source, previous.end, previous.end)
-        return self.span(found)
 
 
 def explain(problem: Problem) -> Diagnostic:
@@ -163,7 +84,7 @@ def _unclosed_bracket(problem: Problem) -> Diagnostic | None:
     closer = CLOSER[opened.kind]
     return error(
         "unclosed-bracket",
-        f"`{opened.text}` is not closed: expected `{closer}`, found {describe(problem.found)}",
+        f"`{opened.text}` is not closed: expected `{closer}`, found {problem.found_text}",
         problem.here,
         f"a `{closer}` is missing" if closer in problem.expected else "",
         notes=[Note(problem.span(opened), "opened here")],
@@ -189,7 +110,7 @@ def _unknown_item(problem: Problem) -> Diagnostic | None:
     if found.kind not in ("NAME", "WORD", "require"):
         if found.kind == "//":
             return _comment_style(problem)
-        return error("unknown-item", f"expected an item, found {describe(found)}", problem.here, what)
+        return error("unknown-item", f"expected an item, found {problem.found_text}", problem.here, what)
     help = did_you_mean(found.text, ITEM_WORDS)
     if found.text in ITEM_WORDS_ELSEWHERE:
         help = f"write `{ITEM_WORDS_ELSEWHERE[found.text]}`"
@@ -204,7 +125,7 @@ def _missing_arrow(problem: Problem) -> Diagnostic | None:
         return None
     return error(
         "missing-arrow",
-        f"an op says what it gives: expected `->`, found {describe(problem.found)}",
+        f"an op says what it gives: expected `->`, found {problem.found_text}",
         problem.here,
         "the results are missing before this",
         help="write `-> Y: f32[N]` after the parameters",
@@ -223,7 +144,7 @@ def _missing_type(problem: Problem) -> Diagnostic | None:
         help = f"write `{name.text}: f32[N]`, or `{name.text}: f32` for a scalar"
     return error(
         "missing-type",
-        f"`{name.text}` has no type: expected `:`, found {describe(problem.found)}",
+        f"`{name.text}` has no type: expected `:`, found {problem.found_text}",
         problem.here,
         help=help,
     )
@@ -237,7 +158,7 @@ def _use_without_braces(problem: Problem) -> Diagnostic | None:
     module, name = read[1].text, problem.found.text
     return error(
         "use-without-braces",
-        f"the names taken from a module stand in braces: expected `{{`, found {describe(problem.found)}",
+        f"the names taken from a module stand in braces: expected `{{`, found {problem.found_text}",
         problem.here,
         help=f"write `use {module}.{{{name}}}`, or `use {module}` and then `{module}.{name}`",
     )
@@ -417,10 +338,15 @@ def _list_in_expression(problem: Problem) -> Diagnostic | None:
     """`Y[i] = [1, 2]`."""
     if problem.found.kind != "[" or "NUMBER" not in problem.expected:
         return None
+    rest = problem.tokens[problem.failure.position :]
+    opened = accumulate((token.kind == "[") - (token.kind == "]") for token in rest)
+    end = next(
+        (token.end for token, depth in zip(rest, opened, strict=False) if depth == 0), problem.found.end
+    )
     return error(
         "list-in-expression",
         "a list is not a value here",
-        problem.here,
+        Span(problem.source, problem.found.start, end),
         help="only a `const` table takes a list",
     )
 
@@ -454,7 +380,7 @@ def _missing_operand(problem: Problem) -> Diagnostic | None:
     verb = read[0]
     if len(read) == 1 and found.kind in (NEWLINE, "}", END):
         place = problem.here
-    elif read[-1].text in PREPOSITIONS and (len(read) == 2 or read[-2].kind == ","):
+    elif read[-1].text in PREPOSITIONS and (len(read) == 2 or [t.kind for t in read[-2:-1]] == [","]):
         place = problem.span(read[-1])
     else:
         return None
@@ -476,7 +402,7 @@ def _missing_clause_value(problem: Problem) -> Diagnostic | None:
         return None
     return error(
         "missing-clause-value",
-        f"`{previous.text}` has no value: expected an expression, found {describe(problem.found)}",
+        f"`{previous.text}` has no value: expected an expression, found {problem.found_text}",
         problem.here,
     )
 
@@ -502,7 +428,7 @@ def _unexpected(problem: Problem) -> Diagnostic:
     expected = describe_expected(problem.expected, problem.previous if problem.read else None)
     return error(
         "unexpected-token",
-        f"expected {expected}, found {describe(problem.found)}",
+        f"expected {expected}, found {problem.found_text}",
         problem.here,
         help=_hint(problem),
     )

@@ -63,8 +63,11 @@ def parse_directives(source: Source | str) -> tuple[tree.Directive, ...]:
 
 def is_file(source: Source) -> bool:
     """Whether a text begins as a file does, with an item, and not as a list of directives does."""
-    first, name, *_ = [*_tools()[1].tokens(source), Token(END, "", 0, 0)]
-    return first.text in ITEM_WORDS and name.kind in ("NAME", "WORD")
+    for line in source.text.removeprefix("\ufeff").split("\n"):
+        words = line.partition("#")[0].split()
+        if words:
+            return words[0] in ITEM_WORDS and len(words) > 1
+    return False
 
 
 @cache
@@ -107,7 +110,8 @@ class _Reader:
         return Parse(self.table, tokens, self.builder, on_failure).run(start)
 
     def _report(self, tokens: Sequence[Token], failure: Failure) -> None:
-        from te.grammar.mistakes import Problem, explain  # a correct program needs neither
+        from te.grammar.mistakes import explain  # a correct program needs no explanations
+        from te.grammar.problem import Problem
 
         found = tokens[failure.position]
         if found.kind == "}" and not found.text:
