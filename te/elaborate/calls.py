@@ -238,10 +238,9 @@ def _by_parameter(scope: Scope, op: tree.Op, node: tree.Call) -> dict[str, tree.
 
 def _const_argument(scope: Scope, param: tree.Param, argument: tree.Expr) -> int | float | bool:
     value = constant_value(scope, argument)
-    kinds = {"int": int, "float": (int, float), "bool": bool}
-    right = isinstance(value, kinds.get(param.type.name, object)) and isinstance(value, bool) == (
-        param.type.name == "bool"
-    )
+    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
+    wanted = kinds.get(param.type.name, ())  # an unknown kind is reported where the op is declared
+    right = isinstance(value, wanted) and isinstance(value, bool) == (bool in wanted)
     if value is None or not right:
         scope.fail(
             error(
@@ -497,7 +496,7 @@ def _definition(
     dtypes: Mapping[str, DType],
 ) -> Expr:
     callee = Scope(op, scope.module, Diagnostics(), (*scope.callers, scope.op.name))
-    _elaborate_callee(scope, callee, _Call(op, node, {}, consts, dtypes), {}, ())
+    _elaborate_callee(scope, callee, _Call(op, node, {}, dict(consts), dict(dtypes)), {}, ())
     values = dict(arguments)
     for stage in callee.stages:
         if stage.reduction is not None:

@@ -9,6 +9,8 @@ of its context. A `const` parameter of kind `int` is a literal too: it stands as
 
 from __future__ import annotations
 
+import struct
+
 from te.diagnostics import Diagnostic, Span, error
 from te.elaborate.limits import limited
 from te.elaborate.scope import Scope
@@ -65,7 +67,7 @@ def _retype(scope: Scope, e: Expr, dtype: DType, span: Span) -> Expr:
 
 def _literal(scope: Scope, value: int | float | bool, dtype: DType, span: Span) -> Const:
     if dtype.is_float:
-        return Const(float(value), dtype)
+        return _float_literal(scope, value, dtype, span)
     low, high = integer_limits(dtype)
     if not low <= value <= high:
         scope.fail(
@@ -78,6 +80,23 @@ def _literal(scope: Scope, value: int | float | bool, dtype: DType, span: Span) 
             )
         )
     return Const(int(value), dtype)
+
+
+def _float_literal(scope: Scope, value: int | float | bool, dtype: DType, span: Span) -> Const:
+    """The nearest value of the type, so that equal constants are equal whatever was written."""
+    code = {32: "<f", 64: "<d"}[dtype.bits]  # the native format does not notice an overflow
+    try:
+        (rounded,) = struct.unpack(code, struct.pack(code, float(value)))
+    except OverflowError:
+        scope.fail(
+            error(
+                "literal-out-of-range",
+                f"{value} does not fit {dtype}",
+                span,
+                help="compute in `f64`, or write `inf`",
+            )
+        )
+    return Const(rounded, dtype)
 
 
 def _const_value(scope: Scope, name: str, dtype: DType, span: Span) -> Expr:
@@ -181,12 +200,9 @@ def literal_integer(scope: Scope, e: Expr) -> int | None:
             return None
         case Const(value=int(value)):
             return value
-        case Load(buffer=name, index=()) if name in scope.consts:
-            value = scope.consts[name].value
-            return value if isinstance(value, int) else None
-        case Var(name=name) if name in scope.consts:
-            value = scope.consts[name].value
-            return value if isinstance(value, int) else None
+        case Load(buffer=name, index=()) | Var(name=name) if name in scope.consts:
+            fixed = scope.consts[name].value
+            return fixed if isinstance(fixed, int) else None
         case Op(op=op, args=args):
             values = [literal_integer(scope, a) for a in args]
             known = [v for v in values if v is not None]

@@ -19,7 +19,7 @@ from te.elaborate.signature import equal, read_signature
 from te.elaborate.syntax import names_read
 from te.elaborate.unsupported import unsupported
 from te.grammar import tree
-from te.ir.expr import Expr, integer
+from te.ir.expr import TRUE, Expr, integer
 from te.ir.print import print_expr
 from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Program, Reduction, Requirement, Stage, Tensor
@@ -316,6 +316,9 @@ def _program(scope: Scope, sizes: Mapping[str, int]) -> Program:
         reduction = None if r is None else Reduction(r.reducer, fix_axes(r.axes), fix(r.where))
         return Stage(fix_tensor(s.tensor), fix_axes(s.axes), fix(s.value), reduction, s.span)
 
+    def fix_requirement(r: Requirement) -> Requirement:
+        return Requirement(fix(r.condition), r.text, r.span)
+
     op = scope.op
     inputs = tuple(fix_tensor(scope.tensors[p.name]) for p in op.params if p.kind != "const")
     return Program(
@@ -327,6 +330,6 @@ def _program(scope: Scope, sizes: Mapping[str, int]) -> Program:
         inputs=inputs,
         results=tuple(r.name for r in op.results),
         stages=tuple(fix_stage(s) for s in scope.stages),
-        requirements=tuple(Requirement(fix(r.condition), r.text, r.span) for r in scope.requirements),
+        requirements=tuple(r for r in map(fix_requirement, scope.requirements) if r.condition != TRUE),
         span=op.name_span,
     )

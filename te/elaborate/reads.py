@@ -88,7 +88,7 @@ def _read_or_else(scope: Scope, env: Env, e: tree.Read, tensor: Tensor, load: Lo
                     help="leave `else` out; or an inferred extent is too small: write it, as in `Y[i < N + 1] = ...`",
                 )
             )
-    inside = TRUE
+    inside: Expr = TRUE
     for test in tests:
         inside = both(inside, simplify(test))
     outside = lower(scope, env.guarded_by(negation(inside)) if tests else env, e.outside)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from te.diagnostics import Span, error
 from te.elaborate.builtins import REDUCERS
-from te.elaborate.dtypes import settle
+from te.elaborate.dtypes import depends_on_data, settle
 from te.elaborate.expressions import Env, lower, lower_condition
 from te.elaborate.ranges import axis_name, inferred_extent, written_extent
 from te.elaborate.scope import Scope
@@ -60,7 +60,7 @@ def reduce_term(scope: Scope, env: Env, e: tree.Reduce) -> LoweredReduction:
     inner = Env(
         base, base, (*env.indices, *axes), env.owner, adoptable=(*env.adoptable, *env.guards), adopted=adopted
     )
-    where = TRUE
+    where: Expr = TRUE
     if e.where is not None:
         where = lower_condition(scope, inner, e.where)
         guarded = inner.guarded_by(where)
@@ -68,13 +68,20 @@ def reduce_term(scope: Scope, env: Env, e: tree.Reduce) -> LoweredReduction:
         inner = replace(inner, base=guarded.knowledge, knowledge=guarded.knowledge)
     term = lower(scope, inner, e.args[0].value)
     _check_term(scope, reducer, term, e.args[0].span)
-    for guard in dict.fromkeys(adopted):
+    for guard in reversed(_with_what_they_rest_on(inner.adoptable, adopted)):
         where = both(guard, where)
     used = variables(term) | variables(where)
     outer = tuple(axis for axis in env.indices if axis.name in used)
     env.adopted.extend(g for g in adopted if g in env.adoptable)
     kind = "sum" if reducer == "mean" else reducer
     return LoweredReduction(Reduction(kind, axes, where), term, outer)
+
+
+def _with_what_they_rest_on(adoptable: tuple[Expr, ...], adopted: list[Expr]) -> list[Expr]:
+    """The adopted guards, outermost first; one that reads data may rest on all those outside it."""
+    readers = [n for n, guard in enumerate(adoptable) if guard in adopted and depends_on_data(guard)]
+    last = max(readers, default=-1)
+    return [guard for n, guard in enumerate(adoptable) if n <= last or guard in adopted]
 
 
 def mean_of(scope: Scope, total: Expr, lowered: LoweredReduction, e: tree.Reduce, name: str) -> Expr:

@@ -8,6 +8,7 @@ shapes of real arrays, so the prover may take each to be at least 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from te.diagnostics import Diagnostic, Span, did_you_mean, error
 from te.elaborate.constants import constant_value
@@ -44,7 +45,7 @@ def read_signature(
         _declare_dtype(scope, generic, dtypes)
     for param in op.params:
         if param.kind == "const":
-            _attempt(lambda p=param: _declare_const(scope, p, consts))
+            _attempt(partial(_declare_const, scope, param, consts))
     inputs = [p for p in op.params if p.kind != "const"]
     _bind_sizes(scope, inputs)
     values = dict(bindings)
@@ -59,12 +60,12 @@ def read_signature(
                 bound = bound.with_range(name, integer(-CONST_LIMIT), integer(CONST_LIMIT))
     scope.knowledge = Knowledge(generic_facts, bound, values)
     for param in inputs:
-        _attempt(lambda p=param: _declare_input(scope, p))
+        _attempt(partial(_declare_input, scope, param))
     for result in op.results:
-        _attempt(lambda r=result: _declare_result(scope, r))
+        _attempt(partial(_declare_result, scope, result))
     for statement in op.body:
         if isinstance(statement, tree.Require):
-            _attempt(lambda s=statement: _require(scope, s))
+            _attempt(partial(_require, scope, statement))
 
 
 def _attempt(action: Callable[[], None]) -> None:
@@ -147,7 +148,7 @@ def _bind_sizes(scope: Scope, inputs: list[tree.Param]) -> None:
     for param in inputs:
         for dim in param.type.dims or ():
             if isinstance(dim, tree.Name) and dim.name not in scope.consts and dim.name not in scope.sizes:
-                _attempt(lambda d=dim: _bind_size(scope, d))
+                _attempt(partial(_bind_size, scope, dim))
 
 
 def _bind_size(scope: Scope, dim: tree.Name) -> None:

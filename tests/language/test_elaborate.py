@@ -268,3 +268,24 @@ def test_integer_powers_are_multiplied_out():
 def test_constant_expressions_mean_what_python_means(text):
     p = program(f"op f(X: i64[N]) -> y: i64 {{ y = {text} }}")
     assert run_program(p, {"X": np.zeros(1, np.int64)})["y"] == eval(text)
+
+
+def test_adopted_guards_keep_the_order_they_rest_on():
+    # `ids[i]` in the adopted guard may only be read where `i < M`, which therefore comes first.
+    p = program(
+        """
+        op f(ids: i64[M], T: f32[V, K], X: f32[N]) -> Y: f32[N] {
+            Y[i] = where(i < M, where(0 <= ids[i] and ids[i] < V, 1 + sum[k](T[ids[i], k]), X[i]), X[i])
+        }
+        """
+    )
+    out = run_program(
+        p,
+        {"ids": np.array([1, 7]), "T": np.ones((2, 3), np.float32), "X": np.zeros(4, np.float32)},
+    )
+    np.testing.assert_array_equal(out["Y"], [4, 0, 0, 0])
+
+
+def test_float_literals_are_rounded_to_their_type():
+    p = program("op f(X: f32[N]) -> Y: f32[N] { Y[i] = X[i] * 9007199254740993.0 }")
+    assert p.stage("Y").value.args[1].value == 9007199254740992.0
