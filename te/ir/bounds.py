@@ -67,6 +67,7 @@ def _holds(condition: Expr, context: Context) -> bool:
                 _holds(left, context)
                 or _holds(right, context)
                 or _holds(right, context.given(negation(left), right))
+                or _holds(left, context.given(negation(right), left))
                 or _is_known(condition, context)
             )
         case Op("not", (Op("and" | "or" as op, (left, right), _),), _):

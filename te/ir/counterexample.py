@@ -53,9 +53,8 @@ class _Trial:
         self.matters = self.variables_that_matter(told)
         self.checks: dict[str, list[Expr]] = {}
         for part in told:
-            used = variables(part)
-            if used:
-                self.checks.setdefault(max(used, key=self.order.index), []).append(part)
+            last = max(variables(part), key=self.order.index, default="")
+            self.checks.setdefault(last, []).append(part)
         literals = [
             n.value for e in (condition, *told) for n in walk(e) if isinstance(n, Const) and n.dtype == I64
         ]
@@ -76,6 +75,8 @@ class _Trial:
     def run(self, width: int) -> dict[str, int] | None:
         self.left = MAX_STEPS
         values: dict[str, int] = {}
+        if not all(evaluate(part, values) for part in self.checks.get("", ())):
+            return None
         return values if self.search(0, values, width) else None
 
     def search(self, position: int, values: dict[str, int], width: int) -> bool:

@@ -83,6 +83,8 @@ def _whole(rest: Linear, d: Linear, known: Knowledge) -> int | None:
         low, high = known.interval_of(rest)
         if low is not None and high is not None and low // d.constant == high // d.constant:
             return low // d.constant
+        if known.next_atom(rest) is None:
+            return None  # sizes alone: no constant bounds them from above
     for value in (0, -1):
         low_end = rest if value == 0 else add(rest, d)
         if is_nonnegative(low_end, known, USES) and is_positive(subtract(d, low_end), known, USES):

@@ -18,16 +18,24 @@ class Facts:
 
     ranges: tuple[tuple[str, Expr, Expr], ...] = ()
     assumptions: tuple[Expr, ...] = ()
-    # What te.ir.simplify derives from the facts, so that many questions share the work.
+    # For te.ir.simplify: what it derives from the facts, so that many questions share the work, and
+    # the facts that these extend by one range or assumption.
     cache: dict[str, object] = field(default_factory=dict, init=False, repr=False, compare=False)
+    base: Facts | None = field(default=None, init=False, repr=False, compare=False)
 
     def with_range(self, name: str, low: Expr, high: Expr) -> Facts:
         """The facts inside a loop whose variable runs from `low` to `high`."""
-        return Facts((*self.ranges, (name, low, high)), self.assumptions)
+        return self._extended(Facts((*self.ranges, (name, low, high)), self.assumptions))
 
     def with_assumption(self, condition: Expr) -> Facts:
         """The facts where the condition holds."""
-        return self if condition == TRUE else Facts(self.ranges, (*self.assumptions, condition))
+        return (
+            self if condition == TRUE else self._extended(Facts(self.ranges, (*self.assumptions, condition)))
+        )
+
+    def _extended(self, more: Facts) -> Facts:
+        object.__setattr__(more, "base", self)
+        return more
 
 
 NO_FACTS = Facts()

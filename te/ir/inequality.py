@@ -51,7 +51,7 @@ def is_nonnegative(form: Linear, known: Knowledge, uses: int = len(STEPS) - 1) -
     goal = tighten(form)
     if not goal.terms:
         return goal.constant >= 0
-    if known.sign(goal) > 0 or known.includes(goal):
+    if known.is_plain(goal) or known.includes(goal):
         return True
     key = (goal.key, uses)
     answer = known.answers.get(key)
@@ -75,7 +75,7 @@ class _Search:
         goal = tighten(goal)
         if not goal.terms:
             return goal.constant >= 0
-        if self.known.sign(goal) > 0 or self.known.includes(goal):
+        if self.known.is_plain(goal) or self.known.includes(goal):
             return True
         if any(goal.terms == f.form.terms and goal.constant >= f.form.constant for f in assumed):
             return True

@@ -61,6 +61,18 @@ class Knowledge:
         self._intervals: dict[Atom, Interval] = {}
         self._orders: dict[Atom, tuple[bool, int, int]] = {}
 
+    def copy(self) -> Knowledge:
+        """The same knowledge, to be told more."""
+        other = Knowledge()
+        other.ranks = dict(self.ranks)
+        other.ranges = dict(self.ranges)
+        other.facts = list(self.facts)
+        other.cases = dict(self.cases)
+        other.multiples = list(self.multiples)
+        other._limits = dict(self._limits)
+        other._constants = dict(self._constants)
+        return other
+
     # ------------------------------------------------------------ telling
 
     def tell_range(self, atom: Atom, low: Linear, high: Linear) -> None:
@@ -111,8 +123,12 @@ class Knowledge:
         try:
             a, b = collect(form, atom)
             sign = self.sign(a)
-            if sign and atom.kind == ("min" if sign > 0 else "max"):
-                return [add(multiply(a, part), b) for part in atom.parts]
+            if sign and atom.kind in ("min", "max"):
+                cases = [add(multiply(a, part), b) for part in atom.parts]
+                if atom.kind == ("min" if sign > 0 else "max"):
+                    return cases  # all of them hold
+                possible = [case for case in cases if (high := self.upper(case)) is None or high >= 0]
+                return possible if len(possible) == 1 else []
             for _, bound in self.lower_bounds(atom, scale(a, -1), scale(b, -1), -sign):
                 return [scale(bound, -1)]
         except TooManyTerms:
@@ -224,6 +240,11 @@ class Knowledge:
     def is_natural(self, product: Product) -> bool:
         """Whether every factor is known to be at least 0."""
         return all((low := self.interval(atom)[0]) is not None and low >= 0 for atom in product)
+
+    def is_plain(self, form: Linear) -> bool:
+        """Whether the intervals alone show `form >= 0`."""
+        low = self.lower(form)
+        return low is not None and low >= 0
 
     def sign(self, form: Linear) -> int:
         """1 if the form is never negative, -1 if never positive, 0 if neither is plain."""

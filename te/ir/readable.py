@@ -7,6 +7,7 @@ divide M, is written `M`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import reduce
 from math import gcd
 from operator import attrgetter
@@ -41,6 +42,7 @@ from te.ir.linear import (
     scale,
     subtract,
     tighten,
+    variables_of,
     weight,
     without,
 )
@@ -79,42 +81,53 @@ def to_expr(form: Linear) -> Expr:
     return result
 
 
-def comparison(op: str, gap: Linear) -> Expr:
-    """The comparison `a op b` of integers for `gap == b - a`, with no term on the wrong side.
+def comparison(op: str, gap: Linear, ranks: Mapping[str, int]) -> Expr:
+    """The comparison `a op b` of integers for `gap == b - a`, each term on the side where it is positive.
 
-    Equivalent comparisons of polynomials give equal expressions.
+    Equivalent comparisons of polynomials give equal expressions. The innermost variable, by
+    `ranks`, stands on the left.
     """
     if op in (">", ">="):
         gap = scale(gap, -1)
     if op in ("==", "!="):
-        return _equality(op, gap)
-    return _inequality(_readable(tighten(gap if op in ("<=", ">=") else plus(gap, -1))))
+        return _equality(op, gap, ranks)
+    return _inequality(_readable(tighten(gap if op in ("<=", ">=") else plus(gap, -1))), ranks)
 
 
-def _inequality(form: Linear) -> Expr:
+def _inequality(form: Linear, ranks: Mapping[str, int]) -> Expr:
     """`form >= 0`."""
-    left = Linear({p: -k for p, k in form.terms.items() if k < 0}, 0)
-    right = Linear({p: k for p, k in form.terms.items() if k > 0}, 0)
-    if not left.terms:
-        return compare(">=", to_expr(right), integer(-form.constant))
-    if form.constant == 0 and right.terms:
-        return compare("<=", to_expr(left), to_expr(right))
-    return compare("<", to_expr(left), to_expr(plus(right, form.constant + 1)))
+    less, more, offset = _part(form, -1), _part(form, 1), form.constant
+    if not less.terms or _rank(more, ranks) > _rank(less, ranks):
+        if offset == -1 and less.terms:
+            return compare(">", to_expr(more), to_expr(less))
+        return compare(">=", to_expr(more), to_expr(plus(less, -offset)))
+    if offset == 0 and more.terms:
+        return compare("<=", to_expr(less), to_expr(more))
+    return compare("<", to_expr(less), to_expr(plus(more, offset + 1)))
 
 
-def _equality(op: str, gap: Linear) -> Expr:
+def _equality(op: str, gap: Linear, ranks: Mapping[str, int]) -> Expr:
     common = gcd(*gap.terms.values(), gap.constant) or 1
     form = _readable(Linear({p: k // common for p, k in gap.terms.items()}, gap.constant // common))
-    signed = sorted(form.terms.items(), key=lambda term: (-len(term[0]), [atom.text for atom in term[0]]))
-    if signed and signed[0][1] < 0:
+    ends = _rank(_part(form, -1), ranks), _rank(_part(form, 1), ranks)
+    first = min(form.terms, key=lambda p: (-len(p), [atom.text for atom in p]), default=())
+    if ends[0] > ends[1] or (ends[0] == ends[1] and form.terms.get(first, 1) < 0):
         form = scale(form, -1)
-    left = Linear({p: k for p, k in form.terms.items() if k > 0}, 0)
-    right = Linear({p: -k for p, k in form.terms.items() if k < 0}, 0)
+    left, right = _part(form, 1), _part(form, -1)
     if form.constant > 0 and right.terms:
         left = plus(left, form.constant)
     else:
         right = plus(right, -form.constant)
     return compare(op, to_expr(left), to_expr(right))
+
+
+def _part(form: Linear, sign: int) -> Linear:
+    """The positive terms, or the negative ones turned positive; no constant."""
+    return Linear({p: sign * k for p, k in form.terms.items() if sign * k > 0}, 0)
+
+
+def _rank(form: Linear, ranks: Mapping[str, int]) -> int:
+    return max((ranks.get(name, -1) for name in variables_of(form)), default=-2)
 
 
 def _readable(form: Linear) -> Linear:

@@ -29,6 +29,7 @@ from te.ir.expr import (
     compare,
     conjuncts,
     negation,
+    sub,
 )
 from te.ir.facts import NO_FACTS, Facts
 from te.ir.inequality import is_never_zero, is_nonnegative, is_positive
@@ -40,6 +41,7 @@ from te.ir.linear import (
     atoms_of,
     composite,
     constant,
+    divide_exactly,
     multiply,
     of_atom,
     opaque,
@@ -50,10 +52,11 @@ from te.ir.linear import (
     tighten,
     variable,
     variables_of,
+    weight,
 )
 from te.ir.readable import comparison, to_expr
 from te.ir.types import BOOL, I64, DType, integer_limits, wrap_integer
-from te.ir.visit import children, with_children
+from te.ir.visit import children, variables, with_children
 
 COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!="})
 MAX_REMEMBERED = 20_000
@@ -152,7 +155,8 @@ def _simple_logic(e: Op, context: Context) -> Expr:
     if e.op == "not":
         turned = negation(e.args[0])
         if isinstance(turned, Op) and turned.op == "not":
-            return negation(simple(turned.args[0], context))
+            inner = simple(turned.args[0], context)
+            return negation(inner) if inner == turned.args[0] else simple(negation(inner), context)
         return simple(turned, context)
     decisive = FALSE if e.op == "and" else TRUE
     left = simple(e.args[0], context)
@@ -176,7 +180,7 @@ def _simple_comparison(op: str, a: Expr, b: Expr, context: Context) -> Expr:
     left, right = linear_of(a, context), linear_of(b, context)
     if reads_data(left) or reads_data(right):
         return compare(op, to_expr(left), to_expr(right))
-    return comparison(op, subtract(right, left))
+    return comparison(op, subtract(right, left), context.known.ranks)
 
 
 # ---------------------------------------------------------------- linear forms
@@ -311,7 +315,14 @@ def holds_comparison(op: str, a: Expr, b: Expr, context: Context) -> bool:
             return is_positive(scale(gap, -1), known)
         case "==":
             return is_nonnegative(gap, known) and is_nonnegative(scale(gap, -1), known)
-    return is_never_zero(gap, known) or gap in context.unequal or scale(gap, -1) in context.unequal
+    return is_never_zero(gap, known) or _primitive(gap) in context.unequal
+
+
+def _primitive(form: Linear) -> Linear:
+    """The form up to a factor: it is 0 where the given one is."""
+    common = math.gcd(*form.terms.values(), form.constant) or 1
+    first = form.terms[min(form.terms, key=weight)] if form.terms else 1
+    return divide_exactly(form, constant(common if first > 0 else -common)) or form
 
 
 def _comparison_forms(condition: Expr, context: Context) -> list[Linear] | None:
@@ -361,20 +372,23 @@ def context_of(facts: Facts) -> Context:
     """The facts in linear form, worked out once for each `Facts`."""
     found = facts.cache.get("context")
     if not isinstance(found, Context):
-        found = facts.cache["context"] = _build(facts)
+        found = facts.cache["context"] = _extend(facts) or _build(facts)
     return found
 
 
-def _build(facts: Facts, divisors: dict[str, tuple[int, Linear]] | None = None) -> Context:
+def _build(facts: Facts, prior: _Prior | None = None) -> Context:
     """Equations first, since they replace variables; then what the ranges may need; the rest last."""
-    context = Context(facts, divisors=dict(divisors or {}))
+    context = Context(facts, divisors=dict(prior.divisors) if prior else {})
     known = context.known
     known.ranks = {name: rank for rank, (name, _, _) in enumerate(facts.ranges)}
     parts = [part for assumption in facts.assumptions for part in _parts(assumption)]
     parts = [part for part in parts if not _replace_variable(part, context)]
     parts = [part for part in parts if not _note_divisor(part, context)]
-    for name in context.divisors.keys() - known.ranks.keys():
-        known.tell(_variable(name, context))
+    for form in prior.positive if prior else ():
+        known.tell(plus(form, -1))
+    for name in context.divisors:
+        if name not in known.ranks:
+            known.tell(_variable(name, context))
     early = [part for part in parts if _is_about_sizes(part, context)]
     for part in early:
         _assume(part, context)
@@ -383,13 +397,76 @@ def _build(facts: Facts, divisors: dict[str, tuple[int, Linear]] | None = None) 
     for part in parts:
         if part not in early:
             _assume(part, context)
-    if divisors is None:
-        divisors = _symbolic_divisors(parts, context)
-        if divisors:
-            return _build(facts, divisors)
+    if prior is None:
+        positive = [divisor for divisor in _doubtful_divisors(known) if is_positive(divisor, known)]
+        prior = _Prior(_symbolic_divisors(parts, context), positive)
+        if prior.divisors or prior.positive:
+            return _build(facts, prior)
+    return _completed(context)
+
+
+@dataclass(frozen=True)
+class _Prior:
+    """What all facts together show, but some of them needed to be understood: they are told again."""
+
+    divisors: dict[str, tuple[int, Linear]]
+    positive: list[Linear]  # `ii < P` shows that P is none of the divisors that may be 0
+
+
+def _extend(facts: Facts) -> Context | None:
+    """From the context of the facts that these extend by one; None where that may change how those read."""
+    if facts.base is None:
+        return None
+    base = context_of(facts.base)
+    known = base.known.copy()
+    context = Context(
+        facts, known, dict(base.replaced), dict(base.divisors), set(base.truths), list(base.unequal)
+    )
+    if len(facts.ranges) > len(facts.base.ranges):
+        name, low, high = facts.ranges[-1]
+        if _is_mentioned(name, context):
+            return None
+        known.ranks[name] = len(known.ranks)
+        _tell_range(name, linear_of(low, context), linear_of(high, context), context)
+    else:
+        for part in _parts(facts.assumptions[-1]):
+            if isinstance(part, Op) and part.op == "==":
+                return None
+            _assume(part, context)
+    return None if _doubtful_divisors(known) else _completed(context)
+
+
+def _completed(context: Context) -> Context:
     context.forget()  # what was worked out on the way did not know all
     context.is_complete = True
     return context
+
+
+def _is_mentioned(name: str, context: Context) -> bool:
+    """Whether what is known takes the name for a size."""
+    known = context.known
+    forms = [*_forms_of(known), *context.unequal]
+    return (
+        name in context.replaced
+        or name in context.divisors
+        or any(name in variables(value) for value in context.replaced.values())
+        or any(name in variables_of(form) for form in forms)
+    )
+
+
+def _forms_of(known: Knowledge) -> list[Linear]:
+    return [form for ends in known.ranges.values() for form in ends] + [fact.form for fact in known.facts]
+
+
+def _doubtful_divisors(known: Knowledge) -> list[Linear]:
+    """Divisors that were taken for possible zeros."""
+    pending, found = _forms_of(known), []
+    while pending:
+        for atom in atoms_of(pending.pop()):
+            pending += atom.parts
+            if atom.kind in ("total //", "total %"):
+                found.append(atom.parts[1])
+    return found
 
 
 def _is_about_sizes(condition: Expr, context: Context) -> bool:
@@ -451,10 +528,12 @@ def _replace_variable(condition: Expr, context: Context) -> bool:
 
 
 def _divisible(condition: Expr) -> tuple[Expr, Expr] | None:
-    """`(x, d)` of the condition `x % d == 0`."""
+    """`(x - r, d)` of the condition `x % d == r`."""
     match condition:
         case Op("==", (Op("%", (x, d), _), Const(0)), _) | Op("==", (Const(0), Op("%", (x, d), _)), _):
             return x, d
+        case Op("==", (Op("%", (x, Const(int(by)) as d), _), Const(int(rest)) as r), _) if 0 < rest < by:
+            return sub(x, r), d
     return None
 
 
@@ -463,11 +542,14 @@ def _note_divisor(condition: Expr, context: Context) -> bool:
     pair = _divisible(condition)
     if pair is None:
         return False
-    divisor = linear_of(pair[1], context)
-    found = _offset_of_variable(pair[0], context)
-    if found is None or divisor.terms or divisor.constant < 1:
+    plain = Context(context.facts, replaced=context.replaced)  # without the divisors noted so far
+    form, divisor = linear_of(pair[0], plain), linear_of(pair[1], plain)
+    if divisor.terms or divisor.constant < 1 or len(form.terms) != 1:
         return False
-    name, offset = found
+    ((product, k),) = form.terms.items()
+    if len(product) > 1 or product[0].kind != "var" or abs(k) != 1:
+        return False
+    name, offset = product[0].text, k * form.constant
     known_offset, known_divisor = context.divisors.get(name, (offset, constant(1)))
     if known_divisor.terms or (known_offset - offset) % known_divisor.constant:
         return False
@@ -475,20 +557,6 @@ def _note_divisor(condition: Expr, context: Context) -> bool:
     context.divisors[name] = (offset % common, constant(common))
     context.forget()
     return True
-
-
-def _offset_of_variable(e: Expr, context: Context) -> tuple[str, int] | None:
-    """`(v, c)` of an expression that is `v + c`."""
-    match e:
-        case Var(name):
-            offset = 0
-        case Op("+", (Var(name), Const(int(offset))), _) | Op("+", (Const(int(offset)), Var(name)), _):
-            pass
-        case Op("-", (Var(name), Const(int(negated))), _):
-            offset = -negated
-        case _:
-            return None
-    return None if name in context.replaced else (name, offset)
 
 
 def _symbolic_divisors(parts: list[Expr], context: Context) -> dict[str, tuple[int, Linear]]:
@@ -520,7 +588,7 @@ def _assume(condition: Expr, context: Context) -> None:
         context.known.tell(form)
     if isinstance(condition, Op) and condition.op == "!=":
         a, b = condition.args
-        context.unequal.append(subtract(linear_of(a, context), linear_of(b, context)))
+        context.unequal.append(_primitive(subtract(linear_of(a, context), linear_of(b, context))))
     pair = _divisible(condition)
     if pair is not None:
         _tell_multiple(linear_of(pair[0], context), linear_of(pair[1], context), context)
@@ -569,10 +637,7 @@ def _round_to(number: float, dtype: DType) -> float | None:
         return number
     if dtype.name != "f32":
         return None
-    try:
-        rounded: float = struct.unpack("f", struct.pack("f", number))[0]
-    except OverflowError:
-        return None
+    rounded: float = struct.unpack("f", struct.pack("f", number))[0]  # as C casts: too large gives inf
     return rounded
 
 

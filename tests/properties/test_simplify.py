@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from te.ir.expr import Const, Expr, Op, Var, add, integer, mul
@@ -22,8 +22,6 @@ from tests.properties.index_expressions import (
     op,
 )
 
-relaxed = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-
 
 def assert_equal_values(e: Expr, told: Facts) -> None:
     before, after = compiled(e), compiled(simplify(e, told))
@@ -31,25 +29,21 @@ def assert_equal_values(e: Expr, told: Facts) -> None:
         assert before(values) == after(values), values
 
 
-@relaxed
 @given(index_expressions(), facts())
 def test_an_index_keeps_its_value(e: Expr, told: Facts) -> None:
     assert_equal_values(e, told)
 
 
-@relaxed
 @given(conditions(index_expressions(max_leaves=4)), facts())
 def test_a_condition_keeps_its_value(e: Expr, told: Facts) -> None:
     assert_equal_values(e, told)
 
 
-@relaxed
 @given(data_expressions(), facts())
 def test_data_wraps_as_before(e: Expr, told: Facts) -> None:
     assert_equal_values(e, told)
 
 
-@relaxed
 @given(index_expressions(), st.lists(st.tuples(*[st.integers(-30, 30)] * 5), min_size=20, max_size=20))
 def test_without_facts_sizes_are_natural_and_that_is_all(e: Expr, rows: list[tuple[int, ...]]) -> None:
     before, after = compiled(e), compiled(simplify(e))
@@ -58,14 +52,12 @@ def test_without_facts_sizes_are_natural_and_that_is_all(e: Expr, rows: list[tup
         assert before(values) == after(values), values
 
 
-@relaxed
 @given(st.one_of(index_expressions(), conditions(index_expressions(max_leaves=3))), facts())
 def test_simplifying_twice_changes_nothing(e: Expr, told: Facts) -> None:
     once = simplify(e, told)
     assert simplify(once, told) == once
 
 
-@relaxed
 @given(
     st.lists(st.tuples(st.integers(-5, 5), st.lists(st.sampled_from("abcd"), max_size=3)), max_size=6),
     st.randoms(),
