@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from te.backends.llvm import set_num_threads
+    from te.backends.llvm.threads import set_num_threads
     from te.build import build
     from te.diagnostics import CompileError, Diagnostic, ScheduleError
     from te.module import Module, Op, load, parse
@@ -53,7 +53,7 @@ _HOMES = {
     "build": "te.build",
     "load": "te.module",
     "parse": "te.module",
-    "set_num_threads": "te.backends.llvm",
+    "set_num_threads": "te.backends.llvm.threads",
 }
 
 

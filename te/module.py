@@ -21,6 +21,7 @@ from te.schedule.condition import lower_condition
 from te.schedule.nest import nest
 from te.schedule.schedule import read_schedule
 from te.schedule.text import check_headers, names_in
+from te.target import TARGET_NAMES
 
 __all__ = ["Module", "Op", "Options", "check_source", "load", "parse", "read_source", "select_op"]
 
@@ -342,8 +343,11 @@ def _errors_of_build(
     except CompileError as wrong:
         return list(wrong.diagnostics)
     found: list[Diagnostic] = []
+    backends = {target.partition(".")[0] for target in TARGET_NAMES}
     for item in file.items:
-        if isinstance(item, tree.Schedule) and item.op == op.name:
+        if not isinstance(item, tree.Schedule) or item.op != op.name:
+            continue
+        if item.target.partition(".")[0] in backends:  # another's directives may not exist here
             try:
                 lower_condition(item.when, names_in(item, program, file), program)
                 read_schedule(item, program, file).apply(nest(program))

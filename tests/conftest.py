@@ -49,7 +49,9 @@ def golden(request: pytest.FixtureRequest) -> Golden:
             pytest.fail(f"{path} is missing; `pytest --update-golden` writes it:\n\n{wanted}", pytrace=False)
         held = path.read_text(encoding="utf-8")
         if held != wanted:
-            diff = difflib.unified_diff(held.splitlines(), wanted.splitlines(), str(path), "found", lineterm="")
+            diff = difflib.unified_diff(
+                held.splitlines(), wanted.splitlines(), str(path), "found", lineterm=""
+            )
             pytest.fail("\n".join(diff) + "\n\n`pytest --update-golden` accepts it", pytrace=False)
 
     return check

@@ -11,8 +11,8 @@ from te.cli.failures import Usage, WrongData
 from te.cli.options import number
 from te.cli.show import built
 from te.runtime.arguments import Parameter
-from te.runtime.arrays import Array
-from te.runtime.files import FileProblem, read_array, write_array
+from te.runtime.arrays import Array, dtype_of
+from te.runtime.files import FileProblem, check_kind, read_array, write_array
 
 
 def run(file: str, op: str | None, inputs: Sequence[str], outputs: Sequence[str], **options: Any) -> int:
@@ -24,6 +24,8 @@ def run(file: str, op: str | None, inputs: Sequence[str], outputs: Sequence[str]
     if missing:
         raise Usage(f"{kernel.signature} needs " + ", ".join(f"--input {name}=FILE" for name in missing))
     try:
+        for path in sinks.values():
+            check_kind(path)  # before anything is computed
         found = kernel(*[_read(sources[p.name], p) for p in kernel.inputs])
     except (FileProblem, TypeError, ValueError, IndexError) as wrong:
         raise WrongData(str(wrong)) from None
@@ -73,4 +75,4 @@ def _give(parameter: Parameter, array: Array, sinks: dict[str, str]) -> None:
             raise WrongData(str(wrong)) from None
     elif not sinks:
         shape = ", ".join(map(str, array.shape))
-        print(f"{parameter.name}: {array.dtype}[{shape}]\n{np.array2string(array, threshold=100)}")
+        print(f"{parameter.name}: {dtype_of(array)}[{shape}]\n{np.array2string(array, threshold=100)}")

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+from numpy import ndarray
 
 from te.diagnostics import did_you_mean
 from te.ir.expr import Const, Expr, Var
 from te.ir.print import print_expr
 from te.ir.tensor import Program, Tensor
-from te.ir.types import DType
+from te.ir.types import DType, numpy_dtype
 from te.ir.visit import variables
 from te.runtime.arrays import READY, Array, check_dtype, ready, scalar, view
 from te.runtime.sizes import SizeFunction, size_function
@@ -42,6 +45,7 @@ class Parameter:
 
     name: str
     dtype: DType
+    array_dtype: np.dtype[Any]
     dimensions: tuple[Dimension, ...]
 
     @property
@@ -93,7 +97,7 @@ class Signature:
             Dimension(word, extent, size_function(extent, self.sizes))
             for word, extent in zip(words, tensor.shape, strict=True)
         )
-        return Parameter(tensor.name, tensor.dtype, dimensions)
+        return Parameter(tensor.name, tensor.dtype, numpy_dtype(tensor.dtype), dimensions)
 
     def _find_places(self) -> dict[str, tuple[int, int]]:
         """For each run-time size, the input and the axis that give it: the first that have it bare."""
@@ -135,6 +139,8 @@ class Signature:
     def view(self, position: int, value: object) -> Array:
         """An input as an array of its dtype and rank, which may lie in memory in any way."""
         parameter = self.inputs[position]
+        if type(value) is ndarray and value.dtype is parameter.array_dtype and value.ndim == parameter.rank:
+            return value
         called = f"{self.op}: `{parameter.name}`"
         if parameter.rank == 0 and type(value) in (bool, int, float):
             return scalar(value, parameter.dtype, called)  # type: ignore[arg-type]  # one of these types
@@ -165,7 +171,7 @@ class Signature:
                 f"{called} must be contiguous, aligned and of native byte order: "
                 "pass a plain array, and copy the result from it"
             )
-        return ready(array, parameter.dtype)
+        return ready(array, parameter.array_dtype)
 
     # ------------------------------------------------------------ shapes
 

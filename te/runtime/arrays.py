@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from te.ir.types import DType, numpy_dtype
+from te.ir.types import DTYPES, DType, numpy_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -128,16 +128,22 @@ def check_dtype(array: Array, dtype: DType, called: str, explanation: str = "") 
         )
 
 
-def ready(array: Array, dtype: DType) -> Array:
-    """The same elements as a plain array in native, aligned, row-major memory; copied where they are not."""
-    wanted = numpy_dtype(dtype)
-    if array.dtype.isnative and array.flags.num & READY == READY:
-        return (
-            array
-            if type(array) is np.ndarray and array.dtype is wanted
-            else array.view(np.ndarray).view(wanted)
-        )
-    return np.array(array, dtype=wanted, order="C", copy=True, subok=False)
+def dtype_of(array: Array) -> DType | None:
+    """The language's type of an array's elements, in either byte order; None where there is none."""
+    found = array.dtype.newbyteorder("=")
+    return next((dtype for dtype in DTYPES.values() if numpy_dtype(dtype) == found), None)
+
+
+def ready(array: Array, wanted: np.dtype[Any]) -> Array:
+    """The same elements as a plain array in native, aligned, row-major memory; copied where they are not.
+
+    `wanted` is the array's dtype in native byte order.
+    """
+    if array.flags.num & READY != READY or not array.dtype.isnative:
+        return np.array(array, dtype=wanted, order="C", copy=True, subok=False)
+    if type(array) is np.ndarray and array.dtype is wanted:
+        return array
+    return array.view(np.ndarray).view(wanted)
 
 
 def overlap(a: Array, b: Array) -> bool:

@@ -17,7 +17,7 @@ from te.ir.expr import Const
 from te.runtime.arguments import Parameter
 from te.runtime.arrays import Array
 
-__all__ = ["FileProblem", "read_array", "write_array"]
+__all__ = ["FileProblem", "check_kind", "read_array", "write_array"]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
@@ -34,33 +34,26 @@ def read_array(path: str, parameter: Parameter) -> Array:
     Raises FileProblem for a file of another kind, a broken one, and a picture that does not fit the
     input; OSError where it cannot be read at all.
     """
-    match _kind(path):
-        case "npy":
-            return _read_npy(path)
-        case "picture":
-            return _read_picture(path, parameter)
-    raise _unknown_kind(path)
+    return _read_npy(path) if check_kind(path) == "npy" else _read_picture(path, parameter)
 
 
 def write_array(path: str, name: str, array: Array) -> None:
     """Write the result `name` to a file. Raises FileProblem where it cannot be a picture, and OSError."""
-    match _kind(path):
-        case "npy":
-            with open(path, "wb") as file:
-                np.save(file, array, allow_pickle=False)
-        case "picture":
-            _write_picture(path, name, array)
-        case _:
-            raise _unknown_kind(path)
+    if check_kind(path) == "picture":
+        _write_picture(path, name, array)
+    else:
+        with open(path, "wb") as file:
+            np.save(file, array, allow_pickle=False)
 
 
-def _kind(path: str) -> str:
+def check_kind(path: str) -> str:
+    """`npy` or `picture`, by the name of a file. Raises FileProblem for any other."""
     suffix = Path(path).suffix.lower()
-    return "npy" if suffix == ".npy" else "picture" if suffix in PICTURE_SUFFIXES else ""
-
-
-def _unknown_kind(path: str) -> FileProblem:
-    return FileProblem(f"{path}: a file is one of .npy, {', '.join(PICTURE_SUFFIXES)}")
+    if suffix == ".npy":
+        return "npy"
+    if suffix in PICTURE_SUFFIXES:
+        return "picture"
+    raise FileProblem(f"{path}: a file is one of .npy, {', '.join(PICTURE_SUFFIXES)}")
 
 
 def _read_npy(path: str) -> Array:

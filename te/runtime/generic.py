@@ -9,7 +9,7 @@ from typing import Any
 from te.diagnostics import CompileError
 from te.ir.types import DTYPES, numpy_dtype
 from te.runtime.arguments import Parameter
-from te.runtime.arrays import view
+from te.runtime.arrays import dtype_of, view
 from te.runtime.kernel import Kernel, Timing
 
 __all__ = ["GenericKernel"]
@@ -128,11 +128,11 @@ class GenericKernel:
 
     def _dtype_name(self, name: str, value: object) -> str:
         called = f"{self.name}: `{name}`"
-        dtype = view(value, called).dtype.newbyteorder("=")
-        for known in DTYPES.values():
-            if numpy_dtype(known) == dtype:
-                return known.name
-        raise TypeError(f"{called} is {dtype}, and te's dtypes are {', '.join(DTYPES)}")
+        array = view(value, called)
+        dtype = dtype_of(array)
+        if dtype is None:
+            raise TypeError(f"{called} is {array.dtype}, and te's dtypes are {', '.join(DTYPES)}")
+        return dtype.name
 
     def _kernel(self, key: tuple[str, ...], deciders: Mapping[str, str]) -> Kernel:
         kernel = self._kernels.get(key)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import struct
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy import empty, ndarray
 
 from te.backends.base import Artifact, Entry, Executable
 from te.diagnostics import did_you_mean
@@ -18,7 +20,6 @@ from te.ir import loop
 from te.ir.expr import TRUE, Expr
 from te.ir.print import print_expr, print_kernel, print_program
 from te.ir.tensor import Program
-from te.ir.types import numpy_dtype
 from te.runtime.arguments import MAX_BYTES, Parameter, Shape, Signature
 from te.runtime.arrays import READY, Array, address, as_it_is, giver, overlap, ready
 from te.runtime.limits import SizeLimit
@@ -121,12 +122,15 @@ class Kernel:
         self._conditions = [size_function(v.condition, names) for v in self._variants]
         self._limits = [SizeLimit(v.final) for v in self._variants]
         self._workspaces = [_workspace_function(e, names) for e in artifact.entries]
-        self._dtypes = tuple(numpy_dtype(p.dtype) for p in signature.inputs)
-        self._result_dtypes = tuple(numpy_dtype(p.dtype) for p in signature.results)
+        self._dtypes = tuple(p.array_dtype for p in signature.inputs)
+        self._result_dtypes = tuple(p.array_dtype for p in signature.results)
         words = len(signature.inputs) + len(signature.results) + 1 + len(names) + 1
         self._block_type = ctypes.c_int64 * words
         self._pack_into = struct.Struct(f"{words}q").pack_into
         self._plans: dict[tuple[Shape, ...], Plan] = {}
+        # Code is unloaded by counting references, in order, also where the kernel itself is part of a
+        # cycle: the garbage collector would finalise LLVM's objects in any order, and crash.
+        weakref.finalize(self, _release, executable).atexit = False
 
     # ------------------------------------------------------------ what it is
 
@@ -197,21 +201,17 @@ class Kernel:
 
     def __call__(self, /, *arrays: Any, out: Any = None, **named: Any) -> Any:
         # The way of calls that need nothing converted and have shapes seen before; everything else,
-        # wrong calls among it, goes the long way round. Together 1.5 µs for two inputs.
+        # wrong calls among it, goes the long way round. 2.5 µs for two inputs and a result in all.
         if out is None and not named and len(arrays) == len(self._dtypes):
             shapes = []
             for array, dtype in zip(arrays, self._dtypes, strict=True):
-                if (
-                    type(array) is not np.ndarray
-                    or array.dtype is not dtype
-                    or array.flags.num & READY != READY
-                ):
+                if type(array) is not ndarray or array.dtype is not dtype or array.flags.num & READY != READY:
                     break
                 shapes.append(array.shape)
             else:
                 plan = self._plans.get(tuple(shapes))
                 if plan is not None:
-                    results = [np.empty(shape, dtype) for shape, dtype in plan.results]
+                    results = [empty(shape, dtype) for shape, dtype in plan.results]
                     self._run(plan, arrays, results)
                     return results[0] if len(results) == 1 else tuple(results)
         return self._call_with_checks(self._signature.arrange(arrays, named), out)
@@ -244,7 +244,7 @@ class Kernel:
     def _ready(self, position: int, array: Array) -> Array:
         parameter = self._signature.inputs[position]
         try:
-            return ready(array, parameter.dtype)
+            return ready(array, parameter.array_dtype)
         except MemoryError as refused:
             raise MemoryError(
                 f"{self.name}: a copy of `{parameter.name}` cannot be allocated: {refused}"
@@ -304,15 +304,8 @@ class Kernel:
             memory = _empty(f"{self.name}: intermediates", (plan.workspace,), np.dtype(np.uint8))
             workspace = -(-address(memory) // WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT
         block = self._block_type()
-        self._pack_into(
-            block,
-            0,
-            *[address(a) for a in inputs],
-            *[address(r) for r in results],
-            workspace,
-            *plan.sizes,
-            executable.parallel_for,
-        )
+        addresses = map(address, (*inputs, *results))
+        self._pack_into(block, 0, *addresses, workspace, *plan.sizes, executable.parallel_for)
         executable(ctypes.addressof(block), plan.entry)
 
     # ------------------------------------------------------------ measuring it
@@ -337,6 +330,10 @@ class Kernel:
         measure(1)
         times = max(1, round(1e-3 / max(measure(1), 1e-7)))
         return Timing(tuple([measure(times) for _ in range(repeat)]))
+
+
+def _release(executable: Executable | None) -> None:
+    """The last moment at which the collector may not touch the executable."""
 
 
 def _workspace_function(entry: Entry, sizes: tuple[str, ...]) -> SizeFunction:
