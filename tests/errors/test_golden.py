@@ -7,6 +7,7 @@ the text alone cannot say:
     # build: sizes M=4 consts stride=2 dtypes T=f32     options of the build
     # schedule: vectorize i by 8                        built with this schedule, to machine code
     # schedule: none
+    # repeat: 1000                                      all other lines, so many times
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 
 from te.build import build
-from te.diagnostics import CompileError, Diagnostic, render
+from te.diagnostics import CompileError, Diagnostic, Source, render
 from te.grammar.parser import parse_file
 from te.module import Module, check_source, read_source
 
@@ -59,6 +60,9 @@ def options_of(text: str) -> dict[str, dict[str, Any]]:
 def diagnostics_of(path: Path) -> list[Diagnostic]:
     try:
         source = read_source(path, path.name)
+        for times in header(source.text, "repeat"):
+            lines = [line for line in source.text.splitlines(keepends=True) if "# repeat:" not in line]
+            source = Source(source.name, "".join(lines) * int(times))
         options = options_of(source.text)
         schedule = header(source.text, "schedule")
         if not schedule:
