@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from te.backends.llvm.module import ModuleText
-from te.backends.llvm.values import Value, constant, suffix, type_of
+from te.backends.llvm.values import Value, constant, shuffle_mask, suffix, type_of
 from te.ir.types import BOOL, I64, DType
 
 Lines: TypeAlias = "list[str | Lines]"
@@ -178,6 +178,12 @@ class Emitter:
         if value.constant is not None:
             return constant(value.constant, value.dtype)
         return self.pure(f"extractelement {value.typed}, i64 {lane}", value.dtype, [value])
+
+    def shuffle(self, value: Value, picks: Sequence[int], second: Value | None = None) -> Value:
+        """Lanes of one vector, or of two: those of the second count on from those of the first."""
+        other = second.typed if second else f"{value.type} poison"
+        text = f"shufflevector {value.typed}, {other}, {shuffle_mask(picks)}"
+        return self.pure(text, value.dtype, [value, second] if second else [value], len(picks))
 
     def select(self, condition: Value, then: Value, otherwise: Value) -> Value:
         """`select`: both sides are evaluated already."""

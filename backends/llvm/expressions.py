@@ -15,6 +15,8 @@ from te.backends.llvm.values import Value, constant, lane_numbers
 from te.ir.expr import COMPARISONS, Cast, Const, Expr, Load, Op, Select, Var
 from te.ir.types import BOOL, I32, I64
 
+LARGE = 1 << 40  # no index is larger; constants of data may be
+
 
 def expression(ctx: Context, e: Expr) -> Value:
     """The value of an expression; a vector if it depends on the lane."""
@@ -107,8 +109,12 @@ def _compare_indices(ctx: Context, op: str, a: Index, b: Index) -> Value:
 
 
 def _is_exact(ctx: Context, index: Index) -> bool:
-    """Whether it is index arithmetic, which does not wrap (data may: its factors are not known to be >= 0)."""
-    return all(name == LANE or ctx.indices.values[name].is_nonnegative for p in index.terms for name in p)
+    """Whether it is index arithmetic, which does not wrap. Data may: its factors are not known to be >= 0."""
+    return all(
+        abs(coefficient) < LARGE
+        and all(name == LANE or ctx.indices.values[name].is_nonnegative for name in product)
+        for product, coefficient in index.terms.items()
+    )
 
 
 def _holds(op: str, difference: int) -> bool:

@@ -11,9 +11,8 @@ from te.backends.llvm.context import Context, Memory
 from te.backends.llvm.emitter import Emitter
 from te.backends.llvm.expressions import expression
 from te.backends.llvm.module import ModuleText
-from te.backends.llvm.registers import ascii_name
 from te.backends.llvm.statements import statement
-from te.backends.llvm.values import POINTER, Value, parameter
+from te.backends.llvm.values import POINTER, Value, ascii_name, parameter
 from te.ir.expr import Const, Expr, add, floor_div, integer, maximum, mul
 from te.ir.loop import FINAL, PARALLEL, Alloc, Buffer, For, Kernel, Stmt, bodies, walk_stmt
 from te.ir.types import I64

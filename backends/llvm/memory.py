@@ -16,7 +16,6 @@ from te.backends.llvm.values import (
     constant,
     lane_numbers,
     memory_type,
-    shuffle_mask,
     suffix,
     type_of,
 )
@@ -86,9 +85,9 @@ def load(
     if stride == -1:
         lowest = add(form.uniform, integer(ctx.lanes - 1), -1)
         reverse = range(ctx.lanes - 1, -1, -1)
-        mask = None if mask is None else _shuffle(ctx, mask, list(reverse))
-        otherwise = None if otherwise is None else _shuffle(ctx, otherwise, list(reverse))
-        return _shuffle(ctx, _load_neighbours(ctx, memory, lowest, mask, None, otherwise), list(reverse))
+        mask = None if mask is None else ctx.emit.shuffle(mask, list(reverse))
+        otherwise = None if otherwise is None else ctx.emit.shuffle(otherwise, list(reverse))
+        return ctx.emit.shuffle(_load_neighbours(ctx, memory, lowest, mask, None, otherwise), list(reverse))
     if stride is not None and abs(stride) <= MAX_SHUFFLED_STRIDE and mask is None:
         return _load_strided(ctx, memory, form.uniform, stride)
     return _gather(ctx, memory, form, mask, otherwise)
@@ -143,9 +142,9 @@ def _load_strided(ctx: Context, memory: Memory, position: Index, stride: int) ->
         if picks == list(range(lanes)):
             continue
         vector = _load_neighbours(ctx, memory, add(position, integer(start)), None, None, None)
-        result = _shuffle(ctx, result or vector, picks, vector)
+        result = ctx.emit.shuffle(result or vector, picks, vector)
     assert result is not None
-    return _shuffle(ctx, result, list(range(lanes - 1, -1, -1))) if stride < 0 else result
+    return ctx.emit.shuffle(result, list(range(lanes - 1, -1, -1))) if stride < 0 else result
 
 
 def _gather(ctx: Context, memory: Memory, form: Lanes, mask: Value | None, otherwise: Value | None) -> Value:
@@ -178,8 +177,8 @@ def store(ctx: Context, memory: Memory, flat: Index, value: Value) -> None:
     elif stride == -1:
         reverse = list(range(ctx.lanes - 1, -1, -1))
         lowest = add(form.uniform, integer(ctx.lanes - 1), -1)
-        mask = None if mask is None else _shuffle(ctx, mask, reverse)
-        value = _shuffle(ctx, ctx.emit.splat(value, ctx.lanes), reverse)
+        mask = None if mask is None else ctx.emit.shuffle(mask, reverse)
+        value = ctx.emit.shuffle(ctx.emit.splat(value, ctx.lanes), reverse)
         _store_neighbours(ctx, memory, lowest, value, mask)
     else:
         _scatter(ctx, memory, form, value, mask)
@@ -291,10 +290,3 @@ def _to_memory(ctx: Context, value: Value, dtype: DType) -> Value:
 
 def _both(ctx: Context, a: Value, b: Value) -> Value:
     return ctx.emit.pure(f"and i1 {a.text}, {b.text}", BOOL, [a, b])
-
-
-def _shuffle(ctx: Context, value: Value, picks: list[int], second: Value | None = None) -> Value:
-    other = second.typed if second else f"{value.type} poison"
-    text = f"shufflevector {value.typed}, {other}, {shuffle_mask(picks)}"
-    operands = [value, second] if second else [value]
-    return ctx.emit.pure(text, value.dtype, operands, len(picks))

@@ -14,8 +14,7 @@ from te.backends.llvm import registers
 from te.backends.llvm.context import Context, Memory, Registers
 from te.backends.llvm.emitter import Emitter
 from te.backends.llvm.expressions import expression, index_of
-from te.backends.llvm.registers import ascii_name
-from te.backends.llvm.values import POINTER, Value, constant, parameter
+from te.backends.llvm.values import POINTER, Value, ascii_name, constant, parameter
 from te.ir.expr import Cast, Const, Expr, Load, Op, add, floor_div, integer, mul
 from te.ir.loop import VECTOR, Accumulate, Alloc, For, If, Let, Seq, Stmt, Store, direct_exprs, walk_stmt
 from te.ir.types import BOOL, F64, I64

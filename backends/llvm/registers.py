@@ -1,15 +1,21 @@
-"""Buffers in registers: which elements they are made of, and reads and stores of them."""
+"""Buffers in registers: which elements they are made of, and reads and stores of them.
+
+An element is as wide as the widest vector loop that indexes the buffer. A narrower loop takes a part
+of an element (the halves of a sum over lanes), a constant index a lane.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 
 from te.backends.llvm.context import Context, Registers
 from te.backends.llvm.index import LANE_NUMBER, Index, add
-from te.backends.llvm.values import Value, type_of
+from te.backends.llvm.values import Value, ascii_name, type_of
 from te.diagnostics import ScheduleError, error
 from te.ir.expr import Const, Expr, Load
-from te.ir.loop import VECTOR, Accumulate, Alloc, For, Let, Store, direct_exprs, walk_stmt
+from te.ir.loop import VECTOR, Accumulate, Alloc, For, Let, Stmt, Store, direct_exprs, walk_stmt
 from te.ir.visit import variables, walk
 
 
@@ -20,8 +26,6 @@ def make_registers(ctx: Context, alloc: Alloc) -> Registers:
     if ctx.lanes > 1:
         return Registers(buffer.name, buffer.dtype, shape, None, ctx.lanes, True)
     axis, width = _vector_axis(alloc)
-    if axis is not None and shape[axis] % width:
-        raise _refused(buffer.name, f"axis {axis} has {shape[axis]} elements, its vector loop {width} trips")
     return Registers(buffer.name, buffer.dtype, shape, axis, width, False)
 
 
@@ -32,16 +36,10 @@ def _extent(name: str, extent: Expr) -> int:
 
 
 def _vector_axis(alloc: Alloc) -> tuple[int | None, int]:
-    """The axis that vector loops index, and their trips."""
+    """The axis that vector loops index, and the most trips one of them has."""
     name = alloc.buffer.name
-    varying: dict[str, int] = {}  # variables that depend on a vector loop, and its trips
-    found: set[tuple[int, int]] = set()
-    for s, _ in walk_stmt(alloc.body):  # loops and names come before what they enclose
-        match s:
-            case For(extent=Const(value=trips)) if s.kind == VECTOR and trips != 1:
-                varying[s.var] = int(trips)
-            case Let() if used := [varying[v] for v in variables(s.value) if v in varying]:
-                varying[s.var] = used[0]
+    found: dict[int, int] = {}
+    for s, path in walk_stmt(alloc.body):
         indices = [
             node.index
             for e in direct_exprs(s)
@@ -50,43 +48,61 @@ def _vector_axis(alloc: Alloc) -> tuple[int | None, int]:
         ]
         if isinstance(s, Store | Accumulate) and s.buffer == name:
             indices.append(s.index)
+        varying = _varying(path) if indices else {}
         for index in indices:
             for axis, e in enumerate(index):
-                found.update((axis, varying[v]) for v in variables(e) if v in varying)
+                for v in variables(e) & varying.keys():
+                    found[axis] = max(found.get(axis, 1), varying[v])
     if len(found) > 1:
-        raise _refused(name, "vector loops index it along several axes, or with different numbers of trips")
-    return found.pop() if found else (None, 1)
+        raise _refused(name, "vector loops index it along several axes")
+    return next(iter(found.items()), (None, 1))
+
+
+def _varying(path: Sequence[Stmt]) -> dict[str, int]:
+    """The variables that differ between lanes, with the trips of their vector loop."""
+    varying: dict[str, int] = {}
+    for s in path:
+        match s:
+            case For(extent=Const(value=trips)) if s.kind == VECTOR and trips != 1:
+                varying[s.var] = int(trips)
+            case Let():
+                trips = max((varying[v] for v in variables(s.value) if v in varying), default=1)
+                if trips > 1:
+                    varying[s.var] = trips
+    return varying
 
 
 # ---------------------------------------------------------------- access
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Lanes `start .. start + lanes` of an element: the whole of it, a part, or one lane."""
+
+    element: str
+    start: int
+    lanes: int
+
+
 def load(ctx: Context, registers: Registers, index: list[Index]) -> Value:
-    element, lane = _locate(ctx, registers, index)
-    whole = _whole(ctx, registers, element)
-    return whole if lane is None else ctx.emit.extract(whole, lane)
+    place = _locate(ctx, registers, index)
+    return _part(ctx, _whole(ctx, registers, place.element), place)
 
 
 def store(ctx: Context, registers: Registers, index: list[Index], value: Value) -> None:
     """Store an element; what the mask leaves out keeps what it holds."""
-    element, lane = _locate(ctx, registers, index)
+    place = _locate(ctx, registers, index)
     width = _width(registers)
-    if width > 1 and lane is None:
-        new = ctx.emit.splat(value, width)
-        if ctx.mask is not None:
-            new = ctx.emit.select(ctx.mask.value, new, _whole(ctx, registers, element))
-    else:
-        if value.lanes > 1:
-            raise _refused(registers.name, "a vector loop stores different values to one element")
-        new = value
-        if ctx.mask is not None:
-            new = ctx.emit.select(ctx.any_lane(ctx.mask.value), new, load(ctx, registers, index))
-        if lane is not None:
-            whole = _whole(ctx, registers, element)
-            new = ctx.emit.pure(
-                f"insertelement {whole.typed}, {new.typed}, i64 {lane}", registers.dtype, [whole, new], width
-            )
-    ctx.emit.effect(f"store {new.typed}, ptr {element}", width, registers.dtype)
+    if value.lanes > place.lanes:
+        raise _refused(registers.name, "a vector loop stores different values to one element")
+    new = ctx.emit.splat(value, place.lanes)
+    if ctx.mask is not None:
+        old = _part(ctx, _whole(ctx, registers, place.element), place)
+        mask = ctx.mask.value if place.lanes > 1 else ctx.any_lane(ctx.mask.value)
+        new = ctx.emit.select(mask, new, old)
+    if place.lanes < width:
+        new = _inserted(ctx, _whole(ctx, registers, place.element), new, place)
+    ctx.emit.effect(f"store {new.typed}, ptr {place.element}", width, registers.dtype)
     ctx.emit.stored(registers.name)
 
 
@@ -96,8 +112,27 @@ def _whole(ctx: Context, registers: Registers, element: str) -> Value:
     return ctx.emit.read(text, registers.dtype, [], registers.name, width)
 
 
-def is_vector(ctx: Context, registers: Registers, index: list[Index]) -> bool:
-    """Whether an access means a whole vector."""
+def _part(ctx: Context, whole: Value, place: _Place) -> Value:
+    if place.lanes == whole.lanes:
+        return whole
+    if place.lanes == 1:
+        return ctx.emit.extract(whole, place.start)
+    return ctx.emit.shuffle(whole, range(place.start, place.start + place.lanes))
+
+
+def _inserted(ctx: Context, whole: Value, part: Value, place: _Place) -> Value:
+    """The element with some of its lanes replaced."""
+    if part.lanes == 1:
+        text = f"insertelement {whole.typed}, {part.typed}, i64 {place.start}"
+        return ctx.emit.pure(text, whole.dtype, [whole, part], whole.lanes)
+    lanes = whole.lanes
+    wide = ctx.emit.shuffle(part, [min(max(i - place.start, 0), part.lanes - 1) for i in range(lanes)])
+    inside = range(place.start, place.start + place.lanes)
+    return ctx.emit.shuffle(whole, [lanes + i if i in inside else i for i in range(lanes)], wide)
+
+
+def is_vector(registers: Registers, index: list[Index]) -> bool:
+    """Whether an access in a vector loop means something else in each lane."""
     axis = registers.vector_axis
     return registers.is_private or (axis is not None and index[axis].constant is None)
 
@@ -105,7 +140,8 @@ def is_vector(ctx: Context, registers: Registers, index: list[Index]) -> bool:
 def elements_of(ctx: Context, registers: Registers) -> dict[tuple[int, ...], str]:
     """All elements, allocated: what a function that is called needs to know."""
     counts = [
-        n // registers.width if axis == registers.vector_axis else n for axis, n in enumerate(registers.shape)
+        -(-n // registers.width) if axis == registers.vector_axis else n
+        for axis, n in enumerate(registers.shape)
     ]
     for key in product(*map(range, counts)):
         _element(ctx, registers, key)
@@ -125,27 +161,23 @@ def _element(ctx: Context, registers: Registers, key: tuple[int, ...]) -> str:
     return name
 
 
-def _locate(ctx: Context, registers: Registers, index: list[Index]) -> tuple[str, int | None]:
-    """The element's `alloca`, and the lane inside it if one lane is meant."""
+def _locate(ctx: Context, registers: Registers, index: list[Index]) -> _Place:
     key: list[int] = []
-    lane: int | None = None
+    start, lanes = 0, _width(registers)
     for axis, position in enumerate(index):
         if axis == registers.vector_axis:
-            base = position.constant
+            base, lanes = position.constant, 1
             if base is None:
-                base = add(position, LANE_NUMBER, -1).constant
-                if base is None or base % registers.width or ctx.lanes != registers.width:
-                    raise _refused(
-                        registers.name, "a vector loop reads it at other places than whole vectors"
-                    )
-            else:
-                lane = base % registers.width
+                base, lanes = add(position, LANE_NUMBER, -1).constant, ctx.lanes
+            if base is None or base % registers.width + lanes > registers.width:
+                raise _refused(registers.name, "a vector loop takes it apart other than in whole vectors")
+            start = base % registers.width
             key.append(base // registers.width)
+        elif position.constant is None:
+            raise _refused(registers.name, f"axis {axis} is indexed by a variable")
         else:
-            if position.constant is None:
-                raise _refused(registers.name, f"axis {axis} is indexed by a variable")
             key.append(position.constant)
-    return _element(ctx, registers, tuple(key)), lane
+    return _Place(_element(ctx, registers, tuple(key)), start, lanes)
 
 
 def _refused(name: str, reason: str) -> ScheduleError:
@@ -157,8 +189,3 @@ def _refused(name: str, reason: str) -> ScheduleError:
             help="unroll or vectorise the loops that index it, or keep it in memory (`in global`)",
         )
     )
-
-
-def ascii_name(name: str) -> str:
-    """A name that LLVM takes without quotes."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "._") else "_" for c in name)

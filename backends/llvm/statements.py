@@ -6,8 +6,7 @@ from te.backends.llvm import arithmetic, memory, parallel, registers
 from te.backends.llvm.context import Context, Mask, Memory
 from te.backends.llvm.expressions import expression, index_of, position
 from te.backends.llvm.index import LANE_NUMBER, Index, integer
-from te.backends.llvm.registers import ascii_name
-from te.backends.llvm.values import Value, constant
+from te.backends.llvm.values import Value, ascii_name, constant
 from te.ir.expr import Expr, Op
 from te.ir.loop import (
     PARALLEL,
@@ -170,7 +169,7 @@ def _accumulate(ctx: Context, s: Accumulate) -> None:
     terms = [expression(ctx, e) for e in (factors or (s.value,))]
     buffer = ctx.buffers[s.buffer]
     if not isinstance(buffer, Memory):
-        if not registers.is_vector(ctx, buffer, index) and ctx.lanes > 1:
+        if not registers.is_vector(buffer, index) and ctx.lanes > 1:
             _each_lane(ctx, s, index, terms)
             return
         old = registers.load(ctx, buffer, index)

@@ -112,3 +112,8 @@ def lane_numbers(lanes: int, start: int = 0, step: int = 1, dtype: DType = I64) 
 
 def shuffle_mask(numbers: Sequence[int]) -> str:
     return f"<{len(numbers)} x i32> <{', '.join(f'i32 {n}' for n in numbers)}>"
+
+
+def ascii_name(name: str) -> str:
+    """A name that LLVM takes without quotes."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "._") else "_" for c in name)

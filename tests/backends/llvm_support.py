@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -146,9 +147,38 @@ def map_arrays(
     return result[:count]
 
 
+class Fence:
+    """Memory between two pages that nobody may touch: an access beyond an array in it ends the process."""
+
+    def __init__(self) -> None:
+        self.maps: list[mmap.mmap] = []
+
+    def array(self, values: np.ndarray[Any, Any], *, at_end: bool = True) -> np.ndarray[Any, Any]:
+        """A copy that ends (or begins) right at such a page."""
+        page = mmap.PAGESIZE
+        inside = max(1, -(-values.nbytes // page)) * page
+        memory = mmap.mmap(-1, inside + 2 * page)
+        self.maps.append(memory)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        for edge in (start, start + page + inside):
+            assert _mprotect()(edge, page, 0) == 0
+        offset = page + (inside - values.nbytes if at_end else 0)
+        copy = np.frombuffer(memory, values.dtype, values.size, offset).reshape(values.shape)
+        copy[...] = values
+        return copy
+
+
+@cache
+def _mprotect() -> Any:
+    function = ctypes.CDLL(None, use_errno=True).mprotect
+    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return function
+
+
 __all__ = [
     "Alloc",
     "Block",
+    "Fence",
     "accumulate",
     "argument",
     "evaluate",
