@@ -20,7 +20,10 @@ import pytest
 
 from te.diagnostics import CompileError, Source
 from te.grammar import table, tree
+from te.grammar.expectation import PREPOSITIONS
+from te.grammar.lexer import RESERVED
 from te.grammar.limits import MAX_CHARACTERS, MAX_DEPTH, MAX_ERRORS, MAX_TOKENS
+from te.grammar.lines import OPERATORS
 from te.grammar.parser import is_file, parse_directives, parse_expression, parse_file
 
 ROOT = Path(__file__).parents[2]
@@ -868,6 +871,14 @@ def test_long_repetitions_end_in_a_tree_or_a_diagnostic(part: str) -> None:
 
 def test_the_shipped_table_is_that_of_the_grammar() -> None:
     assert table.is_current(), "run `python -m te.grammar.table`"
+
+
+def test_word_lists_are_those_of_the_grammar() -> None:
+    grammar = Path(table.GRAMMAR_PATH).read_text(encoding="utf-8")
+    rule = grammar[grammar.index("!preposition:") : grammar.index("// ---", grammar.index("!preposition:"))]
+    assert set(re.findall(r'"(\w+)"', rule)) == PREPOSITIONS
+    assert RESERVED <= set(KEYWORDS)
+    assert set(table.load_table().terminals) >= OPERATORS
 
 
 def test_a_table_of_another_grammar_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
