@@ -877,7 +877,7 @@ def test_word_lists_are_those_of_the_grammar() -> None:
     grammar = Path(table.GRAMMAR_PATH).read_text(encoding="utf-8")
     rule = grammar[grammar.index("!preposition:") : grammar.index("// ---", grammar.index("!preposition:"))]
     assert set(re.findall(r'"(\w+)"', rule)) == PREPOSITIONS
-    assert RESERVED <= set(KEYWORDS)
+    assert set(KEYWORDS) >= RESERVED
     assert set(table.load_table().terminals) >= OPERATORS
 
 
