@@ -83,6 +83,7 @@ class Emitter:
         depth = max((v.depth for v in operands), default=0)
         if costly:
             depth = max(depth, self._innermost(BRANCH))
+        self.module.count(lanes, dtype, by_lane=costly)
         return self._define(text, text, dtype, lanes, depth, is_nonnegative)
 
     def read(self, text: str, dtype: DType, operands: Sequence[Value], buffer: str, lanes: int = 1) -> Value:
@@ -96,6 +97,7 @@ class Emitter:
             if buffer in self.scopes[position].writes:
                 depth = position
                 break
+        self.module.count(lanes, dtype, by_lane="gather" in text)
         return self._define(text, key, dtype, lanes, depth, False)
 
     def _innermost(self, kind: str) -> int:
@@ -113,7 +115,6 @@ class Emitter:
             depth += 1
         scope = self.scopes[depth]
         value = Value(f"%{self.fresh()}", dtype, lanes, depth, is_nonnegative=is_nonnegative)
-        self.module.count(lanes, dtype)
         scope.lines.append(f"  {value.text} = {text}")
         scope.keys.append(key)
         self.available[key] = value

@@ -13,7 +13,6 @@ from itertools import product
 from te.backends.llvm.context import Context, Registers
 from te.backends.llvm.index import LANE_NUMBER, Index, add
 from te.backends.llvm.values import Value, ascii_name, type_of
-from te.diagnostics import ScheduleError, error
 from te.ir.expr import Const, Expr, Load
 from te.ir.loop import VECTOR, Accumulate, Alloc, For, Let, Stmt, Store, direct_exprs, walk_stmt
 from te.ir.visit import variables, walk
@@ -180,12 +179,6 @@ def _locate(ctx: Context, registers: Registers, index: list[Index]) -> _Place:
     return _Place(_element(ctx, registers, tuple(key)), start, lanes)
 
 
-def _refused(name: str, reason: str) -> ScheduleError:
-    return ScheduleError(
-        error(
-            "register-index",
-            f"`{name}` cannot be kept in registers: {reason}",
-            None,
-            help="unroll or vectorise the loops that index it, or keep it in memory (`in global`)",
-        )
-    )
+def _refused(name: str, reason: str) -> ValueError:
+    """A kernel that is not as `te.schedule.finalize` promises."""
+    return ValueError(f"`{name}` cannot be kept in registers: {reason}")
