@@ -27,7 +27,6 @@ from te.grammar.lines import OPERATORS
 from te.grammar.parser import is_file, parse_directives, parse_expression, parse_file
 
 ROOT = Path(__file__).parents[2]
-ERRORS = ROOT / "tests" / "errors"
 
 # ---------------------------------------------------------------- programs, after the language reference
 
@@ -681,34 +680,7 @@ def test_places_are_those_of_the_text_as_it_is() -> None:
     assert (use.span.start, use.span.text, use.span.line, use.span.column) == (7, "use nn", 2, 2)
 
 
-# ---------------------------------------------------------------- messages
-
-# Where a file of this kind would be too large to keep.
-WITHOUT_GOLDEN_FILE = {"source-too-large"}
-
-
-def syntax_codes() -> set[str]:
-    calls = re.compile(r'\berror\(\s*"([a-z0-9-]+)"')
-    return {code for path in (ROOT / "grammar").glob("*.py") for code in calls.findall(path.read_text())}
-
-
-def syntax_error_files() -> list[Path]:
-    return sorted(path for path in ERRORS.glob("*.te") if path.stem.split("--")[0] in syntax_codes())
-
-
-def test_every_syntax_error_has_a_golden_file() -> None:
-    covered = {path.stem.split("--")[0] for path in syntax_error_files()}
-    assert syntax_codes() - covered == WITHOUT_GOLDEN_FILE
-
-
-@pytest.mark.parametrize("path", syntax_error_files(), ids=lambda path: path.stem)
-def test_message(path: Path, golden: Any) -> None:
-    with path.open(encoding="utf-8", newline="") as file:
-        source = Source(path.name, file.read())
-    with pytest.raises(CompileError) as caught:
-        parse_file(source)
-    assert path.stem.split("--")[0] in [d.code for d in caught.value.diagnostics]
-    golden(path.with_suffix(".txt"), str(caught.value))
+# ---------------------------------------------------------------- errors (their words: tests/errors)
 
 
 def test_errors_of_several_units_are_reported_in_order() -> None:
