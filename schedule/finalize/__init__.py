@@ -8,22 +8,25 @@ What the final level guarantees to a backend
   most one vector loop is on any path, and no `Let` or extent differs between lanes.
 - The target of an `Accumulate` in a vector loop differs in every lane.
 - Loops and guards depend on the sizes; a loop may have no trips, and no extent is negative.
-- `register` buffers have constant shapes. Each index is a constant, the variable of
-  an unrolled loop, or in the last place the variable of the vector loop.
-- `global` buffers are allocated outside all loops.
+- `register` buffers have constant shapes. Each index is a constant after unrolling,
+  or in the last place the variable of the vector loop, and then that axis has one
+  element a lane.
+- `global` buffers are allocated outside all loops and conditions.
 - Names of loops may occur again, in another branch or after the loop has ended;
   names of buffers are unique.
 
 What is computed is the same, operation by operation, except for a vector
-reduction loop: each lane keeps a partial result, and they are combined in the
-order of the lanes.
+reduction loop: each lane keeps a partial result, and they are combined in halves,
+lane 0 of 16 with lane 8, 1 with 9, and so on, until one is left. That one is
+combined with the running value.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
-from te.ir.loop import FINAL, SCHEDULED, Alloc, Buffer, Kernel, Stmt, walk_stmt
+from te.ir.loop import FINAL, PARALLEL, SCHEDULED, SERIAL, UNROLLED, Alloc, Buffer, Kernel, Stmt, walk_stmt
 from te.schedule.context import program_facts
 from te.schedule.finalize.accumulators import promote_accumulators
 from te.schedule.finalize.allocations import hoist_allocations
@@ -35,7 +38,10 @@ from te.schedule.finalize.trim import trim_loops
 
 
 def finalize(kernel: Kernel) -> Kernel:
-    """The kernel as a backend translates it."""
+    """The kernel as a backend translates it.
+
+    With TE_VERIFY=1 in the environment, the verifier checks what comes out.
+    """
     if kernel.level != SCHEDULED:
         return kernel
     facts = program_facts(kernel.program)
@@ -43,14 +49,19 @@ def finalize(kernel: Kernel) -> Kernel:
     body = sink_vector_loops(body)
     body = place_starts(body, kernel.program, facts)
     body = clean(body, facts)
-    body = trim_loops(body, facts, unrolled=False)
+    body = trim_loops(body, facts, (SERIAL, PARALLEL))
     body = split_hot_from_cold(body, facts)
     body = clean(body, facts)
     buffers = {b.name: b for b in kernel.arguments} | _allocated(body)
     body = promote_accumulators(body, facts, buffers)
-    body = trim_loops(body, facts, unrolled=True)
+    body = trim_loops(body, facts, (UNROLLED,))
     body = clean(body, facts)
-    return replace(kernel, body=body, level=FINAL)
+    final = replace(kernel, body=body, level=FINAL)
+    if os.environ.get("TE_VERIFY") == "1":
+        from te.ir.verify import verify_kernel
+
+        verify_kernel(final)
+    return final
 
 
 def _allocated(body: Stmt) -> dict[str, Buffer]:

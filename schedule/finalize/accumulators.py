@@ -12,8 +12,9 @@ but one `Accumulate`, its other reduction loops, and data loops that are written
 out (unrolled or vector); these are the axes of the tile. A start that stands right
 before fills the tile; otherwise the tile is loaded from the target.
 
-*A vector reduction loop* keeps one partial result a lane, from the identity. They
-are added to the running value after the loop, in the order of the lanes.
+*A vector reduction loop* keeps one partial result a lane, from the identity. After
+the loop they are combined in halves, and the last one with the running value: a
+chain of 16 dependent additions would take as long as 256 terms of the loop.
 
 *A ragged tile* (the cold version) stays in registers too. Trips of an unrolled
 loop that overhang repeat the last real trip, `min(ii, M - 1 - 8*io)`, into a part
@@ -28,7 +29,7 @@ from itertools import count
 from math import prod
 
 from te.ir.bounds import Facts, prove
-from te.ir.expr import Const, Expr, Load, Var, compare, conjuncts, integer, minimum, sub
+from te.ir.expr import Const, Expr, Load, Var, add, compare, conjuncts, integer, minimum, sub
 from te.ir.loop import (
     PARALLEL,
     UNROLLED,
@@ -214,17 +215,48 @@ def _in_registers(
     write_back = _for_elements(nest, nest.guards, write, {})
     if lanes is None:
         runs = [_run(n, total, index, kept, clamps) for n in nests]
-        return Alloc(total, seq(fill, *runs, write_back))
+        return _allocated([total], seq(fill, *runs, write_back))
 
+    width = _constant(lanes.extent)
     partial_index = (*index, Var(lanes.var))
     partial = _new_registers(leaf.buffer, target, (*shape, lanes.extent), buffers)
     zero = Store(partial.name, partial_index, identity(leaf.reducer, target.dtype), leaf.stage)
     clear = _for_elements(nest, [], replace(lanes, body=zero), {})
     runs = [_run(n, partial, partial_index, kept, clamps) for n in nests]
-    term = Load(partial.name, partial_index, target.dtype)
-    add = Accumulate(total.name, index, leaf.reducer, term, frozenset({lanes.var}), None, leaf.stage)
-    combine = _for_elements(nest, kept, replace(lanes, kind=UNROLLED, body=add), clamps)
-    return Alloc(total, Alloc(partial, seq(clear, *runs, fill, combine, write_back)))
+    halves = _new_registers(leaf.buffer, target, (*shape, integer(-(-width // 2))), buffers)
+    combine = _for_elements(nest, kept, _combine(leaf, lanes, partial, halves, total, index), clamps)
+    registers = [total, partial, halves]
+    return _allocated(registers, seq(clear, *runs, fill, combine, write_back))
+
+
+def _combine(
+    leaf: Accumulate, lanes: For, partial: Buffer, halves: Buffer, total: Buffer, index: tuple[Expr, ...]
+) -> Stmt:
+    """Combine the lanes of `partial` in halves, then what is left with `total`."""
+
+    def step(buffer: Buffer, at: tuple[Expr, ...], term: Buffer, term_at: tuple[Expr, ...]) -> Stmt:
+        value = Load(term.name, term_at, term.dtype)
+        return Accumulate(buffer.name, at, leaf.reducer, value, frozenset({lanes.var}), None, leaf.stage)
+
+    def each(extent: int, body: Stmt) -> Stmt:
+        return replace(lanes, kind=UNROLLED, extent=integer(extent), body=body)
+
+    lane = Var(lanes.var)
+    width, source = _constant(lanes.extent), partial
+    low = Load(partial.name, (*index, lane), partial.dtype)
+    steps = [each(-(-width // 2), Store(halves.name, (*index, lane), low, leaf.stage))]
+    while width > 1:
+        half = -(-width // 2)
+        high = (*index, add(lane, integer(half)))
+        steps.append(each(width - half, step(halves, (*index, lane), source, high)))
+        width, source = half, halves
+    return seq(*steps, step(total, index, halves, (*index, integer(0))))
+
+
+def _allocated(registers: Sequence[Buffer], body: Stmt) -> Stmt:
+    for buffer in reversed(registers):
+        body = Alloc(buffer, body)
+    return body
 
 
 def _new_registers(name: str, like: Buffer, shape: tuple[Expr, ...], buffers: dict[str, Buffer]) -> Buffer:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from te.ir.bounds import Facts, prove
-from te.ir.expr import Const, Expr, Var, both, compare, conjuncts, integer, negation
+from te.ir.expr import Const, Expr, Op, Var, both, compare, conjuncts, integer, negation
 from te.ir.loop import (
     Accumulate,
     Alloc,
@@ -26,7 +26,7 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.ir.simplify import simplify
-from te.ir.visit import variables
+from te.ir.visit import children, variables, with_children
 from te.schedule.context import facts_inside
 from te.schedule.finalize.guards import conjunction, is_index_condition
 
@@ -51,7 +51,19 @@ def clean(s: Stmt, facts: Facts) -> Stmt:
         case Store():
             return replace(s, index=_all(s.index, facts), value=simplify(s.value, facts))
         case Accumulate():
-            return replace(s, index=_all(s.index, facts), value=simplify(s.value, facts))
+            return replace(s, index=_all(s.index, facts), value=_term(s, facts))
+
+
+def _term(s: Accumulate, facts: Facts) -> Expr:
+    """The simplified term, but never a product that was none: a float `sum` rounds that once, not twice."""
+    value = simplify(s.value, facts)
+    if s.reducer != "sum" or not value.dtype.is_float or _is_product(s.value) or not _is_product(value):
+        return value
+    return with_children(s.value, _all(children(s.value), facts))
+
+
+def _is_product(e: Expr) -> bool:
+    return isinstance(e, Op) and e.op == "*"
 
 
 def _all(index: tuple[Expr, ...], facts: Facts) -> tuple[Expr, ...]:

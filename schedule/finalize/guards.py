@@ -13,14 +13,15 @@ variable's coefficient is used, so sizes and other terms may be symbolic.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from te.ir.bounds import Facts
 from te.ir.expr import TRUE, Const, Expr, Op, Var, add, both, conjuncts, floor_div, integer, mul, sub
-from te.ir.loop import Accumulate, For, If, Let, Stmt, Store, bodies, with_bodies
+from te.ir.loop import Accumulate, For, If, Let, Stmt, Store, bodies, seq, with_bodies
 from te.ir.simplify import simplify
 from te.ir.types import I64
-from te.ir.visit import loads, substitute, variables
+from te.ir.visit import loads, substitute, variables, walk
 
 Path: TypeAlias = tuple[Stmt, ...]  # statements around a place, outermost first
 
@@ -158,3 +159,28 @@ def drop_guards(s: Stmt, holds: Callable[[Expr, Path], bool], path: Path = ()) -
         body = drop_guards(s.body, holds, (*path, If(conjunction(kept), s.body)) if kept else path)
         return guarded(kept, body)
     return with_bodies(s, tuple([drop_guards(b, holds, (*path, s)) for b in bodies(s)])) if bodies(s) else s
+
+
+# A bound that takes more than arithmetic to say gets a name: it is computed once, and what is
+# built on it stays small (three nested tails took the simplifier seconds without).
+FROM, FULL = ".from", ".full"
+
+
+def is_plain(e: Expr) -> bool:
+    """Is the expression short enough to be repeated wherever its value is used?"""
+    return not any(isinstance(n, Op) and n.op in ("min", "max") for n in walk(e))
+
+
+def float_names(items: Sequence[Stmt]) -> Stmt:
+    """The statements in order, with named bounds around all of them, so that neighbours meet."""
+    lets: list[Let] = []
+    bare: list[Stmt] = []
+    for item in items:
+        while isinstance(item, Let) and item.var.endswith((FROM, FULL)):
+            lets.append(item)
+            item = item.body
+        bare.append(item)
+    body = seq(*bare)
+    for let in reversed(lets):
+        body = replace(let, body=body)
+    return body

@@ -45,11 +45,14 @@ from te.ir.simplify import simplify
 from te.ir.visit import variables
 from te.schedule.context import assuming, facts_inside
 from te.schedule.finalize.guards import (
+    FULL,
     Path,
     conjunction,
     drop_guards,
+    float_names,
     hull,
     inline_lets,
+    is_plain,
     leaves,
     solve,
 )
@@ -79,7 +82,7 @@ def split_hot_from_cold(s: Stmt, facts: Facts) -> Stmt:
             new.append(If(condition, hot, group))
         else:
             new.append(_inside(group, facts))
-    return seq(*new)
+    return float_names(new)
 
 
 def _groups(items: Sequence[Stmt], facts: Facts) -> Iterator[tuple[list[Expr], Stmt]]:
@@ -151,15 +154,19 @@ def _cut(loop: For, limits: dict[Expr, Expr], facts: Facts) -> Stmt:
     if not prove(compare("<=", integer(0), full), facts):
         full = maximum(full, integer(0))
     full = simplify(full, facts)
-    inside = facts_inside(replace(loop, extent=full), loop.body, facts)
+    name = Let(loop.var + FULL, full, add(loop.extent, integer(1)), loop.body)
+    if not is_plain(full):
+        facts, full = facts_inside(name, None, facts), Var(name.var)
+    hot = replace(loop, extent=full, peel=False)
+    inside = facts_inside(hot, None, facts)
     for hull_ in limits:
         inside = assuming(_holds(hull_), inside)
     dropped = _without_tails(loop, set(limits), facts)
     assert isinstance(dropped, For)
-    hot = replace(loop, extent=full, body=split_hot_from_cold(dropped.body, inside), peel=False)
-    rest = simplify(sub(loop.extent, full), facts)
+    hot = replace(hot, body=split_hot_from_cold(dropped.body, inside))
     body = substitute_stmt(loop.body, {loop.var: add(Var(loop.var), full)})
-    return seq(hot, replace(loop, extent=rest, body=body, peel=False))
+    rest = replace(loop, extent=simplify(sub(loop.extent, full), facts), body=body, peel=False)
+    return replace(name, body=seq(hot, rest)) if full == Var(name.var) else seq(hot, rest)
 
 
 def _holds(slack: Expr) -> Expr:

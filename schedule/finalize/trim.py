@@ -15,7 +15,7 @@ registers; a vector loop keeps its extent, and its guard is a mask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -24,7 +24,6 @@ from te.ir.expr import Const, Expr, Var, add, compare, conjuncts, integer, maxim
 from te.ir.loop import (
     SERIAL,
     UNROLLED,
-    VECTOR,
     Accumulate,
     Alloc,
     For,
@@ -44,12 +43,15 @@ from te.ir.simplify import simplify
 from te.ir.visit import loads, variables
 from te.schedule.context import facts_inside
 from te.schedule.finalize.guards import (
+    FROM,
     Path,
     drop_guards,
+    float_names,
     guarded,
     hull,
     inline_lets,
     is_index_condition,
+    is_plain,
     leaves,
     solve,
 )
@@ -65,23 +67,24 @@ class Bound:
     limit: Expr
 
 
-def trim_loops(s: Stmt, facts: Facts, unrolled: bool, registers: frozenset[str] = frozenset()) -> Stmt:
-    """Trim all loops, inner ones first; unrolled ones only if asked for."""
+def trim_loops(
+    s: Stmt, facts: Facts, kinds: Collection[str], registers: frozenset[str] = frozenset()
+) -> Stmt:
+    """Trim all loops of these kinds, inner ones first."""
     if isinstance(s, Alloc) and s.buffer.scope == "register":
         registers = registers | {s.buffer.name}
     if bodies(s):
         new = [
-            trim_loops(b, facts_inside(s, b, facts, trust_lets=False), unrolled, registers) for b in bodies(s)
+            trim_loops(b, facts_inside(s, b, facts, trust_lets=False), kinds, registers) for b in bodies(s)
         ]
         s = with_bodies(s, tuple(new))
     match s:
         case Seq():
-            return _share_guards(s)
+            floated = float_names(s.items)
+            return _share_guards(floated) if isinstance(floated, Seq) else floated
         case For():
             invariant, s = _take_invariant_guards(s)
-            may_trim = s.kind != VECTOR and (
-                s.kind != UNROLLED or (unrolled and not _walks_registers(s, registers))
-            )
+            may_trim = s.kind in kinds and not _walks_registers(s, registers)
             return guarded(invariant, _trim(s, facts) if may_trim else s)
         case Let():
             invariant, s = _take_invariant_guards(s)
@@ -133,7 +136,7 @@ def _walks_registers(loop: For, registers: frozenset[str]) -> bool:
     return False
 
 
-def _trim(loop: For, facts: Facts) -> For:
+def _trim(loop: For, facts: Facts) -> Stmt:
     """Leave out the trips at both ends that have no effect."""
     per_leaf = [_bounds(path, loop, facts) for _, path in leaves(loop.body)]
     common = [b for b in per_leaf[0] if all(b in others for others in per_leaf)] if per_leaf else []
@@ -147,6 +150,9 @@ def _trim(loop: For, facts: Facts) -> For:
         return known is not None and known[1] and known[0] in common
 
     low, high = _range(loop, common, facts)
+    name = Let(loop.var + FROM, _at_most(low, loop.extent, facts), add(loop.extent, integer(1)), loop)
+    if not is_plain(low):
+        low = Var(name.var)
     extent = sub(high, low)
     if not prove(compare("<=", integer(0), extent), facts):
         extent = maximum(extent, integer(0))
@@ -155,7 +161,12 @@ def _trim(loop: For, facts: Facts) -> For:
     if low != integer(0):
         body = substitute_stmt(body, {loop.var: add(Var(loop.var), low)})
     kind = SERIAL if loop.kind == UNROLLED and not isinstance(extent, Const) else loop.kind
-    return replace(loop, extent=extent, body=body, kind=kind)
+    trimmed = replace(loop, extent=extent, body=body, kind=kind)
+    return replace(name, body=trimmed) if low == Var(name.var) else trimmed
+
+
+def _at_most(e: Expr, limit: Expr, facts: Facts) -> Expr:
+    return e if prove(compare("<=", e, limit), facts) else minimum(e, limit)
 
 
 def _range(loop: For, common: list[Bound], facts: Facts) -> tuple[Expr, Expr]:
