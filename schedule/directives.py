@@ -239,6 +239,12 @@ VERBS: dict[str, type[Directive]] = {
     "inline": Inline,
 }
 
+# Verbs of the language that this version does not have.
+LATER_VERBS = frozenset(
+    "bind compute_at compute_root cache_read cache_write layout rfactor online pipeline prefetch stream tensorize "
+    "align swizzle specialize fission merge fold set_scope precompute distribute".split()
+)
+
 
 # ---------------------------------------------------------------- reading the vocabulary
 
@@ -375,5 +381,5 @@ def _checked_value(where: str, kind: Kind, v: Value) -> object:
     found = "" if v.span else f", and {v.value!r} is given"
     suggestion = did_you_mean(v.value, Tail) if kind is Kind.TAIL and isinstance(v.value, str) else None
     raise ScheduleError(
-        error("directive-value", f"{where} takes {kind.value}{found}", v.span, "not that", help=suggestion)
+        error("directive-value", f"{where} takes {kind.value}{found}", v.span, help=suggestion)
     )

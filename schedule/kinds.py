@@ -63,14 +63,14 @@ def vectorize(kernel: Kernel, d: Vectorize) -> Kernel:
         _refuse_inside(loop, {PARALLEL, VECTOR}, d, span)
         _refuse_around(loop, path, {VECTOR}, d, span)
         for dependence in carried(loop, facts_at(path, kernel.program)):
-            if dependence.order is Order.FIXED:
+            if dependence.order in (Order.FIXED, Order.RECOMPUTED):
                 raise ScheduleError(
                     error(
                         "vectorize-dependence",
                         f"the trips of `{loop.var}` depend on each other: {explain(dependence, loop.var)}",
                         span,
                         "cannot run in lockstep",
-                        help="vectorize another loop",
+                        help=_data_loops(loop, path),
                     )
                 )
         if lanes:
@@ -92,17 +92,17 @@ def parallel(kernel: Kernel, d: Parallel) -> Kernel:
                         f"`{dependence.first.buffer}`",
                         span,
                         "its trips cannot run at the same time",
-                        help=_parallel_instead(loop, path),
+                        help=_data_loops(loop, path),
                     )
                 )
-            if dependence.order is Order.FIXED:
+            if dependence.order in (Order.FIXED, Order.RECOMPUTED):
                 raise ScheduleError(
                     error(
                         "parallel-dependence",
                         f"the trips of `{loop.var}` depend on each other: {explain(dependence, loop.var)}",
                         span,
                         "cannot run at the same time",
-                        help=_parallel_instead(loop, path),
+                        help=_data_loops(loop, path),
                     )
                 )
         kernel = _with_kind(kernel, loop, PARALLEL)
@@ -195,15 +195,14 @@ def _refuse_nesting(inner: For, outer: For, verb: str, span: Span | None) -> Non
     )
 
 
-def _parallel_instead(loop: For, path: Path) -> str:
-    """Which loops of the nest could be made parallel instead."""
+def _data_loops(loop: For, path: Path) -> str:
+    """Which loops of the nest are free of such dependences."""
     nest = [s for s in path if isinstance(s, For)]
     nest += [s for s, _ in walk_stmt(loop.body) if isinstance(s, For)]
-    data = [s for s in nest if not s.is_reduction and not s.overlaps and s.kind == SERIAL]
+    data = [f"`{s.var}`" for s in nest if not s.is_reduction and not s.overlaps and s.kind == SERIAL]
     if not data:
-        return "this nest has no data loop to make parallel"
-    names = ", ".join(f"`{s.var}`" for s in data)
-    return f"make a data loop parallel: {names}"
+        return "this nest has no data loop, whose trips would be independent"
+    return f"the trips of a data loop are independent: {', '.join(data)}"
 
 
 def _copies_outside(path: Path) -> int:

@@ -56,6 +56,7 @@ class Order(Enum):
     """What a dependence leaves free."""
 
     FIXED = "nothing: the order must stay"
+    RECOMPUTED = "a whole reduction is run again: any order, but neither at the same time nor in lockstep"
     REDUCTION = "steps of a reduction: any order, but one at a time"
     REPEATED = "the same value is stored again: any order, even at the same time"
 
@@ -120,14 +121,14 @@ def reversed_dependence(chain: Sequence[For], order: Sequence[str], facts: Facts
 
 def repetition_error(loop: For, facts: Facts) -> str | None:
     """Why running a trip of `loop` a second time, after others, could change a result."""
-    for dependence in carried(loop, facts):
-        if dependence.order is not Order.REPEATED:
-            return explain(dependence, loop.var)
     touches = accesses(loop)
     for access in touches:
         unfinished = _unfinished(access, loop)
         if unfinished:
             return unfinished
+    for dependence in carried(loop, facts):
+        if dependence.order not in (Order.REPEATED, Order.RECOMPUTED):
+            return explain(dependence, loop.var)
     for read in touches:
         for write in touches:
             if read.writes or not write.writes or read.buffer != write.buffer:
@@ -145,7 +146,9 @@ def _unfinished(access: Access, loop: For) -> str | None:
     statement = access.statement
     if not (access.writes and isinstance(statement, Accumulate)):
         return None
-    inside = {s.var for s in access.path if isinstance(s, For)} - {loop.var}
+    if loop.var in statement.over:
+        return f"the {statement.reducer} in {_shown(access)} runs over it, and would take some terms twice"
+    inside = {s.var for s in access.path if isinstance(s, For)}
     outside = sorted(statement.over - inside)
     if outside:
         over = ", ".join(f"`{name}`" for name in outside)
@@ -236,14 +239,26 @@ def _apart_by_construction(access: Access, directions: Directions) -> bool:
 def _order_with_itself(access: Access, directions: Directions) -> Order:
     """What is free between two runs of one statement that write the same element."""
     moving = _moving(access, directions)
-    own = [loop for loop in moving if loop.stage == _stage(access)]
+    if any(loop.stage != _stage(access) for loop in moving):
+        return Order.FIXED
     match access.statement:
-        case Accumulate(over=over):
-            data = [loop for loop in own if not loop.is_reduction and not loop.overlaps]
-            steps = [loop for loop in moving if loop.var in over]
-            return Order.REDUCTION if len(data) + len(steps) == len(moving) else Order.FIXED
         case Store():
-            return Order.REPEATED if len(own) == len(moving) else Order.FIXED
+            return Order.REPEATED
+        case Accumulate(over=over, start=start):
+            # Data loops in different trips that do not overlap would give different elements.
+            data = [loop for loop in moving if loop.var not in over]
+            if not any(loop.overlaps or loop.is_reduction for loop in data):
+                return Order.REDUCTION
+            depth = [loop.var in over for loop in moving]
+            is_whole = depth == sorted(depth) and not any(directions.get(name, ANY) != ANY for name in over)
+            inside = {loop.var for loop in moving}
+            if (
+                start is not None
+                and over <= inside
+                and is_whole
+                and not any(loop.is_reduction for loop in data)
+            ):
+                return Order.RECOMPUTED
     return Order.FIXED
 
 
@@ -391,7 +406,7 @@ def explain(d: Dependence, *loops: str) -> str:
     first, second = _shown(d.first), _shown(d.second)
     of = " and ".join(f"`{loop}`" for loop in loops)
     if d.first.writes and d.second.writes:
-        verb = "accumulate" if isinstance(d.first.statement, Accumulate) else "write"
+        verb = "accumulate into" if isinstance(d.first.statement, Accumulate) else "write"
         both_shown = first if d.first.index == d.second.index else f"{first} and {second}"
         what = f"different trips of {of} {verb} {both_shown}"
     elif d.first.writes:

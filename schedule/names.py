@@ -16,14 +16,16 @@ Path = tuple[Stmt, ...]
 
 
 class TooLate(ScheduleError):
-    """A refusal because of an earlier line: the first one whose kernel is `blocked`.
+    """A refusal because of an earlier line: the first one after which the kernel is `blocked`.
 
-    `Schedule` knows the lines, and names that one in the message.
+    `Schedule` knows the lines and points at that one. Its help becomes to move this line
+    before it, unless `moves` is False.
     """
 
-    def __init__(self, diagnostic: Diagnostic, blocked: Callable[[Kernel], bool]):
+    def __init__(self, diagnostic: Diagnostic, blocked: Callable[[Kernel], bool], moves: bool = True):
         super().__init__(diagnostic)
         self.blocked = blocked
+        self.moves = moves
 
 
 def index_of(loop: str) -> str:
@@ -58,7 +60,14 @@ def find_loop(kernel: Kernel, name: str, span: Span | None) -> tuple[For, Path]:
                 help="write the stage too, as in " + f"`{found[0][0].var}`",
             )
         )
-    raise ScheduleError(_unknown_loop(kernel, name, [loop.var for loop, _ in loops], span))
+    raise TooLate(
+        _unknown_loop(kernel, name, [loop.var for loop, _ in loops], span), _lacks(name), moves=False
+    )
+
+
+def _lacks(name: str) -> Callable[[Kernel], bool]:
+    """Whether a kernel has no loop of that name."""
+    return lambda kernel: not any(name in (loop.var, index_of(loop.var)) for loop, _ in all_loops(kernel))
 
 
 def find_loops(kernel: Kernel, names: Sequence[str], spans: Sequence[Span | None]) -> list[tuple[For, Path]]:
@@ -75,15 +84,12 @@ def find_loops(kernel: Kernel, names: Sequence[str], spans: Sequence[Span | None
 
 
 def _unknown_loop(kernel: Kernel, name: str, loops: list[str], span: Span | None) -> Diagnostic:
-    lets = [s.var for s, _ in walk_stmt(kernel.body) if isinstance(s, Let)]
-    fused = next((v for v in lets if name in (v, index_of(v))), None)
     there_are = f"the loops are {_listed(loops)}" if loops else "the program has no loops"
-    reason = f"`{fused}` is no loop any more: it was fused" if fused else f"there is no loop `{name}`"
     # A misspelt bare name is close to an index, a misspelt full one to a whole name.
     known = loops if "." in name else [index_of(v) for v in loops]
     suggestion = did_you_mean(name, known)
     help_text = f"{suggestion}\n{there_are}" if suggestion else there_are
-    return error("unknown-loop", reason, span, "no such loop", help=help_text)
+    return error("unknown-loop", f"there is no loop `{name}`", span, "no such loop", help=help_text)
 
 
 def find_stage(kernel: Kernel, name: str, span: Span | None) -> Stage:

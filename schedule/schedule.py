@@ -92,7 +92,9 @@ def _with_line(refused: ScheduleError, directive: Directive) -> ScheduleError:
     if directive.place is not None:
         return refused
     shown = [replace(d, message=f"`{directive}`: {d.message}") for d in refused.diagnostics]
-    return TooLate(shown[0], refused.blocked) if isinstance(refused, TooLate) else ScheduleError(shown)
+    if isinstance(refused, TooLate):
+        return TooLate(shown[0], refused.blocked, refused.moves)
+    return ScheduleError(shown)
 
 
 # ---------------------------------------------------------------- many directives
@@ -123,11 +125,13 @@ def _next_step(steps: Sequence[Step], directive: Directive) -> Step:
 
 def _naming_the_earlier_line(refused: TooLate, steps: Sequence[Step]) -> ScheduleError:
     diagnostic = refused.diagnostics[0]
-    for step in steps[1:]:
+    for step in steps:
         if refused.blocked(step.kernel):
-            place = step.directive.place if step.directive else None
+            if step.directive is None:  # it never was possible
+                break
+            place = step.directive.place
             notes = (Note(place.span, "because of this line"),) if place else ()
-            help_text = f"write it before `{step.directive}`"
+            help_text = f"write it before `{step.directive}`" if refused.moves else diagnostic.help
             return ScheduleError(replace(diagnostic, notes=notes, help=help_text))
     return refused
 

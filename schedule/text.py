@@ -7,21 +7,22 @@ several malformed ones are reported together.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from te.diagnostics import Diagnostic, ScheduleError, did_you_mean, error
+from te.diagnostics import Diagnostic, ScheduleError, Span, did_you_mean, error
 from te.elaborate.constants import constant_value
 from te.grammar import tree
 from te.ir.expr import FALSE, TRUE, Expr
 from te.ir.tensor import Program
 from te.ir.types import DType
 from te.schedule.condition import Constant, Names, lower_condition
-from te.schedule.directives import VERBS, Directive, Kind, Place, Shape, Value, make, shape_of
-from te.target import TARGET_NAMES, Target
+from te.schedule.directives import LATER_VERBS, VERBS, Directive, Kind, Place, Shape, Value, make, shape_of
+from te.target import Target
 
-# Targets of other machines and of later versions: a schedule for one is legal anywhere.
-OTHER_TARGETS = ("llvm.sse4", "llvm.avx2", "llvm.avx512", "llvm.neon", "cuda")
+# All targets there are, on this machine or another: a schedule for one is legal anywhere.
+TARGETS = ("llvm", "llvm.sse4", "llvm.avx2", "llvm.avx512", "llvm.neon", "cuda")
 
 
 # ---------------------------------------------------------------- which schedule
@@ -67,22 +68,31 @@ def check_headers(file: tree.File, ops: Iterable[str]) -> list[Diagnostic]:
                 error(
                     "schedule-op",
                     f"a schedule for `{item.op}`, which is no op",
-                    item.span,
+                    _in_head(item, "op"),
                     help=f"{suggestion}\n{there_are}" if suggestion else there_are,
                 )
             )
-        if item.target not in (*TARGET_NAMES, *OTHER_TARGETS) and not item.target.startswith("cuda."):
-            suggestion = did_you_mean(item.target, TARGET_NAMES)
-            there_are = f"the targets are {', '.join(f'`{n}`' for n in TARGET_NAMES)}"
+        if item.target not in TARGETS and not item.target.startswith("cuda."):
+            suggestion = did_you_mean(item.target, TARGETS)
+            there_are = f"the targets are {', '.join(f'`{n}`' for n in TARGETS)}"
             found.append(
                 error(
                     "schedule-target",
                     f"there is no target `{item.target}`",
-                    item.span,
+                    _in_head(item, "target"),
                     help=f"{suggestion}\n{there_are}" if suggestion else there_are,
                 )
             )
     return found
+
+
+def _in_head(item: tree.Schedule, part: str) -> Span:
+    """Where a schedule's op or target is written."""
+    match = re.match(r"schedule\s+(?P<op>\S+)\s+on\s+(?P<target>[\w.]+)", item.span.text)
+    if match is None:
+        return item.span
+    start, end = match.span(part)
+    return Span(item.span.source, item.span.start + start, item.span.start + end)
 
 
 # ---------------------------------------------------------------- what names stand for
@@ -104,8 +114,9 @@ def _knobs(schedule: tree.Schedule, constants: dict[str, Constant]) -> dict[str,
         if knob.name in knobs:
             wrong.append(error("duplicate-knob", f"two knobs are called `{knob.name}`", knob.span))
             continue
-        default = constant_value(None, knob.default, constants)
-        choices = [constant_value(None, choice, constants) for choice in knob.choices]
+        known = constants | knobs  # a knob may mention those before it
+        default = constant_value(None, knob.default, known)
+        choices = [constant_value(None, choice, known) for choice in knob.choices]
         if default is None or None in choices:
             at = knob.default if default is None else knob.choices[choices.index(None)]
             wrong.append(error("knob-value", "the values of a knob are constants", at.span, "no constant"))
@@ -160,14 +171,15 @@ def read_directives(directives: Sequence[tree.Directive], names: Names) -> tuple
 
 def _directive(line: tree.Directive, names: Names) -> Directive:
     if line.verb not in VERBS:
-        suggestion = did_you_mean(line.verb, VERBS)
+        suggestion = None if line.verb in LATER_VERBS else did_you_mean(line.verb, VERBS)
         there_are = f"the verbs are {', '.join(f'`{n}`' for n in VERBS)}"
         raise ScheduleError(
             error(
                 "unknown-verb",
-                f"there is no verb `{line.verb}`",
+                f"this version of te has no verb `{line.verb}`"
+                if line.verb in LATER_VERBS
+                else f"there is no verb `{line.verb}`",
                 line.verb_span,
-                "unknown",
                 help=f"{suggestion}\n{there_are}" if suggestion else there_are,
             )
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
 from te.diagnostics import ScheduleError
 from te.grammar.parser import parse_directives
 from te.ir.loop import SERIAL, Accumulate, Alloc, For, If, Let, Seq, Stmt, Store
-from te.ir.print import print_expr, print_stmt
+from te.ir.print import print_expr
 from te.schedule.directives import (
     VERBS,
     Directive,
@@ -86,6 +87,18 @@ def test_the_documented_example_is_what_happens(verb: str) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_is_a_method_with_its_documentation(verb: str) -> None:
     assert getattr(Schedule, verb).__doc__ == VERBS[verb].__doc__
+
+
+def test_documented_errors_exist() -> None:
+    import te.schedule
+
+    folder = Path(te.schedule.__file__).parent
+    written = set(re.findall(r'"([a-z]+(?:-[a-z]+)+)",', "".join(p.read_text() for p in folder.glob("*.py"))))
+    for verb, directive in VERBS.items():
+        errors = (inspect.getdoc(directive) or "").split("Errors:")[1]
+        listed = set(re.findall(r"[a-z]+(?:-[a-z]+)+", errors))
+        assert listed, verb
+        assert listed <= written, verb
 
 
 LINES: list[tuple[str, Directive]] = [
