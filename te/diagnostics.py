@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 TAB_WIDTH = 4
+MAX_LINE = 160  # characters of a source line that a message shows
 
 
 @dataclass(frozen=True)
@@ -224,18 +225,38 @@ def _last_line(span: Span) -> int:
 
 def _excerpt(span: Span, label: str, mark: str, width: int, paint: _Paint, severity: str) -> list[str]:
     line = span.line
-    text = span.source.line_text(line)
-    column = span.column - 1
-    before = text[:column].expandtabs(TAB_WIDTH)
-    inside = text[column : column + max(1, span.end - span.start)].expandtabs(TAB_WIDTH)
-    marks = mark * max(1, len(inside.rstrip()) or 1)
+    text, start, end = _clip(span.source.line_text(line), span.column - 1, max(1, span.end - span.start))
+    before = printable(text[:start])
+    inside = printable(text[start:end])
+    marks = mark * max(1, len(inside.rstrip()))
     pointer = " " * len(before) + marks + (f" {label}" if label else "")
     bar = paint.blue("|")
     return [
         " " * (width + 2) + bar,
-        f" {paint.blue(str(line).rjust(width))} {bar} {text.expandtabs(TAB_WIDTH)}".rstrip(),
+        f" {paint.blue(str(line).rjust(width))} {bar} {before}{inside}{printable(text[end:])}".rstrip(),
         " " * (width + 2) + f"{bar} {paint.severity(severity, pointer)}",
     ]
+
+
+def _clip(text: str, start: int, length: int) -> tuple[str, int, int]:
+    """A line short enough to print, and where the marked part stands in it."""
+    end = min(len(text), start + length)
+    if len(text) <= MAX_LINE:
+        return text, start, end
+    low = max(0, start - MAX_LINE // 3)
+    high = min(len(text), low + MAX_LINE)
+    head = "..." if low else ""
+    tail = "..." if high < len(text) else ""
+    shift = len(head) - low
+    return f"{head}{text[low:high]}{tail}", start + shift, min(end, high) + shift
+
+
+def printable(text: str) -> str:
+    """Tabs as blanks; what would disturb a terminal as `\\x1b`."""
+    expanded = text.expandtabs(TAB_WIDTH)
+    if expanded.isprintable():
+        return expanded
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in expanded)
 
 
 class _Paint:

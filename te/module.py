@@ -12,8 +12,9 @@ from typing import TypeAlias
 from te.diagnostics import CompileError, Diagnostic, Diagnostics, Source, did_you_mean, error
 from te.elaborate.elaborate import check as check_ops
 from te.elaborate.elaborate import elaborate
+from te.elaborate.modules import Module as OpsByName
+from te.elaborate.packs import pack_names
 from te.elaborate.scope import CONST_LIMIT
-from te.elaborate.scope import Module as OpsByName
 from te.grammar import tree
 from te.grammar.parser import parse_file
 from te.ir.types import DTYPES
@@ -125,10 +126,19 @@ class Op:
     def dtype_variables(self) -> tuple[str, ...]:
         return tuple(g.name for g in self.tree.generics)
 
+    @property
+    def packs(self) -> tuple[str, ...]:
+        """The `*S` of the inputs: how many axes they stand for is for the call to decide."""
+        return pack_names(self.tree)
+
     def dimension_texts(self) -> dict[str, list[str]]:
-        """The dimensions of inputs and results in the words of the source."""
+        """The dimensions of inputs and results in the words of the source, except where packs are among them."""
         typed: list[tree.Param | tree.Result] = [*self.inputs, *self.tree.results]
-        return {t.name: [" ".join(d.span.text.split()) for d in t.type.dims or ()] for t in typed}
+        return {
+            t.name: [" ".join(d.span.text.split()) for d in t.type.dims or ()]
+            for t in typed
+            if not any(isinstance(d, tree.Pack) for d in t.type.dims or ())
+        }
 
     def options(
         self,

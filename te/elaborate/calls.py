@@ -1,4 +1,4 @@
-"""Calls of ops: on whole tensors their stages are copied in, on scalars they are functions.
+"""Calls of ops on whole tensors: the callee's stages are copied in.
 
 `H = relu(linear(X, W, b))` adds the stages of both ops. A callee's result takes the
 target's name, its intermediates stand as `H_m`, a nested call's result as `H_linear`.
@@ -9,16 +9,23 @@ shapes, so that proofs may use what the caller knows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from te.diagnostics import Diagnostics, counted, did_you_mean, error
-from te.elaborate.constants import constant_value
+from te.diagnostics import Diagnostics, Span, counted, error
+from te.elaborate.arguments import (
+    Call,
+    by_parameter,
+    const_argument,
+    elaborate_callee,
+    is_op_call,
+    refuse_recursion,
+    required_argument,
+)
 from te.elaborate.dtypes import coerce, is_literal
 from te.elaborate.expressions import Env, lower
-from te.elaborate.limits import limited
-from te.elaborate.scope import Failed, Scope
+from te.elaborate.modules import Definition
+from te.elaborate.packs import expand_packs
+from te.elaborate.scope import Scope
 from te.elaborate.syntax import index_names
-from te.elaborate.unsupported import unsupported
 from te.grammar import tree
 from te.ir.expr import Const, Expr, Load, Var, compare
 from te.ir.print import print_expr
@@ -26,36 +33,6 @@ from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Reduction, Requirement, Stage, Tensor
 from te.ir.types import DTYPES, DType
 from te.ir.visit import rewrite, substitute, variables
-
-MAX_CALL_DEPTH = 32
-LIMITS = ("calls-too-deep", "too-many-calls")
-
-
-def is_op_call(scope: Scope, call: tree.Call) -> bool:
-    """Whether a call applies an op to whole tensors (an op of scalars alone is a function)."""
-    op = scope.module.ops.get(call.name.name)
-    return op is not None and not is_function(op)
-
-
-def is_function(op: tree.Op) -> bool:
-    """Whether an op takes and gives scalars only."""
-    types = [p.type for p in op.params if p.kind != "const"] + [r.type for r in op.results]
-    return len(op.results) == 1 and all(not t.dims for t in types)
-
-
-@dataclass(slots=True)
-class _Call:
-    """A call under way: the callee's parameters with what the caller gave for them."""
-
-    op: tree.Op
-    node: tree.Call
-    tensors: dict[str, Tensor]
-    consts: dict[str, int | float | bool]
-    dtypes: dict[str, DType]
-    shown: dict[str, Expr] = field(default_factory=dict)  # undoes `_hide_names`
-
-
-# ------------------------------------------------- calls on whole tensors
 
 
 def elaborate_call(scope: Scope, equation: tree.Equation) -> None:
@@ -72,7 +49,7 @@ def elaborate_call(scope: Scope, equation: tree.Equation) -> None:
                     help=f"write `{target.name} = {node.name.name}(...)`",
                 )
             )
-    op = scope.module.ops[node.name.name]
+    op = _definition(scope, node).op
     if len(equation.targets) != len(op.results):
         scope.fail(
             error(
@@ -91,50 +68,18 @@ def elaborate_call(scope: Scope, equation: tree.Equation) -> None:
 
 def _apply(scope: Scope, node: tree.Call, names: list[str]) -> None:
     """Add the stages of a call whose results are to be called `names`."""
-    op = scope.module.ops[node.name.name]
-    _refuse_recursion(scope, op, node)
+    definition = _definition(scope, node)
+    op = definition.op
+    refuse_recursion(scope, definition, node)
     call = _match_arguments(scope, op, node, names[0])
     sizes = _bind_sizes(scope, call)
-    callee = Scope(op, scope.module, Diagnostics(), (*scope.callers, scope.op.name))
-    hidden, call.shown = _hide_names(scope, op)
+    callee = Scope(call.op, definition.module, Diagnostics(), (*scope.callers, scope.identity))
+    hidden, call.shown = _hide_names(scope, call.op)
     sizes = {name: substitute(extent, hidden) for name, extent in sizes.items()}
     assumptions = tuple(substitute(a, hidden) for a in scope.knowledge.bound.assumptions)
-    _elaborate_callee(scope, callee, call, sizes, assumptions)
+    elaborate_callee(scope, callee, call, sizes, assumptions)
     _check_shapes(scope, call, callee)
     _copy_stages(scope, call, callee, names)
-
-
-def _refuse_recursion(scope: Scope, op: tree.Op, node: tree.Call) -> None:
-    if op.name == scope.op.name or op.name in scope.callers:
-        scope.fail(
-            error(
-                "op-calls-itself",
-                f"`{op.name}` calls itself",
-                node.span,
-                help="write the repetition as a recurrence over an index",
-            )
-        )
-    if len(scope.callers) >= MAX_CALL_DEPTH:
-        scope.fail(error("calls-too-deep", f"calls of ops nest deeper than {MAX_CALL_DEPTH}", node.span))
-
-
-def _elaborate_callee(
-    scope: Scope, callee: Scope, call: _Call, sizes: dict[str, Expr], assumptions: tuple[Expr, ...]
-) -> None:
-    from te.elaborate.elaborate import elaborate_op
-
-    scope.module.count_call(scope, call.node.span)
-    elaborate_op(callee, call.consts, call.dtypes, sizes, assumptions)
-    found = callee.diagnostics.errors
-    if not found:
-        return
-    if all(d in scope.diagnostics.items for d in found):
-        raise Failed  # the op is wrong by itself, and that was said
-    for diagnostic in found:
-        scope.diagnostics.add(diagnostic)
-    if any(d.code in LIMITS for d in found):
-        raise Failed  # each call on the way to a limit is not worth a message
-    scope.fail(error("in-call", f"this call of `{call.op.name}` does not compile", call.node.span))
 
 
 def _hide_names(scope: Scope, op: tree.Op) -> tuple[dict[str, Expr], dict[str, Expr]]:
@@ -151,41 +96,24 @@ def _hide_names(scope: Scope, op: tree.Op) -> tuple[dict[str, Expr], dict[str, E
     return {n: Var(f"{n}'") for n in clashes}, {f"{n}'": Var(n) for n in clashes}
 
 
-def _shown(call: _Call, callee: Scope, e: Expr) -> Expr:
+def _shown(call: Call, callee: Scope, e: Expr) -> Expr:
     """An expression of the callee in the caller's terms."""
     return simplify(substitute(substitute(e, callee.knowledge.bindings), call.shown))
 
 
-def _match_arguments(scope: Scope, op: tree.Op, node: tree.Call, owner: str) -> _Call:
-    call = _Call(op, node, {}, {}, {})
-    given = _by_parameter(scope, op, node)
+def _match_arguments(scope: Scope, op: tree.Op, node: tree.Call, owner: str) -> Call:
+    call = Call(op, node)
+    given = by_parameter(scope, call)
     generics = {g.name for g in op.generics}
     for param in op.params:
-        argument = given.get(param.name)
-        if param.kind == "const":
-            if argument is not None:
-                call.consts[param.name] = _const_argument(scope, param, argument)
-            elif param.default is None:
-                scope.fail(
-                    error(
-                        "argument-missing",
-                        f"the call gives no `{param.name}`",
-                        node.span,
-                        help=f"write `{param.name}=...`",
-                    )
-                )
-            continue
+        argument = required_argument(scope, call, given, param)
         if argument is None:
-            scope.fail(
-                error(
-                    "argument-missing",
-                    f"the call gives no `{param.name}`",
-                    node.span,
-                    help=f"`{op.name}` takes {_parameters(op)}",
-                )
-            )
+            continue
+        if param.kind == "const":
+            call.consts[param.name] = const_argument(scope, param, argument)
+            continue
         expected = DTYPES.get(param.type.name) or call.dtypes.get(param.type.name)
-        tensor = _tensor_argument(scope, param, argument, owner, expected)
+        tensor = _tensor_argument(scope, call, param, argument, owner, expected)
         if param.type.name in generics:
             call.dtypes.setdefault(param.type.name, tensor.dtype)
             expected = call.dtypes[param.type.name]
@@ -199,69 +127,24 @@ def _match_arguments(scope: Scope, op: tree.Op, node: tree.Call, owner: str) -> 
                 )
             )
         call.tensors[param.name] = tensor
+    call.op = expand_packs(op, call.ranks, scope.diagnostics)
     return call
 
 
-def _parameters(op: tree.Op) -> str:
-    return ", ".join(p.name for p in op.params if p.default is None)
-
-
-def _by_parameter(scope: Scope, op: tree.Op, node: tree.Call) -> dict[str, tree.Expr]:
-    given: dict[str, tree.Expr] = {}
-    positions = [p.name for p in op.params]
-    for number, argument in enumerate(node.args):
-        if argument.name is None and number >= len(positions):
-            scope.fail(
-                error(
-                    "argument-count",
-                    f"`{op.name}` takes {counted(len(positions), 'argument')}, found {len(node.args)}",
-                    argument.span,
-                )
-            )
-        name = argument.name or positions[number]
-        if name not in positions:
-            if any(g.name == name for g in op.generics):
-                unsupported(scope, "dtype arguments of calls", argument.span)
-            scope.fail(
-                error(
-                    "unknown-parameter",
-                    f"`{op.name}` has no parameter `{name}`",
-                    argument.span,
-                    help=did_you_mean(name, positions) or f"it takes {', '.join(positions)}",
-                )
-            )
-        if name in given:
-            scope.fail(error("argument-twice", f"`{name}` is given twice", argument.span))
-        given[name] = argument.value
-    return given
-
-
-def _const_argument(scope: Scope, param: tree.Param, argument: tree.Expr) -> int | float | bool:
-    value = constant_value(scope, argument)
-    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
-    wanted = kinds.get(param.type.name, ())  # an unknown kind is reported where the op is declared
-    right = isinstance(value, wanted) and isinstance(value, bool) == (bool in wanted)
-    if value is None or not right:
-        scope.fail(
-            error(
-                "const-argument",
-                f"`{param.name}` is a `const {param.type.name}`, fixed when the op is built",
-                argument.span,
-                help="give a literal or a `const` of this op",
-            )
-        )
-    return value
+def _definition(scope: Scope, node: tree.Call) -> Definition:
+    definition = scope.find_op(node.name.name)
+    assert definition is not None, "`is_op_call` found it"
+    return definition
 
 
 def _tensor_argument(
-    scope: Scope, param: tree.Param, argument: tree.Expr, owner: str, expected: DType | None
+    scope: Scope, call: Call, param: tree.Param, argument: tree.Expr, owner: str, expected: DType | None
 ) -> Tensor:
-    rank = len(param.type.dims or ())
     if isinstance(argument, tree.Name) and argument.name in scope.tensors:
         tensor = scope.tensors[argument.name]
     elif isinstance(argument, tree.Call) and is_op_call(scope, argument):
         tensor = _nested_call(scope, argument, owner)
-    elif rank == 0:
+    elif not param.type.dims:
         return _scalar_argument(scope, param, argument, owner, expected)
     else:
         known = ", ".join(scope.tensors)
@@ -273,19 +156,30 @@ def _tensor_argument(
                 help=f"name a tensor ({known}), or compute it in an equation before",
             )
         )
-    if len(tensor.shape) != rank:
-        scope.fail(
-            error(
-                "argument-rank",
-                f"`{param.name}` has {counted(rank, 'axis')}, `{tensor.name}` has {len(tensor.shape)}",
-                argument.span,
-            )
-        )
+    _match_rank(scope, call, param, tensor, argument.span)
     return tensor
 
 
+def _match_rank(scope: Scope, call: Call, param: tree.Param, tensor: Tensor, span: Span) -> None:
+    """The argument has as many axes as the parameter; what is over goes to the parameter's pack."""
+    dims = param.type.dims or ()
+    packs = [d.name for d in dims if isinstance(d, tree.Pack)]
+    spare = len(tensor.shape) - (len(dims) - len(packs))
+    if packs and spare >= 0 and call.ranks.setdefault(packs[0], spare) == spare:
+        return
+    if packs or spare != 0:
+        wanted = counted(len(dims) - len(packs) + sum(call.ranks.get(p, 0) for p in packs), "axis")
+        scope.fail(
+            error(
+                "argument-rank",
+                f"`{param.name}` has {wanted}, `{tensor.name}` has {len(tensor.shape)}",
+                span,
+            )
+        )
+
+
 def _nested_call(scope: Scope, argument: tree.Call, owner: str) -> Tensor:
-    op = scope.module.ops[argument.name.name]
+    op = _definition(scope, argument).op
     if len(op.results) != 1:
         scope.fail(
             error(
@@ -325,7 +219,7 @@ def _scalar_argument(
     return tensor
 
 
-def _bind_sizes(scope: Scope, call: _Call) -> dict[str, Expr]:
+def _bind_sizes(scope: Scope, call: Call) -> dict[str, Expr]:
     """The callee's sizes, each as the caller's extent that it stands for."""
     bindings = scope.knowledge.bindings
     sizes: dict[str, Expr] = {}
@@ -339,7 +233,7 @@ def _bind_sizes(scope: Scope, call: _Call) -> dict[str, Expr]:
     return sizes
 
 
-def _check_shapes(scope: Scope, call: _Call, callee: Scope) -> None:
+def _check_shapes(scope: Scope, call: Call, callee: Scope) -> None:
     """Every axis of an argument must provably have the extent that the callee declares."""
     for param in call.op.params:
         if param.kind == "const":
@@ -360,7 +254,7 @@ def _check_shapes(scope: Scope, call: _Call, callee: Scope) -> None:
                 )
 
 
-def _copy_stages(scope: Scope, call: _Call, callee: Scope, names: list[str]) -> None:
+def _copy_stages(scope: Scope, call: Call, callee: Scope, names: list[str]) -> None:
     results = {r.name: name for r, name in zip(call.op.results, names, strict=True)}
     renamed = {param: tensor.name for param, tensor in call.tensors.items()} | results
     for stage in callee.stages:
@@ -379,7 +273,7 @@ def _copy_stages(scope: Scope, call: _Call, callee: Scope, names: list[str]) -> 
         _copy_stage(scope, call, callee, stage, renamed)
 
 
-def _copy_stage(scope: Scope, call: _Call, callee: Scope, stage: Stage, renamed: Mapping[str, str]) -> None:
+def _copy_stage(scope: Scope, call: Call, callee: Scope, stage: Stage, renamed: Mapping[str, str]) -> None:
     # A callee's index must not capture a size of the caller that has the same name.
     taken = {*scope.sizes, *scope.consts}
     axes = (*stage.axes, *(stage.reduction.axes if stage.reduction else ()))
@@ -412,7 +306,7 @@ def _copy_stage(scope: Scope, call: _Call, callee: Scope, stage: Stage, renamed:
     )
 
 
-def _declared_result(scope: Scope, call: _Call, found: Tensor, declared: Tensor) -> Tensor:
+def _declared_result(scope: Scope, call: Call, found: Tensor, declared: Tensor) -> Tensor:
     same_shape = len(found.shape) == len(declared.shape) and all(
         scope.knowledge.proves(compare("==", a, b)) for a, b in zip(found.shape, declared.shape, strict=True)
     )
@@ -432,81 +326,3 @@ def _declared_result(scope: Scope, call: _Call, found: Tensor, declared: Tensor)
 def _type_text(tensor: Tensor) -> str:
     dims = ", ".join(print_expr(d) for d in tensor.shape)
     return f"{tensor.dtype}[{dims}]" if tensor.shape else f"{tensor.dtype}"
-
-
-# ------------------------------------------------------ ops of scalars only
-
-
-def lower_function(scope: Scope, env: Env, node: tree.Call) -> Expr:
-    """A call of an op of scalars inside an expression: its definition with the arguments put in."""
-    op = scope.module.ops[node.name.name]
-    if not is_function(op):
-        scope.fail(
-            error(
-                "op-in-expression",
-                f"`{op.name}` works on whole tensors",
-                node.span,
-                help=f"write the call as a statement of its own: `H = {op.name}(...)`",
-            )
-        )
-    _refuse_recursion(scope, op, node)
-    given = _by_parameter(scope, op, node)
-    arguments: dict[str, Expr] = {}
-    consts: dict[str, int | float | bool] = {}
-    dtypes: dict[str, DType] = {}
-    for param in op.params:
-        if param.name not in given:
-            if param.kind == "const" and param.default is not None:
-                continue
-            scope.fail(
-                error(
-                    "argument-missing",
-                    f"the call gives no `{param.name}`",
-                    node.span,
-                    help=f"`{op.name}` takes {_parameters(op)}",
-                )
-            )
-        argument = given[param.name]
-        if param.kind == "const":
-            consts[param.name] = _const_argument(scope, param, argument)
-            continue
-        value = lower(scope, env, argument)
-        expected = DTYPES.get(param.type.name) or dtypes.get(param.type.name)
-        if expected is None:
-            if is_literal(value):
-                scope.fail(
-                    error(
-                        "float-needs-type",
-                        f"nothing says which type `{param.name}` has here",
-                        argument.span,
-                        help="cast it: `f32(...)`",
-                    )
-                )
-            dtypes[param.type.name] = expected = value.dtype
-        arguments[param.name] = coerce(scope, value, expected, argument.span)
-    return _definition(scope, op, node, arguments, consts, dtypes)
-
-
-def _definition(
-    scope: Scope,
-    op: tree.Op,
-    node: tree.Call,
-    arguments: Mapping[str, Expr],
-    consts: Mapping[str, int | float | bool],
-    dtypes: Mapping[str, DType],
-) -> Expr:
-    callee = Scope(op, scope.module, Diagnostics(), (*scope.callers, scope.op.name))
-    _elaborate_callee(scope, callee, _Call(op, node, {}, dict(consts), dict(dtypes)), {}, ())
-    values = dict(arguments)
-    for stage in callee.stages:
-        if stage.reduction is not None:
-            scope.fail(
-                error(
-                    "function-reduces",
-                    f"`{op.name}` is used as a function, and a function cannot reduce",
-                    node.span,
-                )
-            )
-        value = substitute(stage.value, callee.knowledge.bindings)
-        values[stage.name] = rewrite(value, lambda n: values[n.buffer] if isinstance(n, Load) else n)
-    return limited(scope, values[op.results[0].name], node.span)

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from te.diagnostics import CompileError, Diagnostic, Diagnostics, Note, counted, error
-from te.elaborate.calls import elaborate_call, is_op_call
+from te.elaborate.arguments import is_op_call
+from te.elaborate.calls import elaborate_call
 from te.elaborate.dtypes import coerce, settle
-from te.elaborate.expressions import Env, lower
+from te.elaborate.expressions import Env, lower, refuse_unknown_function
+from te.elaborate.modules import Module
+from te.elaborate.packs import expand_packs, pack_names
 from te.elaborate.ranges import axis_name, inferred_extent, written_extent
 from te.elaborate.reductions import reduce_term
-from te.elaborate.scope import Failed, Module, Scope, nonnegative
+from te.elaborate.scope import Failed, Scope, nonnegative
 from te.elaborate.signature import equal, read_signature
 from te.elaborate.syntax import names_read
 from te.elaborate.unsupported import unsupported
@@ -26,6 +29,8 @@ from te.ir.tensor import Axis, Program, Reduction, Requirement, Stage, Tensor
 from te.ir.types import DTYPES, DType
 from te.ir.visit import substitute
 
+CHECKED_RANK = 2  # where a file is checked and no call decides, a pack stands for two axes
+
 
 def elaborate(
     file: tree.File,
@@ -34,11 +39,13 @@ def elaborate(
     consts: Mapping[str, int | float | bool] | None = None,
     sizes: Mapping[str, int] | None = None,
     dtypes: Mapping[str, str] | None = None,
+    ranks: Mapping[str, int] | None = None,
 ) -> Program:
     """The meaning of the op named `op` in `file`, with `const`s, sizes and dtype variables fixed as given.
 
-    Raises `CompileError` with everything that is wrong with the op, and `ValueError`
-    for a `const`, size or dtype that it does not have.
+    `ranks` says how many axes each pack stands for; the names in `consts`, `sizes`,
+    `dtypes` and `ranks` are the op's. Raises `CompileError` with everything that is
+    wrong with the op.
     """
     diagnostics = Diagnostics()
     module = Module(file, diagnostics)
@@ -48,7 +55,9 @@ def elaborate(
     written = module.ops[op]
     chosen = {name: DTYPES[dtype] for name, dtype in (dtypes or {}).items()}
     _refuse_missing_consts(written, consts or {})
-    scope = Scope(written, module, diagnostics)
+    expanded = expand_packs(written, ranks or {}, diagnostics)
+    diagnostics.raise_if_errors()
+    scope = Scope(expanded, module, diagnostics)
     elaborate_op(scope, consts or {}, chosen, {name: integer(v) for name, v in (sizes or {}).items()})
     diagnostics.raise_if_errors()
     return _program(scope, sizes or {})
@@ -58,16 +67,16 @@ def check(file: tree.File) -> list[Diagnostic]:
     """Every diagnostic that a file gives, its ops elaborated for all sizes and `const`s."""
     diagnostics = Diagnostics()
     module = Module(file, diagnostics)
+    module.check_uses(diagnostics)
     for item in file.items:
         match item:
             case tree.Op() if module.ops.get(item.name) is item:
                 _elaborate_for_check(item, module, diagnostics)
-            case tree.Op() | tree.Schedule():
+            case tree.Op() | tree.Schedule() | tree.Use():
                 continue
             case _:
                 what = {
                     tree.Reducer: "reducers of your own",
-                    tree.Use: "`use`",
                     tree.ConstTable: "`const` tables",
                 }
                 diagnostics.add(
@@ -81,9 +90,10 @@ def check(file: tree.File) -> list[Diagnostic]:
 
 
 def _elaborate_for_check(op: tree.Op, module: Module, diagnostics: Diagnostics) -> None:
-    module.calls = 0
+    module.library.calls = 0
     try:
-        elaborate_op(Scope(op, module, diagnostics), {}, {}, {})
+        expanded = expand_packs(op, dict.fromkeys(pack_names(op), CHECKED_RANK), diagnostics)
+        elaborate_op(Scope(expanded, module, diagnostics), {}, {}, {})
     except Failed:
         return  # recorded in `diagnostics`
 
@@ -214,6 +224,9 @@ def _refuse_recurrence(scope: Scope, name: str, node: tree.Expr) -> None:
 def _elaborate_statement(scope: Scope, equation: tree.Equation) -> None:
     if isinstance(equation.value, tree.Call) and is_op_call(scope, equation.value):
         elaborate_call(scope, equation)
+    elif isinstance(equation.value, tree.Call) and equation.targets[0].index is None:
+        refuse_unknown_function(scope, equation.value)
+        _elaborate_equation(scope, equation, equation.targets[0])
     elif len(equation.targets) > 1:
         scope.fail(
             error(

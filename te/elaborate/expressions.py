@@ -222,7 +222,7 @@ def _unknown_name(scope: Scope, env: Env, e: tree.Name) -> Diagnostic:
             help=did_you_mean(name, [*scope.sizes, *scope.consts])
             or "extents use sizes and `const`s only; write a condition as `where`",
         )
-    if name in FUNCTION_NAMES or name in scope.module.ops:
+    if name in FUNCTION_NAMES or scope.find_op(name) is not None:
         return error("function-as-value", f"`{name}` is a function", e.span, help=f"call it: `{name}(...)`")
     suggestion = did_you_mean(name, [*env.index_names(), *scope.places, *scope.tensors])
     if suggestion is None or len(name) <= 2:
@@ -313,13 +313,24 @@ def _call(scope: Scope, env: Env, e: tree.Call) -> Expr:
         return _where(scope, env, e)
     if name == "size":
         return _size(scope, e)
-    if name in scope.module.ops:
-        from te.elaborate.calls import lower_function
+    definition = scope.find_op(name)
+    if definition is not None:
+        from te.elaborate.functions import lower_function
 
-        return lower_function(scope, env, e)
+        return lower_function(scope, env, e, definition)
     if name in FUNCTION_NAMES:
         return _function(scope, env, e)
-    scope.fail(_unknown_function(scope, e))
+    refuse_unknown_function(scope, e)
+    raise AssertionError("every known function was tried")
+
+
+def refuse_unknown_function(scope: Scope, e: tree.Call) -> None:
+    """Give up a statement that calls what nothing defines."""
+    name = e.name.name
+    if name in scope.module.bare and scope.find_op(name) is None:
+        raise Failed  # `use` was told that its file has no such op
+    if not (name in FUNCTION_NAMES or name in DTYPES or name in scope.dtypes or scope.find_op(name)):
+        scope.fail(_unknown_function(scope, e))
 
 
 def _unknown_function(scope: Scope, e: tree.Call) -> Diagnostic:
@@ -335,7 +346,7 @@ def _unknown_function(scope: Scope, e: tree.Call) -> Diagnostic:
         return error(
             "tensor-called", f"`{name}` is a tensor", e.span, help=f"read it with brackets: `{name}[...]`"
         )
-    known = [*FUNCTION_NAMES, *scope.module.ops, *DTYPES]
+    known = [*FUNCTION_NAMES, *scope.module.callable_names(), *DTYPES]
     return error(
         "unknown-function", f"there is no function `{name}`", e.name.span, help=did_you_mean(name, known)
     )

@@ -138,7 +138,8 @@ def _axes(scope: Scope, env: Env, e: tree.Reduce) -> tuple[Axis, ...]:
             else inferred_extent(scope, name, item.span, places)
         )
         axes.append(Axis(name, extent))
-    return tuple(axes)
+    # A pack that stands for no axis leaves one term: the passes that follow always find an axis.
+    return tuple(axes) or (Axis("unit", integer(1)),)
 
 
 def _check_term(scope: Scope, reducer: str, term: Expr, span: Span) -> None:

@@ -1,6 +1,6 @@
 """What an op's names mean while it is elaborated.
 
-`Module` is a parsed file by names. `Scope` is one op under elaboration: its dtype
+`Scope` is one op under elaboration: its dtype
 variables, sizes, `const`s and tensors share one namespace. `Knowledge` is what the
 prover may use at a place in the text, in two versions: `generic` holds for all
 sizes and `const`s, `bound` for those given to this build (a call of an op binds
@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from te.diagnostics import Diagnostic, Diagnostics, Note, Span, did_you_mean, error
-from te.elaborate.builtins import BUILTIN_NAMES, CONSTANTS
+from te.diagnostics import CompileError, Diagnostic, Diagnostics, Note, Span, did_you_mean, error
+from te.elaborate.builtins import CONSTANTS
+from te.elaborate.modules import Definition, Module
 from te.grammar import tree
 from te.ir.bounds import Facts, prove
 from te.ir.expr import Expr, compare, integer, sub
@@ -24,7 +25,6 @@ from te.ir.types import DType
 from te.ir.visit import substitute, variables
 
 CONST_LIMIT = 1 << 31
-MAX_CALLS = 5000
 
 
 class Failed(Exception):
@@ -72,46 +72,6 @@ def _with_index(facts: Facts, name: str, extent: Expr) -> Facts:
     return facts.with_range(name, integer(0), simplify(sub(extent, integer(1))))
 
 
-class Module:
-    """A parsed file: its ops by name. Two ops of one name are an error."""
-
-    def __init__(self, file: tree.File, diagnostics: Diagnostics):
-        self.file = file
-        self.calls = 0
-        self.ops: dict[str, tree.Op] = {}
-        for item in file.items:
-            if isinstance(item, tree.Op):
-                self._define(item, diagnostics)
-
-    def count_call(self, scope: Scope, span: Span) -> None:
-        """Bound the work: ops that call each other twice a level would double it with each level."""
-        self.calls += 1
-        if self.calls > MAX_CALLS:
-            scope.fail(
-                error(
-                    "too-many-calls", f"the calls of ops in this file expand to more than {MAX_CALLS}", span
-                )
-            )
-
-    def _define(self, op: tree.Op, diagnostics: Diagnostics) -> None:
-        if op.name in BUILTIN_NAMES:
-            diagnostics.add(
-                error(
-                    "op-takes-builtin-name",
-                    f"`{op.name}` is built in",
-                    op.name_span,
-                    help="choose another name",
-                )
-            )
-        elif op.name in self.ops:
-            first = Note(self.ops[op.name].name_span, "first defined here")
-            diagnostics.add(
-                error("duplicate-op", f"op `{op.name}` is defined twice", op.name_span, notes=[first])
-            )
-        else:
-            self.ops[op.name] = op
-
-
 @dataclass
 class Scope:
     """One op under elaboration. Filled in by `signature`, then statement by statement."""
@@ -119,7 +79,7 @@ class Scope:
     op: tree.Op
     module: Module
     diagnostics: Diagnostics
-    callers: tuple[str, ...] = ()
+    callers: tuple[tuple[str, str], ...] = ()  # the identities of the ops whose calls led here
     dtypes: dict[str, DType] = field(default_factory=dict)
     consts: dict[str, ConstValue] = field(default_factory=dict)
     sizes: list[str] = field(default_factory=list)
@@ -152,6 +112,19 @@ class Scope:
         """Record a diagnostic and give the statement up."""
         self.diagnostics.add(diagnostic)
         raise Failed
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return self.module.file.source.name, self.op.name
+
+    def find_op(self, name: str) -> Definition | None:
+        """The op that a call of `name` means; a file that cannot be read gives the statement up."""
+        try:
+            return self.module.find(name)
+        except CompileError as wrong:
+            for diagnostic in wrong.diagnostics:
+                self.diagnostics.add(diagnostic)
+            raise Failed from None
 
     def unknown_consts(self) -> set[str]:
         return {name for name, const in self.consts.items() if const.value is None}

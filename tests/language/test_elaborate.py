@@ -289,3 +289,64 @@ def test_adopted_guards_keep_the_order_they_rest_on():
 def test_float_literals_are_rounded_to_their_type():
     p = program("op f(X: f32[N]) -> Y: f32[N] { Y[i] = X[i] * 9007199254740993.0 }")
     assert p.stage("Y").value.args[1].value == 9007199254740992.0
+
+
+PACKS = """
+op softmax<T: float>(X: T[*S, N]) -> Y: T[*S, N] {
+    m[*s]    = max[j](X[*s, j])
+    e[*s, j] = exp(X[*s, j] - m[*s])
+    Y[*s, j] = e[*s, j] / sum[k](e[*s, k])
+}
+op total(X: f32[*S]) -> y: f32 { y = sum[*s](X[*s]) }
+op f(X: f32[A, B, C]) -> Y: f32[A, B, C], t: f32 {
+    Y = softmax(X)
+    t = total(Y)
+}
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2, 3])
+def test_packs_stand_for_any_number_of_axes(rank):
+    p = program(PACKS, "softmax", ranks={"S": rank}, dtypes={"T": "f64"})
+    x = np.random.default_rng(rank).normal(size=(2, 3, 4, 5)[3 - rank :])
+    e = np.exp(x - x.max(-1, keepdims=True))
+    np.testing.assert_allclose(run_program(p, {"X": x})["Y"], e / e.sum(-1, keepdims=True), rtol=1e-12)
+    total = program(PACKS, "total", ranks={"S": rank})
+    ones = np.ones((2, 3, 4)[:rank], np.float32)
+    assert run_program(total, {"X": ones})["y"] == ones.sum()
+
+
+def test_calls_decide_packs():
+    p = program(PACKS)
+    x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    np.testing.assert_allclose(run_program(p, {"X": x})["t"], 6, rtol=1e-5)
+
+
+def test_use_reads_the_file_beside(tmp_path):
+    (tmp_path / "nets.te").write_text("use ops\nop twice(X: f32[N]) -> Y: f32[N] { Y = ops.once(ops.once(X)) }\n")
+    (tmp_path / "ops.te").write_text(
+        "use nets\nop once(X: f32[N]) -> Y: f32[N] { Y[i] = X[i] + one() }\nop one() -> y: f32 { y = 1 }\n"
+    )
+    main = tmp_path / "main.te"
+    main.write_text("use nets.{twice}\nuse ops\nop f(X: f32[N]) -> Y: f32[N] { Y = ops.once(twice(X)) }\n")
+    p = elaborate(parse_file(Source(str(main), main.read_text())), "f")
+    np.testing.assert_array_equal(run_program(p, {"X": np.zeros(2, np.float32)})["Y"], [3, 3])
+
+
+def test_errors_in_used_files_name_them(tmp_path):
+    (tmp_path / "ops.te").write_text("op once(X: f32[N]) -> Y: f32[N] { Y[i] = X[i + 1] }\n")
+    main = tmp_path / "main.te"
+    main.write_text("use ops\nuse ops2\nuse ops.{twoce}\nop f(X: f32[N]) -> Y: f32[N] { Y = ops.once(X) }\n")
+    found = check(parse_file(Source(str(main), main.read_text())))
+    assert [d.code for d in found] == ["unknown-module", "unknown-op-in-module", "read-out-of-range", "in-call"]
+    assert found[2].span is not None
+    assert found[2].span.source.name.endswith("ops.te")
+
+
+def test_dtype_variables_that_no_input_decides_are_given_by_the_call():
+    text = """
+    op to<T, U>(X: T[N]) -> Y: U[N] { Y[i] = U(X[i]) }
+    op f(X: f32[N]) -> Y: i32[N] { Y = to(X, U=i32) }
+    """
+    out = run_program(program(text), {"X": np.array([1.5, -2.5], np.float32)})
+    np.testing.assert_array_equal(out["Y"], [1, -2])
