@@ -149,15 +149,21 @@ class Generator:
             case 3 if dtype == BOOL:
                 other = r.choice([t for t in DTYPES.values() if t != BOOL])
                 op = r.choice(["<", "<=", ">", ">=", "==", "!="])
-                return compare(op, self.value(other, variables, depth - 1), self.value(other, variables, depth - 1))
+                return compare(
+                    op, self.value(other, variables, depth - 1), self.value(other, variables, depth - 1)
+                )
             case 3:
                 return Cast(self.value(r.choice(list(DTYPES.values())), variables, depth - 1), dtype)
             case 4:
                 condition = self.value(BOOL, variables, depth - 1)
                 if self.chance(0.4):
-                    condition = compare(r.choice(["<", ">=", "==", "!="]), self.index(variables), self.index(variables))
+                    condition = compare(
+                        r.choice(["<", ">=", "==", "!="]), self.index(variables), self.index(variables)
+                    )
                 return Select(
-                    condition, self.value(dtype, variables, depth - 1), self.value(dtype, variables, depth - 1)
+                    condition,
+                    self.value(dtype, variables, depth - 1),
+                    self.value(dtype, variables, depth - 1),
                 )
             case 5 if dtype == I64 and variables:
                 return self.index(variables)
@@ -191,7 +197,9 @@ class Generator:
             case 3 | 4 | 5 if self.vector_var is None:
                 return self.loop(buffer, variables, "vector", depth)
             case 6:
-                condition = compare(r.choice(["<", "<=", ">=", "!="]), self.index(variables), self.index(variables))
+                condition = compare(
+                    r.choice(["<", "<=", ">=", "!="]), self.index(variables), self.index(variables)
+                )
                 if self.chance(0.3):
                     condition = self.value(BOOL, variables, 1)
                 other = self.statement(buffer, variables, depth - 1) if self.chance(0.3) else None
@@ -208,13 +216,19 @@ class Generator:
     def loop(self, buffer: Buffer, variables: list[str], kind: str, depth: int) -> Stmt:
         name = self.fresh("l")
         if kind == "serial":
-            extent: Expr = self.random.choice([Var("M"), Var("N"), integer(3), floor_div(add(Var("N"), integer(3)), integer(4))])
+            extent: Expr = self.random.choice(
+                [Var("M"), Var("N"), integer(3), floor_div(add(Var("N"), integer(3)), integer(4))]
+            )
             varying = self.vector_var
             if self.chance(0.3):
                 uniform = [v for v in variables if v not in self.lane_names(varying)]
                 extent = minimum(Var("N"), maximum(self.index(uniform, 1), integer(0)))
         else:
-            extent = integer(self.random.choice([2, 3, 4]) if kind == "unrolled" else self.random.choice([2, 4, 7, 8, 16, 17]))
+            extent = integer(
+                self.random.choice([2, 3, 4])
+                if kind == "unrolled"
+                else self.random.choice([2, 4, 7, 8, 16, 17])
+            )
         if kind == "vector":
             self.vector_var = name
             # Lanes do not depend on each other: each writes a column of its own, and reads none.
@@ -236,7 +250,15 @@ class Generator:
             place = self.place(buffer, variables)
             if self.chance(0.4):
                 reducer = self.reducer(buffer.dtype)
-                return Accumulate(buffer.name, place, reducer, self.value(buffer.dtype, variables, depth), frozenset(), None, "S")
+                return Accumulate(
+                    buffer.name,
+                    place,
+                    reducer,
+                    self.value(buffer.dtype, variables, depth),
+                    frozenset(),
+                    None,
+                    "S",
+                )
             return Store(buffer.name, place, self.value(buffer.dtype, variables, depth), "S")
         lanes = Var(self.vector_var)
         last = mul(integer(self.stride), lanes) if self.stride > 0 else sub(integer(16), lanes)
@@ -246,7 +268,9 @@ class Generator:
         value = self.value(buffer.dtype, variables, depth)
         statement: Stmt = Store(buffer.name, place, value, "S")
         if self.chance(0.4):
-            statement = Accumulate(buffer.name, place, self.reducer(buffer.dtype), value, frozenset(), None, "S")
+            statement = Accumulate(
+                buffer.name, place, self.reducer(buffer.dtype), value, frozenset(), None, "S"
+            )
         return If(self.in_range(column, buffer.shape[-1]), statement)
 
     def reducer(self, dtype: DType) -> str:
@@ -259,11 +283,22 @@ class Generator:
         k = self.fresh("k")
         start = Store(name, (), self.constant(buffer.dtype), "S")
         step: Stmt = Accumulate(
-            name, (), self.reducer(buffer.dtype), self.value(buffer.dtype, [*variables, k], 1), frozenset(), None, "S"
+            name,
+            (),
+            self.reducer(buffer.dtype),
+            self.value(buffer.dtype, [*variables, k], 1),
+            frozenset(),
+            None,
+            "S",
         )
         if self.chance(0.4):
             step = If(compare("<", self.index([*variables, k]), self.index(variables)), step)
-        reduction = For(k, self.random.choice([Var("M"), integer(3)]), step, self.random.choice(["serial", "serial", "unrolled"]))
+        reduction = For(
+            k,
+            self.random.choice([Var("M"), integer(3)]),
+            step,
+            self.random.choice(["serial", "serial", "unrolled"]),
+        )
         if not isinstance(reduction.extent, Const):
             reduction = For(k, reduction.extent, step)
         self.buffers[name] = register
@@ -304,9 +339,13 @@ def random_inputs(seed: int, sizes: dict[str, int]) -> dict[str, np.ndarray[Any,
     inputs = {}
     for b in INPUTS:
         if b.dtype.is_float:
-            values = rng.choice([0.0, -0.0, 1.0, -1.5, 2.0, 0.1, 1e30, -1e-30, np.inf, -np.inf, np.nan, 7.0], shape)
+            values = rng.choice(
+                [0.0, -0.0, 1.0, -1.5, 2.0, 0.1, 1e30, -1e-30, np.inf, -np.inf, np.nan, 7.0], shape
+            )
         else:
-            values = rng.integers(0 if b.dtype.kind in ("uint", "bool") else -6, 2 if b.dtype == BOOL else 12, shape)
+            values = rng.integers(
+                0 if b.dtype.kind in ("uint", "bool") else -6, 2 if b.dtype == BOOL else 12, shape
+            )
         inputs[b.name] = values.astype(numpy_dtype(b.dtype))
     return inputs
 
@@ -326,9 +365,13 @@ def check(seed: int, target: str = "llvm") -> None:
         arrays[b.name] = fence.array(np.zeros(shape, numpy_dtype(b.dtype)), at_end=at_end)
     run(k, arrays, sizes, parse_target(target))
     for name, array in expected.items():
-        np.testing.assert_array_equal(arrays[name], array, err_msg=f"seed {seed}, {name}, {sizes}\n{print_kernel(k)}")
+        np.testing.assert_array_equal(
+            arrays[name], array, err_msg=f"seed {seed}, {name}, {sizes}\n{print_kernel(k)}"
+        )
         if array.dtype.kind == "f":
-            np.testing.assert_array_equal(np.signbit(arrays[name]) | np.isnan(array), np.signbit(array) | np.isnan(array))
+            np.testing.assert_array_equal(
+                np.signbit(arrays[name]) | np.isnan(array), np.signbit(array) | np.isnan(array)
+            )
 
 
 def has_vector_loop(k: Kernel) -> bool:
