@@ -21,7 +21,7 @@ Buffers that the region allocates are its own in every trip, and carry no depend
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import combinations_with_replacement
 
@@ -65,14 +65,14 @@ class Order(Enum):
 class Dependence:
     """`second` may touch the element that `first` touched, in a later iteration.
 
-    `example` gives sizes and loop variables for which they do, where some were found;
-    the variables of `second` carry a prime.
+    `directions` and `facts` are those of the question; `example_of` finds iterations that meet.
     """
 
     order: Order
     first: Access
     second: Access
-    example: Mapping[str, int] | None
+    directions: Directions = field(repr=False)
+    facts: Facts = field(repr=False)
 
 
 # ---------------------------------------------------------------- questions
@@ -219,7 +219,7 @@ def depends(first: Access, second: Access, directions: Directions, facts: Facts)
     scene = pair.facts(facts)
     if any(_differ(a, b, scene) for a, b in zip(first.index, pair.second_index(), strict=True)):
         return None
-    return Dependence(order, first, second, pair.example(facts))
+    return Dependence(order, first, second, directions, facts)
 
 
 def _moving(access: Access, directions: Directions) -> list[For]:
@@ -401,6 +401,14 @@ def _definitions(access: Access) -> dict[str, Expr]:
 # ---------------------------------------------------------------- explaining
 
 
+def example_of(d: Dependence) -> dict[str, int] | None:
+    """Sizes and loop variables for which the accesses meet, if a search finds some.
+
+    The variables of the second access carry a prime.
+    """
+    return _Pair(d.first, d.second, d.directions).example(d.facts)
+
+
 def explain(d: Dependence, *loops: str) -> str:
     """The two accesses, and iterations of `loops` in which they meet where an example is known."""
     first, second = _shown(d.first), _shown(d.second)
@@ -413,7 +421,7 @@ def explain(d: Dependence, *loops: str) -> str:
         what = f"a trip of {of} writes {first}, which a later one reads as {second}"
     else:
         what = f"a trip of {of} reads {first}, which a later one writes as {second}"
-    values = d.example
+    values = example_of(d)
     if values is None or not all(loop in values for loop in loops):
         return f"{what}, and nothing proves that these are different elements"
     trips = [{loop: values.get(loop + prime, values[loop]) for loop in loops} for prime in ("", "'")]

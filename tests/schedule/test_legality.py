@@ -8,7 +8,7 @@ from te.ir.bounds import Facts
 from te.ir.expr import Const, Expr, Load, Op, Var, add, compare, floor_div, floor_mod, integer, mul, sub
 from te.ir.loop import Accumulate, Alloc, Buffer, For, If, Let, Stmt, Store, seq
 from te.ir.types import F32
-from te.schedule.legality import Order, carried, explain, repetition_error, reversed_dependence
+from te.schedule.legality import Order, carried, example_of, explain, repetition_error, reversed_dependence
 
 N, T = Var("N"), Var("T")
 ZERO = Const(0.0, F32)
@@ -140,7 +140,7 @@ def test_overlapping_trips_of_a_sum_depend_on_each_other() -> None:
     nest = shifted("io ii k")
     (dependence,) = carried(nest, facts)
     assert dependence.order is Order.RECOMPUTED
-    assert dependence.example is not None
+    assert example_of(dependence) is not None
     assert carried(nest.body, facts) == []  # type: ignore[arg-type]
 
 
@@ -217,7 +217,7 @@ def test_fused_loops_keep_what_construction_gives() -> None:
         Let("Y.j", floor_mod(f, N), N, store("Y", [i, j], load("Y", i, integer(0)))),
     )
     (dependence,) = [d for d in carried(loop("Y.f", mul(T, N), reads_row), NOTHING) if d.first.writes]
-    example = dependence.example
+    example = example_of(dependence)
     assert example is not None
     first, second = example["Y.f"], example["Y.f'"]
     assert first < second

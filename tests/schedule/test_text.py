@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from te.diagnostics import ScheduleError, Source
+from te.diagnostics import CompileError, ScheduleError, Source
 from te.elaborate.elaborate import elaborate
 from te.grammar import tree
 from te.grammar.parser import parse_directives, parse_file
@@ -16,6 +18,7 @@ from te.schedule.condition import Names
 from te.schedule.schedule import Schedule, read_schedule
 from te.schedule.text import TARGETS, check_headers, read_directives, schedules_for
 from te.target import TARGET_NAMES, Target, parse_target
+from tests.schedule.scheduling import scheduled
 
 OP = "op f<T>(X: T[M, N], const c: int = 3) -> Y: T[M, N] { Y[i, j] = X[i, j] }\n"
 
@@ -163,3 +166,15 @@ def test_every_target_of_this_machine_may_be_named() -> None:
 def test_lines_alone() -> None:
     (line,) = read_directives(parse_directives("vectorize Y.j by 16"), Names({}, {}, ()))
     assert str(line) == "vectorize Y.j by 16"
+
+
+WORDS = """split tile fuse reorder unroll vectorize parallel inline by into tail parts at guard shift exact i j io ii f
+Y.i Y.q X Y 0 1 3 8 1.5 -1 M c 9**9 2*3 [1,2] , , , ( ) [ ] { } ; where inf max(2,3) i;""".split()
+
+
+@given(st.lists(st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join), max_size=4).map("\n".join))
+def test_any_text_ends_in_a_kernel_or_a_diagnostic(lines: str) -> None:
+    try:
+        scheduled(OP, lines)
+    except CompileError:
+        return  # its message was rendered when it was made
