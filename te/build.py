@@ -20,7 +20,7 @@ from te.ir.print import print_expr
 from te.ir.tensor import Program, Requirement
 from te.module import Constant, Module, Op, Options, read_source, select_op
 from te.runtime.arguments import Signature
-from te.runtime.generic import GenericKernel
+from te.runtime.generic import Choice, GenericInput, GenericKernel
 from te.runtime.kernel import Kernel, Variant
 from te.schedule.auto import auto_schedule
 from te.schedule.finalize import finalize
@@ -50,7 +50,7 @@ def build(
     path of a `.te` file, a `te.Schedule`, `"auto"` or `"none"`; None takes the first in the op's own
     file whose target and condition hold, else the automatic one. `sizes`, `consts` and `dtypes` fix
     sizes, `const`s and dtype variables. A size that is not fixed is a run-time value: one
-    compilation serves all. A dtype variable that is not fixed is decided by the arrays of each call.
+    compilation serves all. Dtype variables that are not fixed, and packs, are for each call to decide.
 
     Raises `te.CompileError` (`te.ScheduleError` for a refused directive) with all that is wrong
     with the text; OSError for a file that cannot be read; ValueError and TypeError for the other
@@ -70,21 +70,30 @@ def build(
     options = chosen.options(sizes, consts, dtypes)
     given = _read_schedule(schedule)
 
-    def compiled(dtypes: Mapping[str, str]) -> Kernel:
+    def compiled(choices: Mapping[str, Choice]) -> Kernel:
+        ranks = {name: int(choice) for name, choice in choices.items() if name in chosen.packs}
+        dtypes = {name: str(choice) for name, choice in choices.items() if name not in ranks}
         with _reporting_bugs(chosen):
-            return _compile(chosen, replace(options, dtypes=dtypes), given, machine)
+            return _compile(
+                chosen, replace(options, dtypes={**options.dtypes, **dtypes}), ranks, given, machine
+            )
 
     open_variables = [name for name in chosen.dtype_variables if name not in options.dtypes]
-    if open_variables:
-        return GenericKernel(chosen.name, _inputs_of_type(chosen, open_variables), options.dtypes, compiled)
-    return compiled(options.dtypes)
+    if open_variables or chosen.packs:
+        return GenericKernel(chosen.name, _generic_inputs(chosen, open_variables), compiled)
+    return compiled({})
 
 
-def _compile(op: Op, options: Options, given: Given, target: Target) -> Kernel:
+def _compile(op: Op, options: Options, ranks: Mapping[str, int], given: Given, target: Target) -> Kernel:
     """Every level of the compiler, one after the other."""
     backend = _backend(target)
     program = elaborate(
-        op.module.file, op.name, sizes=options.sizes, consts=options.consts, dtypes=options.dtypes
+        op.module.file,
+        op.name,
+        sizes=options.sizes,
+        consts=options.consts,
+        dtypes=options.dtypes,
+        ranks=ranks,
     )
     _verify(program)
     variants = []
@@ -226,16 +235,21 @@ def _backend(target: Target) -> ModuleType:
     return importlib.import_module(f"te.backends.{target.backend}")
 
 
-def _inputs_of_type(op: Op, variables: list[str]) -> dict[str, str]:
-    """The inputs that decide dtype variables, each with its variable."""
-    deciding = {p.name: p.type.name for p in op.inputs if p.type.name in variables}
+def _generic_inputs(op: Op, variables: list[str]) -> list[GenericInput]:
+    """What each input decides of the open dtype variables and the packs."""
     for variable in variables:
-        if variable not in deciding.values():
+        if variable not in [p.type.name for p in op.inputs]:
             raise ValueError(
                 f"{op.name}: no input decides the dtype variable `{variable}`; "
                 f"give it to the build: dtypes={{{variable!r}: 'f32'}}"
             )
-    return deciding
+    found = []
+    for param in op.inputs:
+        dims = param.type.dims or ()
+        pack = next((d.name for d in dims if isinstance(d, tree.Pack)), None)
+        variable_of_input = param.type.name if param.type.name in variables else None
+        found.append(GenericInput(param.name, variable_of_input, pack, len(dims) - 1 if pack else len(dims)))
+    return found
 
 
 def _verify(*made: Program | loop.Kernel) -> None:

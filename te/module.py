@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from te.diagnostics import CompileError, Diagnostic, Diagnostics, Source, did_you_mean, error
+from te.elaborate.elaborate import CHECKED_RANK, elaborate
 from te.elaborate.elaborate import check as check_ops
-from te.elaborate.elaborate import elaborate
 from te.elaborate.modules import Module as OpsByName
 from te.elaborate.packs import pack_names
 from te.elaborate.scope import CONST_LIMIT
@@ -349,6 +349,7 @@ def _errors_of_build(
             sizes=sizes,
             consts={name: value for name, value in consts.items() if name in names},
             dtypes={name: value for name, value in dtypes.items() if name in names},
+            ranks=dict.fromkeys(pack_names(op), CHECKED_RANK),
         )
     except CompileError as wrong:
         return list(wrong.diagnostics)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from numpy import ndarray
 
-from te.diagnostics import did_you_mean
+from te.diagnostics import counted, did_you_mean
 from te.ir.expr import Const, Expr, Var
 from te.ir.print import print_expr
 from te.ir.tensor import Program, Tensor
@@ -24,7 +24,8 @@ from te.runtime.arrays import READY, Array, check_dtype, ready, scalar, view
 from te.runtime.sizes import SizeFunction, size_function
 
 Shape: TypeAlias = tuple[int, ...]
-# A dimension's words in the source, `M` or `2*N`, by tensor: a fixed size keeps its name in messages.
+# A dimension's words in the source, `M` or `2*N`, by tensor, for those whose words say it better than
+# the program does: a fixed size keeps its name in messages.
 Written: TypeAlias = Mapping[str, Sequence[str]]
 
 MAX_BYTES = (1 << 63) - 1
@@ -132,7 +133,7 @@ class Signature:
         if not self.inputs:
             return "no arguments"
         names = ", ".join(p.name for p in self.inputs)
-        return f"{_count(len(self.inputs), 'argument', 'arguments')} ({names})"
+        return f"{counted(len(self.inputs), 'argument')} ({names})"
 
     # ------------------------------------------------------------ one argument
 
@@ -151,9 +152,7 @@ class Signature:
 
     def _check_rank(self, parameter: Parameter, array: Array, called: str) -> None:
         if array.ndim != parameter.rank:
-            wanted = (
-                "be a scalar" if parameter.rank == 0 else f"have {_count(parameter.rank, 'axis', 'axes')}"
-            )
+            wanted = "be a scalar" if parameter.rank == 0 else f"have {counted(parameter.rank, 'axis')}"
             raise ValueError(f"{called} must {wanted} ({parameter}), found the shape {array.shape}")
 
     def prepare_output(self, position: int, value: object, shape: Shape) -> Array:
@@ -235,7 +234,3 @@ class Signature:
                 "would need more bytes than can be addressed"
             )
         return shape
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

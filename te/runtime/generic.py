@@ -1,151 +1,184 @@
-"""A kernel for several dtypes: `op softmax<T: float>(X: T[M, N]) ...`, where the call decides `T`."""
+"""A kernel whose dtypes or ranks the call decides: `op softmax<T: float>(X: T[*S, N]) ...`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias
 
-from te.diagnostics import CompileError
+from te.diagnostics import CompileError, counted, did_you_mean
 from te.ir.types import DTYPES, numpy_dtype
 from te.runtime.arguments import Parameter
 from te.runtime.arrays import dtype_of, view
 from te.runtime.kernel import Kernel, Timing
 
-__all__ = ["GenericKernel"]
+__all__ = ["GenericInput", "GenericKernel"]
+
+Choice: TypeAlias = str | int  # the name of a dtype, or how many axes a pack stands for
+FIRST_RANK = 1  # what a pack stands for in the kernel that is compiled first: `X[*S, N]` is a matrix
+
+
+@dataclass(frozen=True, slots=True)
+class GenericInput:
+    """What an input decides, if anything: a dtype variable, and a pack beside its other axes."""
+
+    name: str
+    dtype_variable: str | None
+    pack: str | None
+    other_axes: int
 
 
 class GenericKernel:
-    """A compiled op with dtype variables that the arrays of each call decide.
+    """A compiled op whose dtype variables (`T`) and packs (`*S`) the arrays of each call decide.
 
-    It is called as a `Kernel` is, and raises the same. There is one kernel for each combination of
-    dtypes: the first allowed one is compiled at once, so that mistakes show; others at their first
-    call. What `schedule`, `ir` and `signature` show is the first; `for_dtypes` gives any.
+    It is called as a `Kernel` is, and raises the same. There is one kernel for each combination:
+    the first allowed one is compiled at once, so that mistakes show; others at their first call.
+    What `schedule`, `ir` and `signature` show is the first one; `specialized` gives any.
+
+    >>> import numpy as np, te
+    >>> double = te.build("op double<T>(X: T[*S]) -> Y: T[*S] { Y[*s] = X[*s] + X[*s] }")
+    >>> double(np.array([[1, 2]]))
+    array([[2, 4]])
+    >>> double.specialized(T="f64", S=3).signature
+    'double(X: f64[S1, S2, S3]) -> Y: f64[S1, S2, S3]'
     """
 
     def __init__(
-        self,
-        name: str,
-        deciding: Mapping[str, str],
-        fixed: Mapping[str, str],
-        build: Callable[[Mapping[str, str]], Kernel],
+        self, name: str, inputs: Sequence[GenericInput], build: Callable[[Mapping[str, Choice]], Kernel]
     ):
-        """`deciding`: the inputs whose type is an open dtype variable, each with its variable.
-
-        `fixed`: the variables that are not open. `build` makes the kernel for given dtypes.
-        """
-        self._deciding = dict(deciding)
-        self._fixed = dict(fixed)
+        """`build` makes the kernel for given choices; a dtype variable left out takes its first dtype."""
+        self.name = name
+        self._inputs = tuple(inputs)
         self._build = build
         self._lock = Lock()
-        self._first = build(fixed)
-        first = {variable: self._dtype_of_input(i) for i, variable in reversed(self._deciding.items())}
-        self._variables = tuple(dict.fromkeys(self._deciding.values()))
-        self._kernels = {tuple(first[v] for v in self._variables): self._first}
+        packs = list(dict.fromkeys(i.pack for i in inputs if i.pack))
+        variables = list(dict.fromkeys(i.dtype_variable for i in inputs if i.dtype_variable))
+        self._names = (*variables, *packs)
+        self._first = build(dict.fromkeys(packs, FIRST_RANK))
+        self._default: dict[str, Choice] = dict.fromkeys(packs, FIRST_RANK)
+        for generic in reversed(self._inputs):
+            if generic.dtype_variable:
+                self._default[generic.dtype_variable] = self._first.program.tensor(generic.name).dtype.name
+        self._kernels = {self._key(self._default): self._first}
         self.__doc__ = self._first.__doc__
-
-    def _dtype_of_input(self, name: str) -> str:
-        return self._first.program.tensor(name).dtype.name
 
     # ------------------------------------------------------------ what it is
 
     @property
-    def name(self) -> str:
-        """The op's name."""
-        return self._first.name
-
-    @property
     def signature(self) -> str:
-        """The signature of the first combination of dtypes."""
+        """The signature of the first combination."""
         return self._first.signature
 
     @property
     def inputs(self) -> tuple[Parameter, ...]:
-        """The inputs of the first combination of dtypes."""
+        """The inputs of the first combination."""
         return self._first.inputs
 
     @property
     def results(self) -> tuple[Parameter, ...]:
-        """The results of the first combination of dtypes."""
+        """The results of the first combination."""
         return self._first.results
 
     @property
     def schedule(self) -> str:
-        """The schedule of the first combination of dtypes, as `.te` text."""
+        """The schedule of the first combination, as `.te` text."""
         return self._first.schedule
 
     def ir(self, level: str) -> str:
-        """The op as text, for the first combination of dtypes. See `Kernel.ir`."""
+        """The op as text, for the first combination. See `Kernel.ir`."""
         return self._first.ir(level)
 
-    def for_dtypes(self, **dtypes: str) -> Kernel:
-        """The kernel for given dtypes, compiled if need be: `softmax.for_dtypes(T="f64")`.
+    def specialized(self, **choices: Choice) -> Kernel:
+        """The kernel for given dtypes and ranks, compiled if need be: `T="f64", S=2`.
 
-        Raises TypeError where the op does not allow them, or one is missing.
+        What is not given is as in the first combination. Raises TypeError for a name that the op
+        does not have, and for a dtype that it does not allow.
         """
-        missing = [v for v in self._variables if v not in dtypes]
-        if missing or len(dtypes) != len(self._variables):
-            raise TypeError(f"{self.name} has the dtype variables {', '.join(self._variables)}")
-        return self._kernel(tuple(dtypes[v] for v in self._variables), {})
+        for name in choices:
+            if name not in self._names:
+                hint = did_you_mean(name, self._names)
+                raise TypeError(
+                    f"{self.name} leaves open {', '.join(self._names)}, not `{name}`"
+                    + (f" ({hint})" if hint else "")
+                )
+        return self._kernel({**self._default, **choices}, {})
 
     def __repr__(self) -> str:
-        return f"<te.GenericKernel {self.signature} for any {', '.join(self._variables)}>"
+        return f"<te.GenericKernel {self.signature} for any {', '.join(self._names)}>"
 
     # ------------------------------------------------------------ calling it
 
     def __call__(self, /, *arrays: Any, out: Any = None, **named: Any) -> Any:
-        values = self._first._signature.arrange(arrays, named)
+        values = self._first.arrange(arrays, named)
         return self._for_values(values)(*values, out=out)
 
     def time(self, /, *arrays: Any, repeat: int = 20, **named: Any) -> Timing:
         """How long the code takes on these inputs. See `Kernel.time`."""
-        values = self._first._signature.arrange(arrays, named)
+        values = self._first.arrange(arrays, named)
         return self._for_values(values).time(*values, repeat=repeat)
 
     def _for_values(self, values: tuple[object, ...]) -> Kernel:
-        inputs = zip((p.name for p in self.inputs), values, strict=True)
-        decided: dict[str, str] = {}
+        decided: dict[str, Choice] = {}
         deciders: dict[str, str] = {}
-        for name, value in inputs:
-            variable = self._deciding.get(name)
-            if variable is None or type(value) in (bool, int, float):  # a Python number has no dtype
-                continue
-            dtype = self._dtype_name(name, value)
-            if decided.setdefault(variable, dtype) != dtype:
+        for generic, value in zip(self._inputs, values, strict=True):
+            is_number = type(value) in (bool, int, float)  # has no dtype of its own
+            if generic.dtype_variable and not is_number:
+                self._decide_dtype(generic, value, decided, deciders)
+            if generic.pack and generic.pack not in decided:
+                decided[generic.pack] = 0 if is_number else self._rank(generic, value)
+        for name in self._names:
+            if name not in decided:
+                inputs = ", ".join(f"`{i.name}`" for i in self._inputs if i.dtype_variable == name)
                 raise TypeError(
-                    f"{self.name}: `{name}` must be {decided[variable]} ({variable}, as `{deciders[variable]}`), "
-                    f"found {numpy_dtype(DTYPES[dtype])}"
+                    f"{self.name}: a Python number does not decide the dtype {name}: "
+                    f"give {inputs} as NumPy's, for example `np.float32(1)`"
                 )
-            deciders.setdefault(variable, name)
-        for variable in self._variables:
-            if variable not in decided:
-                names = ", ".join(f"`{n}`" for n, v in self._deciding.items() if v == variable)
-                raise TypeError(
-                    f"{self.name}: a Python number does not decide the dtype {variable}: "
-                    f"give {names} as NumPy's, for example `np.float32(1)`"
-                )
-        return self._kernel(tuple(decided[v] for v in self._variables), deciders)
+        return self._kernel(decided, deciders)
 
-    def _dtype_name(self, name: str, value: object) -> str:
-        called = f"{self.name}: `{name}`"
+    def _decide_dtype(
+        self, generic: GenericInput, value: object, decided: dict[str, Choice], deciders: dict[str, str]
+    ) -> None:
+        variable = generic.dtype_variable
+        assert variable is not None
+        called = f"{self.name}: `{generic.name}`"
         array = view(value, called)
         dtype = dtype_of(array)
         if dtype is None:
             raise TypeError(f"{called} is {array.dtype}, and te's dtypes are {', '.join(DTYPES)}")
-        return dtype.name
+        if decided.setdefault(variable, dtype.name) != dtype.name:
+            raise TypeError(
+                f"{called} must be {decided[variable]} ({variable}, as `{deciders[variable]}`), "
+                f"found {numpy_dtype(dtype)}"
+            )
+        deciders.setdefault(variable, generic.name)
 
-    def _kernel(self, key: tuple[str, ...], deciders: Mapping[str, str]) -> Kernel:
+    def _rank(self, generic: GenericInput, value: object) -> int:
+        called = f"{self.name}: `{generic.name}`"
+        array = view(value, called)
+        if array.ndim < generic.other_axes:
+            least = counted(generic.other_axes, "axis")
+            raise ValueError(f"{called} must have at least {least}, found the shape {array.shape}")
+        return array.ndim - generic.other_axes
+
+    # ------------------------------------------------------------ the kernels
+
+    def _key(self, choices: Mapping[str, Choice]) -> tuple[Choice, ...]:
+        return tuple([choices[name] for name in self._names])
+
+    def _kernel(self, choices: Mapping[str, Choice], deciders: Mapping[str, str]) -> Kernel:
+        key = self._key(choices)
         kernel = self._kernels.get(key)
         if kernel is None:
             with self._lock:
                 kernel = self._kernels.get(key)
                 if kernel is None:
-                    kernel = self._kernels[key] = self._compile(key, deciders)
+                    kernel = self._kernels[key] = self._compile(choices, deciders)
         return kernel
 
-    def _compile(self, key: tuple[str, ...], deciders: Mapping[str, str]) -> Kernel:
+    def _compile(self, choices: Mapping[str, Choice], deciders: Mapping[str, str]) -> Kernel:
         try:
-            return self._build({**self._fixed, **dict(zip(self._variables, key, strict=True))})
+            return self._build(choices)
         except CompileError as refused:
             wrong = [d for d in refused.diagnostics if d.code == "dtype-not-allowed"]
             if not wrong:

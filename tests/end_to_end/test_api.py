@@ -284,7 +284,7 @@ def test_dtype_variables() -> None:
     kernel = te.build(SOFTMAX)
     assert isinstance(kernel, te.GenericKernel)
     assert repr(kernel) == "<te.GenericKernel softmax(X: f32[M, N]) -> Y: f32[M, N] for any T>"
-    assert kernel.for_dtypes(T="f64").signature == "softmax(X: f64[M, N]) -> Y: f64[M, N]"
+    assert kernel.specialized(T="f64").signature == "softmax(X: f64[M, N]) -> Y: f64[M, N]"
     assert "f32" in kernel.ir("tensor")
     assert kernel.schedule.startswith("schedule softmax on llvm {")
     assert kernel.time(f32(3, 4).astype(np.float64), repeat=2).median > 0
@@ -296,8 +296,8 @@ def test_dtype_variables() -> None:
         TypeError, match="softmax: `X` is complex64, and te's dtypes are bool, u8, i32, i64, f32, f64"
     ):
         kernel(np.ones((3, 4), np.complex64))
-    with pytest.raises(TypeError, match="softmax has the dtype variables T"):
-        kernel.for_dtypes(U="f32")
+    with pytest.raises(TypeError, match="softmax leaves open T, not `U`"):
+        kernel.specialized(U="f32")
 
 
 def test_dtype_variables_of_several_inputs() -> None:
@@ -327,6 +327,36 @@ def test_dtype_variables_that_no_input_decides() -> None:
         te.build(cast)
     kernel = te.build(cast, dtypes={"U": "i32"})
     assert kernel(np.array([1.5, -2.5])).dtype == np.int32
+
+
+# ---------------------------------------------------------------- packs
+
+
+def test_packs(compilations: list[str]) -> None:
+    text = "op total<T>(X: T[*S, N], a: T) -> y: T[*S] { y[*s] = a * sum[j](X[*s, j]) }"
+    total = te.build(text, dtypes={"T": "f32"})
+    for shape in [(3, 4), (4,), (2, 3, 4), (2, 1, 0, 4)]:
+        np.testing.assert_allclose(total(f32(*shape), 2), 2 * f32(*shape).sum(axis=-1), rtol=1e-5, atol=1e-6)
+    assert len(compilations) == 4
+    assert total.specialized(S=2).signature == "total(X: f32[S1, S2, N], a: f32) -> y: f32[S1, S2]"
+    assert len(compilations) == 4
+    with pytest.raises(
+        ValueError, match=re.escape("total: `X` must have at least 1 axis, found the shape ()")
+    ):
+        total(F32(3), 2)
+    both = te.build(text)
+    assert repr(both) == "<te.GenericKernel total(X: f32[S1, N], a: f32) -> y: f32[S1] for any T, S>"
+    assert both(np.arange(3), 2) == 6
+
+
+def test_packs_of_several_inputs() -> None:
+    add = te.build("op add(A: f32[*S], B: f32[*S]) -> Y: f32[*S] { Y[*s] = A[*s] + B[*s] }")
+    np.testing.assert_array_equal(add(f32(2, 3), f32(2, 3)), 2 * f32(2, 3))
+    assert add(1, 2) == 3
+    with pytest.raises(
+        ValueError, match=re.escape("add: `B` must have 2 axes (B: f32[S1, S2]), found the shape (3,)")
+    ):
+        add(f32(2, 3), f32(3))
 
 
 # ---------------------------------------------------------------- schedules
@@ -374,10 +404,10 @@ def test_conditions_on_dtypes() -> None:
         "schedule double on llvm { vectorize i by 8 }\n"
     )
     double = te.build(text)
-    assert "by 4" in double.for_dtypes(T="f64").schedule
-    assert "by 8" in double.for_dtypes(T="i32").schedule
+    assert "by 4" in double.specialized(T="f64").schedule
+    assert "by 8" in double.specialized(T="i32").schedule
     given = te.build(text.split("\n")[0], "\n".join(text.split("\n")[1:]))
-    assert "by 4" in given.for_dtypes(T="f64").schedule
+    assert "by 4" in given.specialized(T="f64").schedule
 
 
 def test_a_schedule_is_given(tmp_path: Path) -> None:

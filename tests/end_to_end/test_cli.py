@@ -107,6 +107,13 @@ def test_check_leaves_schedules_of_other_backends_alone(run: Command) -> None:
     assert run("check", run.file("a.te", DOUBLE + "schedule double on cuda { bind i to thread.x }"))[0] == 0
 
 
+def test_check_of_an_op_with_packs_and_dtype_variables(run: Command) -> None:
+    text = (
+        "op double<T>(X: T[*S]) -> Y: T[*S] { Y[*s] = 2 * X[*s] }\nschedule double on llvm { parallel s1 }\n"
+    )
+    assert run("check", run.file("a.te", text)) == (0, "", "")
+
+
 def test_check_wants_no_const_from_the_file(run: Command) -> None:
     assert run("check", run.file("a.te", DOUBLE.replace(")", ", const c: int)", 1)))[0] == 0
 
