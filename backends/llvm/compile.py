@@ -21,8 +21,8 @@ from te.backends.llvm.module import ModuleText
 from te.ir.loop import Kernel
 from te.target import Target
 
-# LLVM's objects are not made for several threads, and a pass builder leaks a little each time one is
-# made: one of each a target, behind one lock.
+# LLVM's objects are not made for several threads, and pass builders and managers leak a little each time
+# one is made: one of each a target, behind one lock.
 _lock = threading.Lock()
 
 
@@ -65,6 +65,7 @@ def emit(kernels: Sequence[Kernel], target: Target) -> LLVMArtifact:
 class _Machine:
     machine: Any  # llvmlite has no types
     builder: Any
+    passes: Any
     triple: str
     layout: str
 
@@ -79,7 +80,9 @@ def _machine(target: Target) -> _Machine:
             cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="default"
         )
         builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(0))
-        return _Machine(machine, builder, triple, str(machine.target_data))
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_sroa_pass()
+        return _Machine(machine, builder, passes, triple, str(machine.target_data))
 
 
 def compile_text(text: str, target: Target) -> bytes:
@@ -94,9 +97,7 @@ def _generate(text: str, target: Target, *, as_object: bool) -> Any:
         context = llvm.create_context()
         module = llvm.parse_assembly(text, context=context)
         try:
-            passes = llvm.create_new_module_pass_manager()
-            passes.add_sroa_pass()
-            passes.run(module, machine.builder)
+            machine.passes.run(module, machine.builder)
             if as_object:
                 return machine.machine.emit_object(module)
             return machine.machine.emit_assembly(module)

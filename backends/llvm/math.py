@@ -41,6 +41,11 @@ CHEAP = {"floor", "ceil", "trunc", "round", "fma"}
 LIBRARY = {"expm1", "log1p", "asinh", "acosh", "atanh", "erf", "erfc"}
 
 
+def is_call(op: str) -> bool:
+    """Whether an operator is computed by calls of the C library."""
+    return op in LIBRARY or op == "sigmoid" or (op in INTRINSICS and op not in CHEAP and op != "sqrt")
+
+
 def function(emit: Emitter, name: str, args: list[Value]) -> Value:
     """A function or predicate by its name in the language."""
     first = args[0]

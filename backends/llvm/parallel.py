@@ -14,6 +14,7 @@ from te.backends.llvm import registers
 from te.backends.llvm.context import Context, Memory, Registers
 from te.backends.llvm.emitter import Emitter
 from te.backends.llvm.expressions import expression, index_of
+from te.backends.llvm.math import is_call
 from te.backends.llvm.values import POINTER, Value, ascii_name, constant, parameter
 from te.ir.expr import Cast, Const, Expr, Load, Op, add, floor_div, integer, mul
 from te.ir.loop import VECTOR, Accumulate, Alloc, For, If, Let, Seq, Stmt, Store, direct_exprs, walk_stmt
@@ -22,6 +23,7 @@ from te.ir.visit import substitute, variables, walk
 
 # Below this many operations (a vector instruction counts as one) threads cost more than they bring.
 WORTHWHILE_WORK = 100_000.0
+CALL_WORK = 20  # of an elementary function, for each lane
 
 
 def parallel_loop(ctx: Context, s: For, statement: Callable[[Context, Stmt], None]) -> None:
@@ -169,26 +171,27 @@ def _part_function(ctx: Context, name: str, captured: list[tuple[str, Value]]) -
 # ---------------------------------------------------------------- how much work
 
 
-def _work(s: Stmt) -> Expr:
+def _work(s: Stmt, lanes: int = 1) -> Expr:
     """A rough number of operations, as an f64 expression of what is known outside the statement."""
     match s:
         case Seq():
-            return _total([_work(item) for item in s.items])
+            return _total([_work(item, lanes) for item in s.items])
         case For():
             # Loop variables stand for a middle trip: right for triangles, and never beyond an edge.
-            trips = Const(1.0, F64) if s.kind == VECTOR else Cast(s.extent, F64)
             middle = floor_div(s.extent, integer(2))
-            return mul_f64(trips, substitute(_work(s.body), {s.var: middle}))
+            if s.kind == VECTOR and isinstance(s.extent, Const):
+                return substitute(_work(s.body, int(s.extent.value)), {s.var: middle})
+            return mul_f64(Cast(s.extent, F64), substitute(_work(s.body, lanes), {s.var: middle}))
         case Let():
-            return substitute(_work(s.body), {s.var: s.value})
+            return substitute(_work(s.body, lanes), {s.var: s.value})
         case If():
-            return _total([_work(b) for b in (s.body, s.otherwise) if b is not None])
+            return _total([_work(b, lanes) for b in (s.body, s.otherwise) if b is not None])
         case Alloc():
-            return _work(s.body)
+            return _work(s.body, lanes)
         case Store() | Accumulate():
-            return Const(
-                float(sum(1 for e in direct_exprs(s) for n in walk(e) if isinstance(n, Op | Load))), F64
-            )
+            operations = [n for e in direct_exprs(s) for n in walk(e) if isinstance(n, Op | Load)]
+            calls = sum(isinstance(n, Op) and is_call(n.op) for n in operations)
+            return Const(float(len(operations) + CALL_WORK * lanes * calls), F64)
 
 
 def _total(parts: list[Expr]) -> Expr:

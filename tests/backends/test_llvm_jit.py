@@ -173,7 +173,7 @@ def test_dropped_kernels_leave_nothing_behind() -> None:
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_ten_thousand_dropped_kernels_leave_nothing_behind() -> None:
-    assert growth(10_000) < 200
+    assert growth(10_000) < 400
 
 
 def test_importing_the_backend_does_not_load_llvm() -> None:
