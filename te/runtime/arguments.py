@@ -113,6 +113,8 @@ class Signature:
 
     def arrange(self, values: Sequence[object], named: Mapping[str, object]) -> tuple[object, ...]:
         """The inputs in order. Raises TypeError for a missing, extra, unknown or repeated one."""
+        if not named and len(values) == len(self.inputs):
+            return tuple(values)
         names = [p.name for p in self.inputs]
         if len(values) > len(names):
             raise TypeError(f"{self.op} takes {self._listed_inputs()}, found {len(values)}")
@@ -158,6 +160,13 @@ class Signature:
     def prepare_output(self, position: int, value: object, shape: Shape) -> Array:
         """The memory of an `out` array. Raises TypeError or ValueError where a result cannot be written there."""
         parameter = self.results[position]
+        if (
+            type(value) is ndarray
+            and value.dtype is parameter.array_dtype
+            and value.shape == shape
+            and value.flags.carray  # contiguous, aligned, writeable
+        ):
+            return value
         called = f"{self.op}: out `{parameter.name}`"
         array = view(value, called)
         check_dtype(array, parameter.dtype, called)
