@@ -16,9 +16,7 @@ before fills the tile; otherwise the tile is loaded from the target.
 the loop they are combined in halves, and the last one with the running value: a
 chain of 16 dependent additions would take as long as 256 terms of the loop.
 
-*A ragged tile* (the cold version) stays in registers too. Trips of an unrolled
-loop that overhang repeat the last real trip, `min(ii, M - 1 - 8*io)`, into a part
-of the tile that is not written back; lanes that overhang are masked.
+A ragged tile (the cold version) stays in registers too: see `ragged`.
 """
 
 from __future__ import annotations
@@ -28,8 +26,8 @@ from dataclasses import dataclass, replace
 from itertools import count
 from math import prod
 
-from te.ir.bounds import Facts, prove
-from te.ir.expr import Const, Expr, Load, Var, add, compare, conjuncts, integer, minimum, sub
+from te.ir.bounds import Facts
+from te.ir.expr import Const, Expr, Load, Var, add, conjuncts, integer
 from te.ir.loop import (
     PARALLEL,
     UNROLLED,
@@ -48,11 +46,11 @@ from te.ir.loop import (
     seq,
     with_bodies,
 )
-from te.ir.simplify import simplify
 from te.ir.tensor import identity
-from te.ir.visit import loads, substitute, variables
+from te.ir.visit import loads, variables
 from te.schedule.context import facts_inside
-from te.schedule.finalize.guards import guarded, hull, inline_lets, is_index_condition, solve, tainted
+from te.schedule.finalize.guards import guarded, is_index_condition, tainted
+from te.schedule.finalize.ragged import WHOLE, Ragged, find_ragged
 
 # A tile must fit the register file: 32 registers of 16 floats.
 MAX_TILE_ELEMENTS = 512
@@ -203,28 +201,29 @@ def _in_registers(
     nest = nests[0]
     leaf, lanes = nest.leaf, nest.lanes
     target = buffers[leaf.buffer]
-    clamps, kept = _clamps(nest, facts)
+    ragged = find_ragged(nest.around, nest.axes, nest.guards, facts)
     shape = tuple(loop.extent for loop in nest.axes)
     index: tuple[Expr, ...] = tuple(Var(loop.var) for loop in nest.axes)
 
     total = _new_registers(leaf.buffer, target, shape, buffers)
     first = start if start is not None else Load(leaf.buffer, leaf.index, target.dtype)
-    may_fill = [] if not any(True for _ in loads(first)) else kept
-    fill = _for_elements(nest, may_fill, Store(total.name, index, first, leaf.stage), clamps)
+    may_fill = ragged.kept if any(True for _ in loads(first)) else ()
+    store = Store(total.name, index, ragged.inside(first), leaf.stage)
+    fill = _for_elements(nest, may_fill, store, ragged)
     write = Store(leaf.buffer, leaf.index, Load(total.name, index, target.dtype), leaf.stage)
-    write_back = _for_elements(nest, nest.guards, write, {})
+    write_back = _for_elements(nest, nest.guards, write, WHOLE)
     if lanes is None:
-        runs = [_run(n, total, index, kept, clamps) for n in nests]
+        runs = [_run(n, total, index, ragged) for n in nests]
         return _allocated([total], seq(fill, *runs, write_back))
 
     width = _constant(lanes.extent)
     partial_index = (*index, Var(lanes.var))
     partial = _new_registers(leaf.buffer, target, (*shape, lanes.extent), buffers)
     zero = Store(partial.name, partial_index, identity(leaf.reducer, target.dtype), leaf.stage)
-    clear = _for_elements(nest, [], replace(lanes, body=zero), {})
-    runs = [_run(n, partial, partial_index, kept, clamps) for n in nests]
+    clear = _for_elements(nest, [], replace(lanes, body=zero), WHOLE)
+    runs = [_run(n, partial, partial_index, ragged) for n in nests]
     halves = _new_registers(leaf.buffer, target, (*shape, integer(-(-width // 2))), buffers)
-    combine = _for_elements(nest, kept, _combine(leaf, lanes, partial, halves, total, index), clamps)
+    combine = _for_elements(nest, ragged.kept, _combine(leaf, lanes, partial, halves, total, index), ragged)
     registers = [total, partial, halves]
     return _allocated(registers, seq(clear, *runs, fill, combine, write_back))
 
@@ -266,68 +265,27 @@ def _new_registers(name: str, like: Buffer, shape: tuple[Expr, ...], buffers: di
     return tile
 
 
-def _run(
-    nest: Nest, tile: Buffer, index: tuple[Expr, ...], kept: Sequence[Expr], clamps: Mapping[str, Expr]
-) -> Stmt:
+def _run(nest: Nest, tile: Buffer, index: tuple[Expr, ...], ragged: Ragged) -> Stmt:
     """The reduction loops, accumulating into the tile."""
-    value = substitute(nest.leaf.value, clamps)
-    s: Stmt = replace(nest.leaf, buffer=tile.name, index=index, value=value)
+    s: Stmt = replace(nest.leaf, buffer=tile.name, index=index, value=ragged.inside(nest.leaf.value))
     for around in reversed(nest.around):
         match around:
             case For():
-                s = replace(around, extent=substitute(around.extent, clamps), body=s)
+                s = replace(around, extent=ragged.inside(around.extent), body=s)
             case Let():
-                s = replace(around, value=substitute(around.value, clamps), body=s)
+                s = replace(around, value=ragged.inside(around.value), body=s)
             case If():
-                parts = [c for c in conjuncts(around.condition) if c in kept or c not in nest.guards]
-                s = guarded([substitute(c, clamps) for c in parts], s)
+                parts = [c for c in conjuncts(around.condition) if c in ragged.kept or c not in nest.guards]
+                s = guarded([ragged.inside(c) for c in parts], s)
     return s
 
 
-def _for_elements(nest: Nest, guards: Sequence[Expr], s: Stmt, clamps: Mapping[str, Expr]) -> Stmt:
+def _for_elements(nest: Nest, guards: Sequence[Expr], s: Stmt, ragged: Ragged) -> Stmt:
     """`s` for each element of the tile, where the guards hold."""
-    s = guarded([substitute(c, clamps) for c in guards], _clamped(s, clamps))
+    s = guarded([ragged.inside(c) for c in guards], s)
     for around in reversed(nest.around):
         if isinstance(around, For) and around in nest.axes:
             s = replace(around, body=s)
         elif isinstance(around, Let) and around.var not in nest.terms:
-            s = replace(around, value=substitute(around.value, clamps), body=s)
+            s = replace(around, value=ragged.inside(around.value), body=s)
     return s
-
-
-def _clamped(s: Stmt, clamps: Mapping[str, Expr]) -> Stmt:
-    """The same store into a register, of a value from inside the ragged tile."""
-    return replace(s, value=substitute(s.value, clamps)) if isinstance(s, Store) else s
-
-
-def _clamps(nest: Nest, facts: Facts) -> tuple[dict[str, Expr], list[Expr]]:
-    """For unrolled loops that overhang, the trip to repeat, where it is known that there is one.
-
-    Also the guards that this does not make true.
-    """
-    clamps: dict[str, Expr] = {}
-    kept: list[Expr] = []
-    for guard in nest.guards:
-        known = _last_trip(guard, nest, facts)
-        if known is None:
-            kept.append(guard)
-        else:
-            name, last = known
-            clamps[name] = minimum(clamps.get(name, Var(name)), last)
-    return clamps, kept
-
-
-def _last_trip(guard: Expr, nest: Nest, facts: Facts) -> tuple[str, Expr] | None:
-    """The one unrolled loop that a guard depends on, and its last trip in which the guard holds."""
-    axes = {loop.var: loop for loop in nest.axes}
-    guard = inline_lets(guard, nest.around, set(axes), facts)
-    inside = variables(guard) & {s.var for s in nest.around if isinstance(s, For | Let)}
-    slack = hull(guard, [], facts, every=True)
-    if slack is None or len(inside) != 1:
-        return None
-    (name,) = inside
-    solved = solve(slack, name, facts)
-    if name not in axes or axes[name].kind != UNROLLED or solved is None or solved[0] != "below":
-        return None
-    last = simplify(sub(solved[1], integer(1)), facts)
-    return (name, last) if prove(compare("<=", integer(0), last), facts) else None
