@@ -10,14 +10,23 @@ loops, then the reduction's `where`, then the one statement.
         if Y.j <= Y.i:
           Y[Y.i] sum= A[Y.i, Y.j]   # over {Y.j}, from 0.0
 
+Stages that recur together share the loops they recur over; each has its other loops
+inside, in the order of the program.
+
+    for h.t in 0..T:
+      for h_sum.i in 0..N: ...  # reads h[h.t - 1, ...]
+      for h.i in 0..N: ...
+
 Tensors between the inputs and the results are allocated around the whole body.
 """
 
 from __future__ import annotations
 
-from te.ir.expr import TRUE, Var
+from collections.abc import Mapping
+
+from te.ir.expr import TRUE, Var, compare
 from te.ir.loop import Accumulate, Alloc, Buffer, For, If, Kernel, Stmt, Store, seq
-from te.ir.tensor import Axis, Program, Stage, Tensor, identity
+from te.ir.tensor import Axis, Program, Recurrence, Stage, Tensor, identity
 from te.ir.visit import substitute
 
 
@@ -30,17 +39,39 @@ def nest(program: Program) -> Kernel:
     """The plain loop nests of all stages, in order."""
     arguments = [_buffer(t, "argument") for t in program.inputs]
     arguments += [_buffer(program.tensor(name), "argument") for name in program.results]
-    body = seq(*[nest_stage(stage) for stage in program.stages])
+    body = seq(*[nest_group(recurrence, stages) for recurrence, stages in program.groups()])
     for stage in reversed(program.stages):
         if stage.name not in program.results:
             body = Alloc(_buffer(stage.tensor, "global"), body)
     return Kernel(program, tuple(arguments), body)
 
 
-def nest_stage(stage: Stage) -> Stmt:
-    """The plain loop nest of one stage."""
+def nest_group(recurrence: Recurrence | None, stages: tuple[Stage, ...]) -> Stmt:
+    """A stage's nest; or the loops that recurring stages share, with their nests inside."""
+    if recurrence is None:
+        return nest_stage(stages[0])
+    shared = {axis.name: Var(loop_name(stages[0].name, axis.name)) for axis in recurrence.axes}
+    body = seq(*[_within(nest_stage(stage, shared), stage, recurrence, shared) for stage in stages])
+    for axis in reversed(recurrence.axes):
+        body = For(shared[axis.name].name, axis.extent, body)
+    return body
+
+
+def _within(body: Stmt, stage: Stage, recurrence: Recurrence, shared: Mapping[str, Var]) -> Stmt:
+    """A stage that has fewer points along the shared loops than others sits those out."""
+    extents = {axis.name: axis.extent for axis in stage.axes}
+    for axis in reversed(recurrence.axes):
+        if extents[axis.name] != axis.extent:
+            body = If(compare("<", shared[axis.name], extents[axis.name]), body)
+    return body
+
+
+def nest_stage(stage: Stage, shared: Mapping[str, Var] | None = None) -> Stmt:
+    """The plain loop nest of one stage. Of the axes in `shared` others have the loops."""
+    shared = shared or {}
     reduction_axes = stage.reduction.axes if stage.reduction else ()
-    names = {axis.name: Var(loop_name(stage.name, axis.name)) for axis in (*stage.axes, *reduction_axes)}
+    own = [axis for axis in (*stage.axes, *reduction_axes) if axis.name not in shared]
+    names = {**shared, **{axis.name: Var(loop_name(stage.name, axis.name)) for axis in own}}
     index = tuple(names[axis.name] for axis in stage.axes)
     value = substitute(stage.value, names)
 
@@ -59,7 +90,8 @@ def nest_stage(stage: Stage) -> Stmt:
     for axis in reversed(reduction_axes):
         body = loop(axis, body, is_reduction=True)
     for axis in reversed(stage.axes):
-        body = loop(axis, body, is_reduction=False)
+        if axis.name not in shared:
+            body = loop(axis, body, is_reduction=False)
     return body
 
 

@@ -91,6 +91,12 @@ def inline_obstacle(program: Program, stage: Stage) -> str | None:
         return f"it is a reduction (a {stage.reduction.reducer})"
     if any(load.buffer == stage.name for load in loads(stage.value)):
         return "it reads itself"
+    recurring = {name for r in program.recurrences for name in r.stages}
+    if stage.name in recurring:
+        return "it recurs together with other stages"
+    reader = next((s.name for s in readers_of(program, stage.name) if s.name in recurring), None)
+    if reader is not None:
+        return f"`{reader}` reads it, which is part of a recurrence"
     return None
 
 

@@ -7,7 +7,7 @@ meaning of a float sum depends on it; their terms are evaluated in chunks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
 
@@ -17,7 +17,7 @@ from te.backends.interp.arithmetic import Value, combine, constant, fma, fused_f
 from te.backends.interp.evaluate import InterpreterError, evaluate, evaluate_integer
 from te.backends.interp.inputs import bind_inputs
 from te.ir.expr import TRUE
-from te.ir.tensor import Program, Reduction, Stage, identity
+from te.ir.tensor import Program, Recurrence, Reduction, Stage, identity
 from te.ir.types import numpy_dtype
 
 # Points evaluated at once: temporaries of 2 MiB stay in the second-level cache.
@@ -35,24 +35,63 @@ def run_program(
     """
     arrays, values = bind_inputs(program, inputs, sizes)
     with quietly():
-        for stage in program.stages:
-            arrays[stage.name] = run_stage(stage, arrays, values)
+        for recurrence, stages in program.groups():
+            if recurrence is None:
+                arrays[stages[0].name] = run_stage(stages[0], arrays, values)
+            else:
+                _run_recurrence(recurrence, stages, arrays, values)
     return {name: arrays[name] for name in program.results}
 
 
 def run_stage(stage: Stage, arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> np.ndarray:
     """Every element of one stage's tensor."""
+    shape = _shape(stage, sizes)
+    result = np.empty(shape, numpy_dtype(stage.tensor.dtype))
+    _fill(stage, result, [range(extent) for extent in shape], arrays, sizes)
+    return result
+
+
+def _shape(stage: Stage, sizes: Mapping[str, int]) -> tuple[int, ...]:
     shape = tuple(evaluate_integer(a.extent, sizes) for a in stage.axes)
     if shape != tuple(evaluate_integer(d, sizes) for d in stage.tensor.shape):
         raise InterpreterError(f"the axes of {stage.name} do not span its shape")
     if any(extent < 0 for extent in shape):
         raise ValueError(f"{stage.name} would have the shape {shape}")
-    result = np.empty(shape, numpy_dtype(stage.tensor.dtype))
+    return shape
+
+
+def _run_recurrence(
+    recurrence: Recurrence, stages: Sequence[Stage], arrays: dict[str, np.ndarray], sizes: Mapping[str, int]
+) -> None:
+    """One point of the shared axes after the other, and there one stage after the other."""
+    shapes = {stage.name: _shape(stage, sizes) for stage in stages}
+    for stage in stages:
+        arrays[stage.name] = np.empty(shapes[stage.name], numpy_dtype(stage.tensor.dtype))
+    names = [axis.name for axis in recurrence.axes]
+    for point in product(*[range(evaluate_integer(a.extent, sizes)) for a in recurrence.axes]):
+        here = dict(zip(names, point, strict=True))
+        for stage in stages:
+            box = [
+                range(here[a.name], here[a.name] + 1) if a.name in here else range(extent)
+                for a, extent in zip(stage.axes, shapes[stage.name], strict=True)
+            ]
+            if all(r.stop <= n for r, n in zip(box, shapes[stage.name], strict=True)):
+                _fill(stage, arrays[stage.name], box, arrays, sizes)
+
+
+def _fill(
+    stage: Stage,
+    result: np.ndarray,
+    box: Sequence[range],
+    arrays: Mapping[str, np.ndarray],
+    sizes: Mapping[str, int],
+) -> None:
+    """Compute the elements of a stage's tensor inside a box."""
     variables: dict[str, Value] = {name: np.int64(value) for name, value in sizes.items()}
-    for block in _blocks(shape):
+    for block in _blocks(box):
         for axis, r in enumerate(block):
             # A leading axis is kept free for the points of a reduction.
-            along = [1] * (len(shape) + 1)
+            along = [1] * (result.ndim + 1)
             along[axis + 1] = len(r)
             variables[stage.axes[axis].name] = np.arange(r.start, r.stop).reshape(along)
         here = tuple(slice(r.start, r.stop) for r in block)
@@ -63,17 +102,16 @@ def run_stage(stage: Stage, arrays: Mapping[str, np.ndarray], sizes: Mapping[str
             result[here] = np.broadcast_to(value, (1, *block_shape))[0]
         else:
             result[here] = _reduce(stage, stage.reduction, variables, arrays, block_shape)
-    return result
 
 
-def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[range, ...]]:
+def _blocks(box: Sequence[range]) -> Iterator[tuple[range, ...]]:
     """The box in pieces of at most POINTS points, whole along the inner axes as far as that goes."""
     pieces: list[list[range]] = []
     room = POINTS
-    for extent in reversed(shape):
-        step = max(1, min(extent, room))
+    for along in reversed(box):
+        step = max(1, min(len(along), room))
         room //= step
-        pieces.append([range(i, min(i + step, extent)) for i in range(0, extent, step)])
+        pieces.append([along[i : i + step] for i in range(0, len(along), step)])
     return product(*reversed(pieces))
 
 

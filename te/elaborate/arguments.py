@@ -14,7 +14,7 @@ from te.ir.tensor import Tensor
 from te.ir.types import DTYPES, DType
 
 MAX_CALL_DEPTH = 32
-LIMITS = ("calls-too-deep", "too-many-calls")
+LIMITS = ("calls-too-deep", "too-many-calls", "too-many-stages")
 
 
 def is_op_call(scope: Scope, call: tree.Call) -> bool:

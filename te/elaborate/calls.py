@@ -30,7 +30,7 @@ from te.grammar import tree
 from te.ir.expr import Const, Expr, Load, Var, compare
 from te.ir.print import print_expr
 from te.ir.simplify import simplify
-from te.ir.tensor import Axis, Reduction, Requirement, Stage, Tensor
+from te.ir.tensor import Axis, Recurrence, Reduction, Requirement, Stage, Tensor
 from te.ir.types import DTYPES, DType
 from te.ir.visit import rewrite, substitute, variables
 
@@ -269,13 +269,31 @@ def _copy_stages(scope: Scope, call: Call, callee: Scope, names: list[str]) -> N
             scope.requirements.append(
                 Requirement(condition, f"{requirement.text} (in {call.op.name})", requirement.span)
             )
+    for recurrence in callee.recurrences:
+        scope.recurrences.append(_copy_recurrence(scope, call, callee, recurrence, renamed))
     for stage in callee.stages:
         _copy_stage(scope, call, callee, stage, renamed)
 
 
+def _copy_recurrence(
+    scope: Scope, call: Call, callee: Scope, recurrence: Recurrence, renamed: Mapping[str, str]
+) -> Recurrence:
+    taken = _capturing_names(scope)
+    axes = tuple(
+        Axis(f"{a.name}_" if a.name in taken else a.name, _shown(call, callee, a.extent))
+        for a in recurrence.axes
+    )
+    return Recurrence(axes, tuple(renamed[name] for name in recurrence.stages))
+
+
+def _capturing_names(scope: Scope) -> set[str]:
+    """Names that an index of a callee must not keep, for they mean sizes here."""
+    return {*scope.sizes, *scope.consts}
+
+
 def _copy_stage(scope: Scope, call: Call, callee: Scope, stage: Stage, renamed: Mapping[str, str]) -> None:
     # A callee's index must not capture a size of the caller that has the same name.
-    taken = {*scope.sizes, *scope.consts}
+    taken = _capturing_names(scope)
     axes = (*stage.axes, *(stage.reduction.axes if stage.reduction else ()))
     indices: dict[str, Expr] = {a.name: Var(f"{a.name}_") for a in axes if a.name in taken}
 

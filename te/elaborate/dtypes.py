@@ -52,8 +52,10 @@ def _retype(scope: Scope, e: Expr, dtype: DType, span: Span) -> Expr:
     match e:
         case Const(value=value):
             return _literal(scope, value, dtype, span)
-        case Load(buffer=name):
-            return _const_value(scope, name, dtype, span)
+        case Load(buffer=name, index=index):
+            if name in scope.consts:
+                return _const_value(scope, name, dtype, span)
+            return Load(name, index, dtype)  # of a tensor whose type is being looked for
         case Op(op="/") if not dtype.is_float:
             scope.fail(_integer_division(dtype, span))
         case Op(op="**", args=(base, exponent)):

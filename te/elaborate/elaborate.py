@@ -8,27 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from te.diagnostics import CompileError, Diagnostic, Diagnostics, Note, counted, error
+from te.diagnostics import CompileError, Diagnostic, Diagnostics, Note, error
 from te.elaborate.arguments import is_op_call
 from te.elaborate.calls import elaborate_call
-from te.elaborate.dtypes import coerce, settle
-from te.elaborate.expressions import Env, lower, refuse_unknown_function
+from te.elaborate.definitions import Definition, define, find_types, is_start
+from te.elaborate.expressions import refuse_unknown_function
 from te.elaborate.modules import Module
+from te.elaborate.order import components
 from te.elaborate.packs import expand_packs, pack_names
-from te.elaborate.ranges import axis_name, inferred_extent, written_extent
-from te.elaborate.reductions import reduce_term
-from te.elaborate.scope import Failed, Scope, nonnegative
-from te.elaborate.signature import equal, read_signature
-from te.elaborate.syntax import names_read
+from te.elaborate.recurrences import order_stages
+from te.elaborate.scope import Failed, Scope
+from te.elaborate.signature import read_signature
 from te.elaborate.unsupported import unsupported
 from te.grammar import tree
 from te.ir.expr import TRUE, Expr, integer
-from te.ir.print import print_expr
 from te.ir.simplify import simplify
-from te.ir.tensor import Axis, Program, Reduction, Requirement, Stage, Tensor
+from te.ir.tensor import Axis, Program, Recurrence, Reduction, Requirement, Stage, Tensor
 from te.ir.types import DTYPES, DType
 from te.ir.visit import substitute
 
+MAX_STAGES = 200  # later passes nest once for each intermediate tensor
 CHECKED_RANK = 2  # where a file is checked and no call decides, a pack stands for two axes
 
 
@@ -123,14 +122,30 @@ def elaborate_op(
     read_signature(scope, consts, dtypes, bindings, assumptions)
     if len(scope.diagnostics.errors) > before:
         return  # what the header gets wrong would echo through the body
-    equations = [s for s in scope.op.body if isinstance(s, tree.Equation)]
-    equations = [s for s in equations if _declare_targets(scope, s)]
-    for equation in _in_dependence_order(scope, equations):
+    definitions = _definitions(scope)
+    by_name = {name: d for d in definitions for name in d.names}
+    needs = {d: [by_name[n] for n in d.reads() if n in by_name] for d in definitions}
+    for group in components(definitions, needs):
         try:
-            _elaborate_statement(scope, equation)
+            _elaborate_group(scope, group, recurs=len(group) > 1 or group[0] in needs[group[0]])
         except Failed:
             continue  # recorded in `diagnostics`
-    defined = {t.name for e in equations for t in e.targets}
+        if len(scope.stages) > MAX_STAGES:
+            scope.diagnostics.add(_too_many_stages(group[0]))
+            return
+    _refuse_undefined_results(scope, by_name)
+
+
+def _too_many_stages(definition: Definition) -> Diagnostic:
+    return error(
+        "too-many-stages",
+        f"the op expands to more than {MAX_STAGES} stages",
+        definition.equations[0].span,
+        help="build parts of it as ops of their own",
+    )
+
+
+def _refuse_undefined_results(scope: Scope, defined: Mapping[str, Definition]) -> None:
     for result in scope.op.results:
         if result.name not in defined and result.name in scope.results:
             scope.diagnostics.add(
@@ -143,25 +158,53 @@ def elaborate_op(
             )
 
 
-def _declare_targets(scope: Scope, equation: tree.Equation) -> bool:
-    """Enter the defined tensors into the namespace; each is defined once."""
-    try:
-        for target in equation.targets:
-            if target.name == "_":
-                continue
-            if any(isinstance(i, tree.Number) for i in target.index or ()):
-                unsupported(scope, "equations with a constant index (recurrences)", target.span)
-            if target.name in scope.results and scope.results[target.name].span == scope.places.get(
-                target.name
-            ):
-                scope.places[target.name] = target.span  # declared after `->`, defined here
-            elif target.name in scope.results or target.name in scope.places:
-                _refuse_second_definition(scope, target)
+# ------------------------------------------------------------- definitions
+
+
+def _definitions(scope: Scope) -> list[Definition]:
+    """The equations, those of one tensor together. Each tensor has one equation that is no start."""
+    found: dict[str, Definition] = {}
+    for equation in scope.op.body:
+        if not isinstance(equation, tree.Equation):
+            continue
+        try:
+            if is_start(equation):
+                _add_start(scope, equation, found)
             else:
-                scope.declare(target.name, target.span)
-    except Failed:
-        return False
-    return True
+                _add_general(scope, equation, found)
+        except Failed:
+            continue  # recorded in `diagnostics`
+    return list(dict.fromkeys(found.values()))
+
+
+def _add_start(scope: Scope, equation: tree.Equation, found: dict[str, Definition]) -> None:
+    target = equation.targets[0]
+    if target.name not in found:
+        _declare_target(scope, target)
+        found[target.name] = Definition((target.name,))
+    found[target.name].starts.append(equation)
+
+
+def _add_general(scope: Scope, equation: tree.Equation, found: dict[str, Definition]) -> None:
+    names = tuple(t.name for t in equation.targets if t.name != "_")
+    if len(names) == 1 and names[0] in found and found[names[0]].general is None:
+        found[names[0]].general = equation
+        return
+    for target in equation.targets:
+        if target.name != "_":
+            _declare_target(scope, target)
+    definition = Definition(names, equation)
+    found.update(dict.fromkeys(names or (f"_{equation.span.start}",), definition))
+
+
+def _declare_target(scope: Scope, target: tree.Target) -> None:
+    """Enter a defined tensor into the namespace."""
+    if target.name in scope.results and scope.results[target.name].span == scope.places.get(target.name):
+        scope.places[target.name] = target.span  # declared after `->`, defined here
+    elif target.name in scope.results or target.name in scope.places:
+        _refuse_second_definition(scope, target)
+    else:
+        scope.declare(target.name, target.span)
 
 
 def _refuse_second_definition(scope: Scope, target: tree.Target) -> None:
@@ -185,48 +228,43 @@ def _refuse_second_definition(scope: Scope, target: tree.Target) -> None:
     )
 
 
-def _in_dependence_order(scope: Scope, equations: list[tree.Equation]) -> list[tree.Equation]:
-    """Definitions before uses, else in the order of the text. A cycle is a recurrence."""
-    definer = {t.name: e for e in equations for t in e.targets}
-    done: dict[int, bool] = {}
-    order: list[tree.Equation] = []
-
-    def visit(equation: tree.Equation, trail: tuple[str, ...]) -> None:
-        if id(equation) in done:
-            return
-        done[id(equation)] = False
-        for name, node in names_read(equation.value):
-            needed = definer.get(name)
-            if needed is None:
-                continue
-            if done.get(id(needed)) is False:
-                _refuse_recurrence(scope, name, node)
-                continue
-            visit(needed, (*trail, name))
-        done[id(equation)] = True
-        order.append(equation)
-
-    for equation in equations:
-        visit(equation, ())
-    return order
+def _elaborate_group(scope: Scope, group: list[Definition], *, recurs: bool) -> None:
+    """Definitions that need each other, or (mostly) a single one."""
+    if not recurs:
+        _elaborate_definition(scope, group[0])
+        return
+    first = len(scope.stages)
+    for definition in group:
+        general = definition.general
+        if general is not None and isinstance(general.value, tree.Call) and is_op_call(scope, general.value):
+            unsupported(scope, "recurrences through calls of ops on whole tensors", general.span)
+        for name in definition.names:
+            if name in scope.results:
+                scope.tensors[name] = scope.results[name]
+    pending = list(group)
+    while pending:
+        definition = _next_with_known_types(scope, pending)
+        pending.remove(definition)
+        _elaborate_definition(scope, definition)
+    order_stages(scope, first)
 
 
-def _refuse_recurrence(scope: Scope, name: str, node: tree.Expr) -> None:
-    scope.diagnostics.add(
-        error(
-            "not-supported",
-            f"`{name}` depends on itself, and this version of te does not support recurrences",
-            node.span,
-        )
-    )
+def _next_with_known_types(scope: Scope, pending: list[Definition]) -> Definition:
+    """A definition that reads only tensors whose types are known; if need be, they are found first."""
+    unknown = {n for d in pending for n in d.names if n not in scope.tensors}
+    for definition in pending:
+        if unknown.isdisjoint(definition.reads()):
+            return definition
+    find_types(scope, [d for d in pending if unknown & {*d.names}])
+    return pending[0]
 
 
-def _elaborate_statement(scope: Scope, equation: tree.Equation) -> None:
-    if isinstance(equation.value, tree.Call) and is_op_call(scope, equation.value):
+def _elaborate_definition(scope: Scope, definition: Definition) -> None:
+    equation = definition.general
+    if equation is None or definition.starts:
+        define(scope, definition)
+    elif isinstance(equation.value, tree.Call) and is_op_call(scope, equation.value):
         elaborate_call(scope, equation)
-    elif isinstance(equation.value, tree.Call) and equation.targets[0].index is None:
-        refuse_unknown_function(scope, equation.value)
-        _elaborate_equation(scope, equation, equation.targets[0])
     elif len(equation.targets) > 1:
         scope.fail(
             error(
@@ -237,78 +275,9 @@ def _elaborate_statement(scope: Scope, equation: tree.Equation) -> None:
             )
         )
     else:
-        _elaborate_equation(scope, equation, equation.targets[0])
-
-
-def _elaborate_equation(scope: Scope, equation: tree.Equation, target: tree.Target) -> None:
-    """`Y[i, j] = expr`: one stage for the tensor, others for the reductions inside."""
-    declared = scope.results.get(target.name)
-    axes = _target_axes(scope, equation, target, declared)
-    knowledge = scope.knowledge
-    for axis in axes:
-        knowledge = knowledge.with_range(axis.name, axis.extent)
-    env = Env(knowledge, knowledge, axes, target.name)
-    value, reduction = _right_side(scope, env, equation.value)
-    span = equation.value.span
-    value = coerce(scope, value, declared.dtype, span) if declared else settle(scope, value, span)
-    tensor = declared or Tensor(target.name, value.dtype, tuple(a.extent for a in axes), target.span)
-    scope.tensors[target.name] = tensor
-    scope.stages.append(Stage(tensor, axes, value, reduction, equation.span))
-
-
-def _right_side(scope: Scope, env: Env, e: tree.Expr) -> tuple[Expr, Reduction | None]:
-    """A reduction that is the whole right side makes the tensor's own stage reduce."""
-    if isinstance(e, tree.Reduce) and e.name.name != "mean":
-        lowered = reduce_term(scope, env, e)
-        return lowered.term, lowered.reduction
-    return lower(scope, env, e), None
-
-
-def _target_axes(
-    scope: Scope, equation: tree.Equation, target: tree.Target, declared: Tensor | None
-) -> tuple[Axis, ...]:
-    index = target.index or ()
-    if declared is not None and len(index) != len(declared.shape):
-        scope.fail(
-            error(
-                "wrong-rank",
-                f"`{target.name}` is declared with {counted(len(declared.shape), 'axis')}, found {len(index)}",
-                target.span,
-                help=f"its shape is [{', '.join(print_expr(d) for d in declared.shape)}]",
-            )
-        )
-    env = Env.for_sizes(scope)
-    axes: list[Axis] = []
-    for number, item in enumerate(index):
-        name = axis_name(scope, env, item, {a.name for a in axes})
-        if isinstance(item, tree.Range):
-            extent = written_extent(scope, env, item)
-            _check_written(scope, target, item, extent, declared.shape[number] if declared else None)
-        elif declared is not None:
-            extent = declared.shape[number]
-        else:
-            extent = inferred_extent(scope, name, item.span, [equation.value])
-        axes.append(Axis(name, extent))
-    return tuple(axes)
-
-
-def _check_written(
-    scope: Scope, target: tree.Target, item: tree.Range, extent: Expr, declared: Expr | None
-) -> None:
-    if declared is not None and not equal(scope, extent, declared):
-        scope.fail(
-            error(
-                "extent-not-declared",
-                f"`{item.name}` runs to {print_expr(extent)}, "
-                f"but `{target.name}` is declared with {print_expr(declared)}",
-                item.span,
-                help="one equation defines every element: leave the extent out",
-            )
-        )
-    if declared is None and not scope.knowledge.proves(nonnegative(extent)):
-        text = f"{print_expr(extent)} >= 0 (axis {item.name} of {target.name})"
-        scope.requirements.append(Requirement(nonnegative(extent), text, item.span))
-        scope.knowledge = scope.knowledge.assuming(nonnegative(extent))
+        if isinstance(equation.value, tree.Call) and equation.targets[0].index is None:
+            refuse_unknown_function(scope, equation.value)
+        define(scope, definition)
 
 
 def _program(scope: Scope, sizes: Mapping[str, int]) -> Program:
@@ -343,6 +312,7 @@ def _program(scope: Scope, sizes: Mapping[str, int]) -> Program:
         inputs=inputs,
         results=tuple(r.name for r in op.results),
         stages=tuple(fix_stage(s) for s in scope.stages),
+        recurrences=tuple(Recurrence(fix_axes(r.axes), r.stages) for r in scope.recurrences),
         requirements=tuple(r for r in map(fix_requirement, scope.requirements) if r.condition != TRUE),
         span=op.name_span,
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from te.elaborate.scope import Scope
 
 STANDARD_LIBRARY = Path(__file__).parents[1] / "std"
-MAX_CALLS = 5000
+MAX_CALLS = 1000
 
 
 @dataclass(frozen=True, slots=True)

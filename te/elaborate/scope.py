@@ -20,7 +20,7 @@ from te.grammar import tree
 from te.ir.bounds import Facts, prove
 from te.ir.expr import Expr, compare, integer, sub
 from te.ir.simplify import simplify
-from te.ir.tensor import Requirement, Stage, Tensor
+from te.ir.tensor import Recurrence, Requirement, Stage, Tensor
 from te.ir.types import DType
 from te.ir.visit import substitute, variables
 
@@ -89,6 +89,7 @@ class Scope:
     knowledge: Knowledge = field(default_factory=lambda: Knowledge(Facts(), Facts(), {}))
     requirements: list[Requirement] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
+    recurrences: list[Recurrence] = field(default_factory=list)
 
     def declare(self, name: str, span: Span) -> None:
         """Enter a name into the op's one namespace."""

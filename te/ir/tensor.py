@@ -12,6 +12,11 @@ starting from the reducer's identity. A schedule may change that order.
 A floating-point `sum` whose term is a product, `a * b`, accumulates it with one
 rounding, `fma(a, b, total)`; every other reducer and term rounds as written.
 
+A `Recurrence` names stages that read each other. Its axes are shared loops: for each
+of their points, in lexicographic order, its stages run in the order of the program,
+each over its other axes (a stage with a shorter extent sits out the points beyond it).
+A read of such a stage is of an earlier point, or of an earlier stage at the same one.
+
 Reads lie inside their tensors wherever they are evaluated: the elaborator proved
 it. Sizes are run-time values unless they were fixed; they are at least 0.
 """
@@ -66,6 +71,14 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Recurrence:
+    """Stages that recur together over shared axes. They are neighbours in the program."""
+
+    axes: tuple[Axis, ...]  # outermost first
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Requirement:
     """A precondition on the sizes, checked once per call."""
 
@@ -92,10 +105,23 @@ class Program:
     results: tuple[str, ...]
     stages: tuple[Stage, ...]
     requirements: tuple[Requirement, ...]
+    recurrences: tuple[Recurrence, ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
 
     def stage(self, name: str) -> Stage:
         return next(s for s in self.stages if s.name == name)
+
+    def groups(self) -> list[tuple[Recurrence | None, tuple[Stage, ...]]]:
+        """The stages in order: each alone, or with those that it recurs with."""
+        member = {name: r for r in self.recurrences for name in r.stages}
+        found: list[tuple[Recurrence | None, tuple[Stage, ...]]] = []
+        for stage in self.stages:
+            recurrence = member.get(stage.name)
+            if recurrence is None:
+                found.append((None, (stage,)))
+            elif stage.name == recurrence.stages[0]:
+                found.append((recurrence, tuple(self.stage(n) for n in recurrence.stages)))
+        return found
 
     def tensor(self, name: str) -> Tensor:
         """The input or defined tensor of that name."""

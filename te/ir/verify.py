@@ -138,10 +138,15 @@ def _check_program(p: Program) -> None:
         _check_expr(requirement.condition, sizes, {}, "a requirement")
         _require(requirement.condition.dtype == BOOL, "a requirement is no condition")
     facts = _facts_of(p)
-    for stage in p.stages:
-        _check_tensor(stage.tensor, sizes)
-        _check_stage(stage, sizes, buffers, facts)
-        buffers[stage.name] = Shape(stage.tensor.dtype, stage.tensor.shape)
+    for recurrence, stages in p.groups():
+        for stage in stages:
+            _check_tensor(stage.tensor, sizes)
+        shapes = {s.name: Shape(s.tensor.dtype, s.tensor.shape) for s in stages}
+        for stage in stages:
+            # Stages that recur together read each other; others read what stands before them.
+            _check_stage(stage, sizes, {**buffers, **shapes} if recurrence else buffers, facts)
+        buffers |= shapes
+    _require(sum(len(stages) for _, stages in p.groups()) == len(p.stages), "a recurrence is torn apart")
     defined = {s.name for s in p.stages}
     _require(p.results, "there is no result")
     for name in p.results:

@@ -11,11 +11,7 @@ from te.elaborate.elaborate import check, elaborate
 from te.grammar.parser import parse_file
 from te.ir.print import print_program
 from te.ir.tensor import Program
-
-try:
-    from te.ir.verify import verify_program
-except ImportError:
-    verify_program = lambda p: None
+from te.ir.verify import verify_program
 
 
 def program(text: str, op: str = "f", **build: object) -> Program:
@@ -323,7 +319,9 @@ def test_calls_decide_packs():
 
 
 def test_use_reads_the_file_beside(tmp_path):
-    (tmp_path / "nets.te").write_text("use ops\nop twice(X: f32[N]) -> Y: f32[N] { Y = ops.once(ops.once(X)) }\n")
+    (tmp_path / "nets.te").write_text(
+        "use ops\nop twice(X: f32[N]) -> Y: f32[N] { Y = ops.once(ops.once(X)) }\n"
+    )
     (tmp_path / "ops.te").write_text(
         "use nets\nop once(X: f32[N]) -> Y: f32[N] { Y[i] = X[i] + one() }\nop one() -> y: f32 { y = 1 }\n"
     )
@@ -338,7 +336,12 @@ def test_errors_in_used_files_name_them(tmp_path):
     main = tmp_path / "main.te"
     main.write_text("use ops\nuse ops2\nuse ops.{twoce}\nop f(X: f32[N]) -> Y: f32[N] { Y = ops.once(X) }\n")
     found = check(parse_file(Source(str(main), main.read_text())))
-    assert [d.code for d in found] == ["unknown-module", "unknown-op-in-module", "read-out-of-range", "in-call"]
+    assert [d.code for d in found] == [
+        "unknown-module",
+        "unknown-op-in-module",
+        "read-out-of-range",
+        "in-call",
+    ]
     assert found[2].span is not None
     assert found[2].span.source.name.endswith("ops.te")
 
