@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from te.ir.context import context_of
 from te.ir.counterexample import counterexample
 from te.ir.division import extreme, floor_divide
 from te.ir.evaluate import evaluate
-from te.ir.expr import Const, Expr, Op, Select, negation
+from te.ir.expr import COMPARISONS, Const, Expr, Op, Select, negation
 from te.ir.facts import NO_FACTS, Facts
 from te.ir.knowledge import Knowledge
 from te.ir.linear import (
@@ -31,8 +32,8 @@ from te.ir.linear import (
     variables_of,
 )
 from te.ir.magnitude import magnitude_limit
+from te.ir.normal import Context, holds_comparison, linear_of, simple
 from te.ir.readable import to_expr
-from te.ir.simplify import COMPARISONS, Context, context_of, holds_comparison, linear_of, simple
 from te.ir.types import BOOL
 
 __all__ = ["NO_FACTS", "Facts", "bounds", "counterexample", "evaluate", "magnitude_limit", "prove"]

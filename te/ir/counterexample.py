@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from te.ir.context import context_of
 from te.ir.evaluate import NotAnIndex, evaluate
 from te.ir.expr import Const, Expr, conjuncts
 from te.ir.facts import Facts
 from te.ir.linear import ONE
-from te.ir.simplify import context_of
 from te.ir.types import I64
 from te.ir.visit import loads, variables, walk
 

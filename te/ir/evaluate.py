@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from te.ir.expr import Const, Expr, Op, Select, Var
-from te.ir.types import BOOL, DType, wrap_integer
+from te.ir.types import BOOL, DType
 
 
 class NotAnIndex(ValueError):
@@ -84,16 +84,3 @@ def evaluate(e: Expr, values: Mapping[str, int]) -> int | bool:
         case Select(condition, then, otherwise):
             return evaluate(then if evaluate(condition, values) else otherwise, values)
     raise NotAnIndex(e)
-
-
-def fold_integers(e: Op) -> Expr:
-    """The constant that an operator makes of integer constants, wrapped; else the expression itself."""
-    operands = [arg.value for arg in e.args if isinstance(arg, Const) and arg.dtype.is_integer]
-    if len(operands) < len(e.args):
-        return e
-    result = integer_operation(e.op, [int(value) for value in operands], e.args[0].dtype)
-    if result is None:
-        return e
-    return (
-        Const(bool(result), BOOL) if e.dtype == BOOL else Const(wrap_integer(int(result), e.dtype), e.dtype)
-    )

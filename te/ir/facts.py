@@ -18,7 +18,7 @@ class Facts:
 
     ranges: tuple[tuple[str, Expr, Expr], ...] = ()
     assumptions: tuple[Expr, ...] = ()
-    # For te.ir.simplify: what it derives from the facts, so that many questions share the work, and
+    # For te.ir.context: what it derives from the facts, so that many questions share the work, and
     # the facts that these extend by one range or assumption.
     cache: dict[str, object] = field(default_factory=dict, init=False, repr=False, compare=False)
     base: Facts | None = field(default=None, init=False, repr=False, compare=False)

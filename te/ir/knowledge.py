@@ -1,6 +1,6 @@
 """What is known where a question is asked: ranges and facts in linear form, numeric intervals.
 
-`te.ir.inequality` searches for proofs with it; `te.ir.simplify` builds it from `Facts`.
+`te.ir.inequality` searches for proofs with it; `te.ir.context` builds it from `Facts`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from te.ir.linear import (
     subtract,
     tighten,
 )
-from te.ir.types import BOOL, integer_limits
+from te.ir.types import BOOL, I64, integer_limits
 
 MAX_FACTS = 60
 
@@ -78,7 +78,7 @@ class Knowledge:
     def tell_range(self, atom: Atom, low: Linear, high: Linear) -> None:
         """`low <= atom <= high`, and so `low <= high`."""
         self.ranges[atom] = (low, high)
-        self._forget()
+        self.forget()
         self.tell(subtract(high, low))
 
     def tell(self, form: Linear) -> None:
@@ -92,11 +92,12 @@ class Knowledge:
         self._constants[terms] = form.constant
         self.facts.append(fact(form))
         self._tell_limits(form)
-        self._forget()
+        self.forget()
         for consequence in self._projections(form):
             self.tell(consequence)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Drop what was derived."""
         self.answers, self.signs = {}, {}
         self._intervals = {}
         self._orders = {}
@@ -165,8 +166,7 @@ class Knowledge:
                 return self._interval_of_total(atom)
             case "min" | "max" | "select":
                 return self._interval_of_choice(atom)
-        assert atom.source is not None
-        return _interval_of_data(atom.source)
+        return integer_limits(I64) if atom.source is None else _interval_of_data(atom.source)
 
     def _interval_of_total(self, atom: Atom) -> Interval:
         """Of `x // d` or `x % d`, where `d` may be 0."""
@@ -272,7 +272,7 @@ class Knowledge:
 
     def _order(self, atom: Atom) -> tuple[bool, int, int]:
         rank = max((self.ranks.get(name, -1) for name in atom.variables), default=-1)
-        if rank < 0 and atom.kind in ("var", "exact", "opaque"):
+        if rank < 0 and (atom.kind in ("var", "exact", "opaque") or atom.kind.startswith("raw ")):
             return False, -1, 0
         return atom.kind in ("min", "max", "select"), rank, atom.depth
 

@@ -16,6 +16,8 @@ An `Atom` is what the arithmetic cannot take apart. Its `kind` says what it is:
 - `min`, `max`: of two or more parts.
 - `select`: `parts = (then, otherwise)` under `source`, the condition.
 - `opaque`: any other expression, kept whole in `source`.
+- `raw +`, `raw *`, ...: an operator kept as it is, on its parts: its data may wrap, or expanding
+  it would take too much room.
 
 Atoms are interned: equal atoms are one object, which makes products cheap to hash.
 """
@@ -49,7 +51,18 @@ class Atom:
     `expr` is filled in by `te.ir.readable`.
     """
 
-    __slots__ = ("__weakref__", "depth", "expr", "kind", "parts", "reads_data", "source", "text", "variables")
+    __slots__ = (
+        "__weakref__",
+        "depth",
+        "expr",
+        "kind",
+        "parts",
+        "reads_data",
+        "size",
+        "source",
+        "text",
+        "variables",
+    )
 
     def __init__(self, kind: str, parts: tuple[Linear, ...], source: Expr | None):
         self.kind = kind
@@ -58,6 +71,9 @@ class Atom:
         self.expr = source if kind in ("var", "opaque") else None
         inner = {atom for part in parts for product in part.terms for atom in product}
         self.depth: int = 0 if kind == "var" else 1 + max((atom.depth for atom in inner), default=0)
+        self.size: int = (
+            1 + sum(map(size_of, parts)) + (sum(1 for _ in walk(source)) if source is not None else 0)
+        )
         names = frozenset(variables(source)) if source is not None else frozenset()
         self.variables: frozenset[str] = names.union(*(atom.variables for atom in inner))
         self.reads_data: bool = any(atom.reads_data for atom in inner) or (
@@ -130,6 +146,11 @@ def of_atom(atom: Atom, coefficient: int = 1) -> Linear:
 def text_of(form: Linear) -> str:
     terms = sorted(("*".join(atom.text for atom in product), k) for product, k in form.terms.items())
     return " + ".join([*(f"{k}*{text}" for text, k in terms), str(form.constant)])
+
+
+def size_of(form: Linear) -> int:
+    """How many nodes its expression has at most."""
+    return 1 + sum(1 + sum(atom.size for atom in product) for product in form.terms)
 
 
 # ---------------------------------------------------------------- ring operations

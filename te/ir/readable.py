@@ -188,7 +188,7 @@ def _expr_of_atom(atom: Atom) -> Expr:
             return Op("abs", (parts[0],), I64)
         case "min" | "max":
             return reduce(minimum if atom.kind == "min" else maximum, parts)
-    raise AssertionError(atom.kind)
+    return Op(atom.kind.removeprefix("raw "), tuple(parts), I64)
 
 
 def _without_exact(form: Linear) -> Linear:

@@ -104,3 +104,32 @@ def test_deep_expressions_are_no_problem() -> None:
     for e in (nested, chosen):
         assert simplify(e) != e
         assert simplify(simplify(e)) == simplify(e)
+
+
+def test_large_sums_and_products_are_no_problem() -> None:
+    total: Expr = integer(0)
+    power: Expr = integer(1)
+    for number in range(100):
+        total = add(total, Var(f"x{number}"))
+        power = mul(power, add(Var(f"x{number % 7}"), Var(f"y{number % 5}")))
+    repeated: Expr = Var("N")
+    remainders: Expr = Var("N")
+    for number in range(40):
+        repeated = op("//", mul(integer(9), repeated), integer(8))
+        remainders = op("%", add(mul(remainders, Var("M")), Var(f"x{number}")), integer(number + 2))
+    for e in (total, power, repeated, remainders):
+        told = NO_FACTS.with_assumption(op("==", e, Var("N"))).with_range("i", integer(0), e)
+        told = told.with_assumption(op("!=", e, Var("M"))).with_assumption(
+            op("==", op("%", e, integer(8)), integer(0))
+        )
+        for asked in (op("<", e, Var("M")), op("<", op("*", e, e), Var("i")), op("//", Var("N"), e)):
+            simplify(asked, told)
+            simplify(
+                op("and", asked, asked) if asked.dtype != I64 else asked, Facts(told.ranges, told.assumptions)
+            )
+
+
+def test_a_bound_of_a_remainder_is_not_one_of_its_variable() -> None:
+    told = NO_FACTS.with_range("i", integer(-3), integer(3))
+    told = told.with_assumption(op("==", op("%", op("max", Var("i"), integer(0)), integer(2)), integer(0)))
+    assert simplify(op("%", Var("i"), integer(2)), told) != integer(0)
