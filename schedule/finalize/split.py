@@ -12,6 +12,9 @@ there, so that the code grows to one hot and one cold version, not to 2^n:
             if 8*io + ii < M:                       else:
               if 32*jo + ji < N: S                    ...  as before
 
+What a statement asks of its indices at the borders of a tensor (`interior`) is
+joined with the guards.
+
 The tail of a reduction loop, and of a loop marked `peel`, is cut off instead: the
 loop runs its full trips without the guard, then a second one runs the rest.
 """
@@ -37,6 +40,7 @@ from te.ir.loop import (
     Stmt,
     Store,
     bodies,
+    direct_exprs,
     seq,
     substitute_stmt,
     with_bodies,
@@ -56,6 +60,7 @@ from te.schedule.finalize.guards import (
     leaves,
     solve,
 )
+from te.schedule.finalize.interior import interior_conditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,8 @@ def split_hot_from_cold(s: Stmt, facts: Facts) -> Stmt:
     new: list[Stmt] = []
     for hulls, group in _groups(s.items if isinstance(s, Seq) else (s,), facts):
         if hulls:
-            condition = simplify(conjunction([_holds(h) for h in hulls]), facts)
+            asked = [h for h in hulls if not any(_implies(other, h, facts) for other in hulls)]
+            condition = simplify(conjunction([_holds(h) for h in asked]), facts)
             hot = _without_tails(group, set(hulls), facts)
             hot = split_hot_from_cold(hot, assuming(condition, facts))
             new.append(If(condition, hot, group))
@@ -86,21 +92,26 @@ def split_hot_from_cold(s: Stmt, facts: Facts) -> Stmt:
 
 
 def _groups(items: Sequence[Stmt], facts: Facts) -> Iterator[tuple[list[Expr], Stmt]]:
-    """Neighbours that ask the same are asked together; a statement that asks nothing stands alone."""
-    together: list[Stmt] = []
+    """Neighbours that ask the same are asked together; a statement that asks nothing stands alone.
+
+    What a reduction starts from stays with it, though it may ask less.
+    """
+    group: list[Stmt] = []
     asked: list[Expr] = []
     for item in items:
         hulls = [] if isinstance(item, Alloc) else _hulls_known_here(item, facts)
-        if together and not set(hulls) & set(asked):
-            yield asked, seq(*together)
-            together, asked = [], []
-        if hulls:
-            together.append(item)
-            asked = list(dict.fromkeys([*asked, *hulls]))
-        else:
-            yield [], item
-    if together:
-        yield asked, seq(*together)
+        begins = bool(group) and not asked and _written(group[-1]) == _written(item)
+        if group and not set(hulls) & set(asked) and not (hulls and begins):
+            yield asked, seq(*group)
+            group, asked = [], []
+        group.append(item)
+        asked = list(dict.fromkeys([*asked, *hulls]))
+    if group:
+        yield asked, seq(*group)
+
+
+def _written(s: Stmt) -> set[str]:
+    return {leaf.buffer for leaf, _ in leaves(s)}
 
 
 def _inside(s: Stmt, facts: Facts) -> Stmt:
@@ -120,6 +131,7 @@ def _hulls_known_here(s: Stmt, facts: Facts) -> list[Expr]:
     found: list[Expr] = []
     for leaf, path in leaves(s):
         tails = [tail for tail in _tails(path, facts) if not _is_cut(leaf, path, tail)]
+        tails += _border_tails(leaf, path, facts)
         if tails and all(tail.place < 0 for tail in tails):
             found += [tail.hull for tail in tails]
     return found
@@ -173,6 +185,15 @@ def _holds(slack: Expr) -> Expr:
     return compare("<=", integer(0), slack)
 
 
+def _implies(a: Expr, b: Expr, facts: Facts) -> bool:
+    """Is `a` the smaller slack by a constant?"""
+    match simplify(sub(b, a), facts):
+        case Const(value=difference):
+            return difference > 0
+        case _:
+            return False
+
+
 def _without_tails(s: Stmt, hulls: set[Expr], facts: Facts) -> Stmt:
     def holds(guard: Expr, path: Path) -> bool:
         tail = _tail(guard, path, facts)
@@ -190,8 +211,27 @@ def _tails(path: Path, facts: Facts) -> Iterator[Tail]:
                     yield tail
 
 
-def _tail(guard: Expr, path: Path, facts: Facts) -> Tail | None:
-    expanded = [s for s in path if isinstance(s, For) and s.kind in (UNROLLED, VECTOR)]
+def _border_tails(leaf: Store | Accumulate, path: Path, facts: Facts) -> list[Tail]:
+    """What holds for the indices of a statement inside, as if it were the guard of a tail.
+
+    Short reduction loops, such as those over the taps of a stencil, are not worth asking in.
+    """
+    over = leaf.over if isinstance(leaf, Accumulate) else frozenset()
+    short = [s for s in path if isinstance(s, For) and s.var in over and isinstance(s.extent, Const)]
+    wide = {s.var for s in path if isinstance(s, For) and s.kind in (UNROLLED, VECTOR)}
+    conditions = [c for e in direct_exprs(leaf) for c in interior_conditions(e, wide)]
+    tails = [_tail(c, path, facts, short) for c in dict.fromkeys(conditions)]
+    return [
+        tail
+        for tail in tails
+        if tail is not None
+        and not any(isinstance(s, For) and s.var in over for s in path[tail.place : tail.place + 1])
+        and not prove(_holds(tail.hull), facts)
+    ]
+
+
+def _tail(guard: Expr, path: Path, facts: Facts, short: Sequence[For] = ()) -> Tail | None:
+    expanded = [s for s in path if isinstance(s, For) and (s.kind in (UNROLLED, VECTOR) or s in short)]
     guard = inline_lets(guard, path, {s.var for s in expanded}, facts)
     loops = [s for s in expanded if s.var in variables(guard)]
     slack = hull(guard, loops, facts, every=True) if loops else None

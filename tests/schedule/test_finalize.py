@@ -54,6 +54,18 @@ op conv(X: f32[C, H, W], F: f32[O, C, 3, 3]) -> Y: f32[O, H - 2, W - 2] {
     Y[o, y, x] = sum[c, r, s](X[c, y + r, x + s] * F[o, c, r, s])
 }
 """
+CLAMPED = """
+op f(X: f32[H, W]) -> Y: f32[H, W] {
+    Y[y, x] = X[y, max(x - 1, 0)] + X[y, x] + X[y, min(x + 1, W - 1)]
+}
+"""
+PADDED = """
+op conv(X: f32[C, H, W], F: f32[O, C, 3, 3]) -> Y: f32[O, H, W] {
+    Y[o, y, x] = sum[c, r, s](
+        where(y + r >= 1 and y + r <= H and x + s >= 1 and x + s <= W, X[c, y + r - 1, x + s - 1], 0.0) * F[o, c, r, s]
+    )
+}
+"""
 FIXED = "op f(A: f32[16, K], B: f32[K, 64]) -> C: f32[16, 64] { C[i, j] = sum[k](A[i, k] * B[k, j]) }"
 DIVISIBLE = """
 op f(A: f32[M, K], B: f32[K, N]) -> C: f32[M, N] {
@@ -97,6 +109,8 @@ CASES: dict[str, tuple[str, str]] = {
         "split o by 16 into oo, oi\n split x by 14 into xo, xi\n reorder oo, y, xo, c, r, s, xi, oi\n"
         "unroll xi\n vectorize oi",
     ),
+    "border-clamped": (CLAMPED, "vectorize x by 16"),
+    "border-padded": (PADDED, "split x by 16 into xo, xi\n reorder o, y, xo, c, r, s, xi\n vectorize xi"),
     "triangle": (TRIANGLE, ""),
     "triangle-lanes": (TRIANGLE, "split j by 16 into jo, ji\n vectorize ji"),
     "triangle-rows": (TRIANGLE, "split i by 8 into io, ii\n reorder io, j, ii\n vectorize ii"),
@@ -246,6 +260,9 @@ POOL = [
     "op f(A: i32[M, N]) -> m: i32[M], y: i32[M] { m[i] = max[j](A[i, j])\n y[i] = sum[j](A[i, j] - m[i]) }",
     "op f(A: i32[M, N]) -> Y: i32[M, N] { require M % 4 == 0; Y[i, j] = sum[k where k <= j](A[i, k]) }",
     "op f(X: i32[M, N]) -> Y: i32[M, N] { Y[i, j] = where(j >= 1, X[i, max(j - 1, 0)], 0) + X[i, j] }",
+    "op f(X: i32[M, N]) -> Y: i32[M, N] { Y[i, j] = X[max(i - 1, 0), min(j + 2, N - 1)] + X[i, max(j - 1, 0)] }",
+    "op f(X: i32[M, N]) -> Y: i32[M, N] { Y[i, j] = where(j < 1 or i >= M - 1, 0, X[i, max(j - 1, 0)]) }",
+    "op f(X: i32[M, N]) -> Y: i32[N] { Y[j] = sum[i, r < 3](where(j + r >= 1 and j + r <= N, X[i, j + r - 1], 0)) }",
 ]
 
 

@@ -10,7 +10,16 @@ from te.backends.interp.tensor import run_program
 from te.ir.loop import SCHEDULED, Accumulate, Alloc, For, walk_stmt
 from te.ir.print import print_kernel
 from te.schedule.nest import nest
-from tests.schedule.scheduling import CHAIN, MATMUL, PLANE, POINTWISE, ROW_SUM, SOFTMAX, program, random_inputs
+from tests.schedule.scheduling import (
+    CHAIN,
+    MATMUL,
+    PLANE,
+    POINTWISE,
+    ROW_SUM,
+    SOFTMAX,
+    program,
+    random_inputs,
+)
 
 TRIANGLE = "op f(A: i32[M, N], x: i32[N]) -> y: i32[M] { y[i] = sum[j where j <= i](A[i, j] * x[j]) }"
 TOTAL = "op f(A: i32[M, N]) -> s: i32 { s = sum[i, j](A[i, j]) }"
@@ -55,7 +64,9 @@ def test_a_scalar_result_has_reduction_loops_only() -> None:
 
 
 @pytest.mark.parametrize("text", [POINTWISE, PLANE, MATMUL, ROW_SUM, CHAIN, SOFTMAX, TRIANGLE, TOTAL])
-@pytest.mark.parametrize("sizes", [{"M": 3, "N": 5, "K": 2}, {"M": 1, "N": 1, "K": 0}, {"M": 0, "N": 4, "K": 1}])
+@pytest.mark.parametrize(
+    "sizes", [{"M": 3, "N": 5, "K": 2}, {"M": 1, "N": 1, "K": 0}, {"M": 0, "N": 4, "K": 1}]
+)
 def test_computes_what_the_program_says(text: str, sizes: dict[str, int]) -> None:
     of = program(text)
     sizes = {name: sizes[name] for name in of.sizes}
