@@ -60,9 +60,9 @@ class Context:
         self.lanes = 1
         self.mask: Mask | None = None
         self.is_parallel = False  # already inside a parallel loop
-        # Facts about nodes, by identity: the kernel keeps its nodes alive.
-        self._reads: dict[int, bool] = {}
-        self._writes: dict[int, frozenset[str]] = {}
+        # Facts about nodes, by identity; the nodes are kept, so that no other gets the same.
+        self._reads: dict[int, tuple[Expr, bool]] = {}
+        self._writes: dict[int, tuple[Stmt, frozenset[str]]] = {}
 
     @contextmanager
     def bind(self, name: str, index: Index) -> Iterator[None]:
@@ -108,13 +108,13 @@ class Context:
         """Whether the expression holds a read."""
         known = self._reads.get(id(e))
         if known is None:
-            known = self._reads[id(e)] = any(isinstance(node, Load) for node in walk(e))
-        return known
+            known = self._reads[id(e)] = e, any(isinstance(node, Load) for node in walk(e))
+        return known[1]
 
     def writes(self, s: Stmt) -> frozenset[str]:
         """The buffers that the statement stores to."""
         known = self._writes.get(id(s))
         if known is None:
             stores = (node.buffer for node, _ in walk_stmt(s) if isinstance(node, Store | Accumulate))
-            known = self._writes[id(s)] = frozenset(stores)
-        return known
+            known = self._writes[id(s)] = s, frozenset(stores)
+        return known[1]

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from te.backends.llvm.module import ModuleText
@@ -296,10 +296,6 @@ class Emitter:
             self.effect(f"{again} = icmp slt i64 {following}, {high.text}")
             self.effect(f"br i1 {again}, label %{body}, label %{end}")
         self.start_block(end)
-
-    def here(self, value: Value) -> Value:
-        """The same value, usable only in the innermost scope."""
-        return replace(value, depth=len(self.scopes) - 1)
 
     # ---------------------------------------------------------------- the whole text
 

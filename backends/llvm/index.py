@@ -38,8 +38,12 @@ class Index:
         return self.terms.get(()) if len(self.terms) == 1 else None
 
 
+def _wrapped(value: int) -> int:
+    return value if -(1 << 63) <= value < 1 << 63 else wrap_integer(value, I64)
+
+
 def integer(value: int) -> Index:
-    value = wrap_integer(value, I64)
+    value = _wrapped(value)
     return Index({(): value} if value else {})
 
 
@@ -49,18 +53,16 @@ LANE_NUMBER = Index({(LANE,): 1})
 
 def add(a: Index, b: Index, factor: int = 1) -> Index:
     """`a + factor * b`."""
+    if not b.terms:
+        return a
     terms = dict(a.terms)
     for product, coefficient in b.terms.items():
-        total = wrap_integer(terms.get(product, 0) + factor * coefficient, I64)
+        total = _wrapped(terms.get(product, 0) + factor * coefficient)
         if total:
             terms[product] = total
         else:
             terms.pop(product, None)
     return Index(terms)
-
-
-def scale(a: Index, factor: int) -> Index:
-    return add(ZERO, a, factor)
 
 
 def multiply(a: Index, b: Index) -> Index | None:
@@ -69,9 +71,13 @@ def multiply(a: Index, b: Index) -> Index | None:
         return None
     result = ZERO
     for p, k in a.terms.items():
-        shifted = {tuple(sorted(p + q)): wrap_integer(k * m, I64) for q, m in b.terms.items()}
-        result = add(result, Index(shifted))
+        shifted = Index({_joined(p, q): c for q, m in b.terms.items() if (c := _wrapped(k * m))})
+        result = add(result, shifted) if result.terms else shifted
     return result
+
+
+def _joined(p: Product, q: Product) -> Product:
+    return tuple(sorted(p + q)) if p and q else p or q
 
 
 @dataclass(frozen=True, slots=True)

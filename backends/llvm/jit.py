@@ -29,18 +29,16 @@ class LLVMExecutable:
     def __init__(self, artifact: LLVMArtifact):
         self.artifact = artifact
         self._engine = load_object(artifact.object)
-        self._functions = [
-            _FUNCTION(self._engine.get_function_address(entry.symbol)) for entry in artifact.entries
-        ]
-        self._is_parallel = [entry.is_parallel for entry in artifact.entries]
+        addresses = [self._engine.get_function_address(entry.symbol) for entry in artifact.entries]
+        self._functions = [_FUNCTION(address) for address in addresses]
+        self._has_parallel_loops = any(entry.is_parallel for entry in artifact.entries)
 
     @property
     def parallel_for(self) -> int:
-        return threads.start() if any(self._is_parallel) else 0
+        """The address that ends the argument block; asking for it starts the threads, in a forked child again."""
+        return threads.start() if self._has_parallel_loops else 0
 
     def __call__(self, block: int, entry: int = 0) -> None:
-        if self._is_parallel[entry]:
-            threads.start()  # a forked child has no helpers yet
         self._functions[entry](block)  # ctypes lets other threads run meanwhile
 
 

@@ -60,5 +60,10 @@ class ModuleText:
         )
 
     def text(self, head: str, attributes: str) -> str:
-        zeros = f"{ZEROS} = private unnamed_addr constant [{ZEROS_BYTES} x i8] zeroinitializer, align 64"
-        return "\n".join([head, zeros, "", *sorted(self._declarations), "", *self.functions, attributes, ""])
+        constants = []
+        if any(ZEROS in function for function in self.functions):
+            type = f"[{ZEROS_BYTES} x i8]"
+            constants.append(f"{ZEROS} = private unnamed_addr constant {type} zeroinitializer, align 64")
+        return "\n".join(
+            [head, *constants, "", *sorted(self._declarations), "", *self.functions, attributes, ""]
+        )
