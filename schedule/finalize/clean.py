@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from te.ir.bounds import Facts, prove
-from te.ir.expr import Const, Expr, Op, Var, both, compare, conjuncts, integer, negation
+from te.ir.bounds import Facts
+from te.ir.expr import FALSE, TRUE, Const, Expr, Op, Var, both, integer, negation
 from te.ir.loop import (
     Accumulate,
     Alloc,
@@ -28,7 +28,6 @@ from te.ir.loop import (
 from te.ir.simplify import simplify
 from te.ir.visit import children, variables, with_children
 from te.schedule.context import facts_inside
-from te.schedule.finalize.guards import conjunction, is_index_condition
 
 NOTHING = Seq(())
 
@@ -49,14 +48,14 @@ def clean(s: Stmt, facts: Facts) -> Stmt:
             body = clean(s.body, facts)
             return body if body == NOTHING else Alloc(replace(s.buffer, shape=shape), body)
         case Store():
-            return replace(s, index=_all(s.index, facts), value=simplify(s.value, facts))
+            return replace(s, index=_all(s.index, facts), value=_all((s.value,), facts)[0])
         case Accumulate():
             return replace(s, index=_all(s.index, facts), value=_term(s, facts))
 
 
 def _term(s: Accumulate, facts: Facts) -> Expr:
     """The simplified term, but never a product that was none: a float `sum` rounds that once, not twice."""
-    value = simplify(s.value, facts)
+    (value,) = _all((s.value,), facts)
     if s.reducer != "sum" or not value.dtype.is_float or _is_product(s.value) or not _is_product(value):
         return value
     return with_children(s.value, _all(children(s.value), facts))
@@ -67,44 +66,37 @@ def _is_product(e: Expr) -> bool:
 
 
 def _all(index: tuple[Expr, ...], facts: Facts) -> tuple[Expr, ...]:
-    return tuple(simplify(i, facts) for i in index)
+    # What is known is worked out at the first question: half the places have none to ask.
+    return tuple(i if isinstance(i, Const | Var) else simplify(i, facts) for i in index)
 
 
 def _loop(s: For, facts: Facts) -> Stmt:
-    extent = simplify(s.extent, facts)
+    (extent,) = _all((s.extent,), facts)
     if isinstance(extent, Const) and extent.value <= 0:
         return NOTHING
     if extent == integer(1):
         return clean(substitute_stmt(s.body, {s.var: integer(0)}), facts)
-    if prove(compare("<=", extent, integer(0)), facts):
-        return NOTHING
     s = replace(s, extent=extent)
     body = clean(s.body, facts_inside(s, s.body, facts, trust_lets=False))
     return body if body == NOTHING else replace(s, body=body)
 
 
 def _guard(s: If, facts: Facts) -> Stmt:
-    parts: list[Expr] = []
-    for part in conjuncts(simplify(s.condition, facts)):
-        if is_index_condition(part):
-            if prove(part, facts):
-                continue
-            if prove(negation(part), facts):
-                return NOTHING if s.otherwise is None else clean(s.otherwise, facts)
-        parts.append(part)
-    condition = conjunction(parts)
+    condition = simplify(s.condition, facts)
+    if condition == FALSE:
+        return NOTHING if s.otherwise is None else clean(s.otherwise, facts)
+    if condition == TRUE:
+        return clean(s.body, facts)
     s = If(condition, s.body, s.otherwise)
     body = clean(s.body, facts_inside(s, s.body, facts, trust_lets=False))
-    if not parts:
-        return body
-    if s.otherwise is None:
-        if isinstance(body, If) and body.otherwise is None:
-            return If(both(condition, body.condition), body.body)
-        return body if body == NOTHING else If(condition, body)
-    otherwise = clean(s.otherwise, facts_inside(s, s.otherwise, facts, trust_lets=False))
-    if otherwise == NOTHING:
-        return body if body == NOTHING else If(condition, body)
-    return If(negation(condition), otherwise) if body == NOTHING else If(condition, body, otherwise)
+    otherwise = NOTHING
+    if s.otherwise is not None:
+        otherwise = clean(s.otherwise, facts_inside(s, s.otherwise, facts, trust_lets=False))
+    if otherwise != NOTHING:
+        return If(negation(condition), otherwise) if body == NOTHING else If(condition, body, otherwise)
+    if isinstance(body, If) and body.otherwise is None:
+        return If(both(condition, body.condition), body.body)
+    return body if body == NOTHING else If(condition, body)
 
 
 def _let(s: Let, facts: Facts) -> Stmt:

@@ -102,8 +102,8 @@ def inline_lets(e: Expr, path: Sequence[Stmt], of: set[str], facts: Facts) -> Ex
     for i in reversed(range(len(path))):
         s = path[i]
         if isinstance(s, Let) and s.var in variables(e) and depends_on(s.value, path[:i], of):
-            e = substitute(e, {s.var: s.value})
-    return simplify(e, facts)
+            e = simplify(substitute(e, {s.var: s.value}), facts)
+    return e
 
 
 def depends_on(e: Expr, path: Sequence[Stmt], of: set[str]) -> bool:

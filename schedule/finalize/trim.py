@@ -197,6 +197,8 @@ def _bound(guard: Expr, path: Path, loop: For, facts: Facts) -> tuple[Bound, boo
     """What a guard says about the loop's trips, and whether it says nothing else."""
     inner = [s for s in path if isinstance(s, For)]
     guard = inline_lets(guard, path, {loop.var, *(s.var for s in inner)}, facts)
+    if loop.var not in variables(guard):
+        return None
     e = hull(guard, inner, facts, every=False)
     solved = None if e is None else solve(e, loop.var, facts)
     if solved is None:
