@@ -2,7 +2,8 @@
 
     kernel.py       a kernel to functions, the argument block, the workspace
     statements.py   statements; parallel.py for parallel loops
-    expressions.py  expressions; arithmetic.py and math.py for operators and functions
+    expressions.py  expressions; arithmetic.py and math.py for operators and functions,
+                    casts.py and narrow.py for conversions
     memory.py       reads and stores; index.py for addresses; registers.py for register buffers
     emitter.py      the text of a function; values.py, module.py
     compile.py      text to object file and assembly

@@ -6,8 +6,8 @@ Operands have one dtype and one number of lanes.
 from __future__ import annotations
 
 from te.backends.llvm.emitter import Emitter
-from te.backends.llvm.values import Value, constant, suffix, type_of
-from te.ir.types import BOOL, I64, DType, integer_limits, wrap_integer
+from te.backends.llvm.values import Value, constant, suffix
+from te.ir.types import BOOL, I64, integer_limits, wrap_integer
 
 _FLOAT = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
 _INTEGER = {"+": "add", "-": "sub", "*": "mul", "&": "and", "|": "or", "^": "xor"}
@@ -175,32 +175,3 @@ def _floored(emit: Emitter, op: str, a: Value, b: Value) -> Value:
     quotient = emit.pure(f"sdiv {a.typed}, {b.text}", a.dtype, [a, b], a.lanes, costly=True)
     correction = emit.pure(f"sext {wrong.typed} to {a.type}", a.dtype, [wrong], a.lanes)
     return binary(emit, "+", quotient, correction)
-
-
-# ---------------------------------------------------------------- casts
-
-
-def cast(emit: Emitter, a: Value, to: DType) -> Value:
-    """Conversion: integers wrap, floats round, float to integer saturates and takes NaN to 0."""
-    source = a.dtype
-    if source == to:
-        return a
-    if to == BOOL:
-        return compare(emit, "!=", a, constant(0, source, a.lanes))
-    if source.is_float and to.is_integer:
-        name = f"llvm.fpto{'s' if to.is_signed else 'u'}i.sat.{suffix(to, a.lanes)}.{suffix(source, a.lanes)}"
-        return emit.call(name, to, [a], a.lanes, costly=False)
-    if source.is_float:
-        name = "fpext" if to.bits > source.bits else "fptrunc"
-    elif to.is_float:
-        name = "sitofp" if source.is_signed else "uitofp"
-    elif to.bits > source.bits:
-        name = "sext" if source.is_signed else "zext"
-    elif to.bits < source.bits:
-        name = "trunc"
-    else:
-        name = "bitcast"
-    nonnegative = to == I64 and not source.is_signed
-    return emit.pure(
-        f"{name} {a.typed} to {type_of(to, a.lanes)}", to, [a], a.lanes, is_nonnegative=nonnegative
-    )

@@ -45,7 +45,7 @@ class LLVMArtifact:
 
 def emit(kernels: Sequence[Kernel], target: Target) -> LLVMArtifact:
     """Final kernels to LLVM IR. Raises `ScheduleError` where a schedule asks for too much code."""
-    module = ModuleText(target.vector_bits)
+    module = ModuleText(target.vector_bits, has_half=_has_half(target))
     entries = tuple(kernel_functions(module, kernel) for kernel in kernels)
     machine = _machine(target)
     names = ", ".join(entry.name for entry in entries)
@@ -59,6 +59,11 @@ def emit(kernels: Sequence[Kernel], target: Target) -> LLVMArtifact:
     )
     attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.vector_bits}" }}'
     return LLVMArtifact(target, entries, module.text(head, attributes))
+
+
+def _has_half(target: Target) -> bool:
+    """Whether instructions convert f16: part of AVX2 machines and of every ARM with NEON, else F16C."""
+    return bool(target.levels & {"llvm.avx2", "llvm.neon"}) or "+f16c" in target.features.split(",")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from te.backends.llvm.module import ModuleText
@@ -79,7 +79,10 @@ class Emitter:
         """An instruction without effect. A `costly` one does not leave the branch it stands in."""
         known = self.available.get(text)
         if known is not None:
-            return known
+            # One text may serve two dtypes: `zext i8 %v to i32` makes an i32 and a u32.
+            if known.dtype == dtype:
+                return known
+            return replace(known, dtype=dtype, is_nonnegative=is_nonnegative)
         depth = max((v.depth for v in operands), default=0)
         if costly:
             depth = max(depth, self._innermost(BRANCH))

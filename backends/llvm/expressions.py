@@ -9,6 +9,7 @@ Sides without reads are evaluated both: nothing can go wrong in them.
 from __future__ import annotations
 
 from te.backends.llvm import arithmetic, math, memory, registers
+from te.backends.llvm.casts import cast
 from te.backends.llvm.context import Context, Memory
 from te.backends.llvm.index import LANE, ZERO, Index, add, integer, multiply
 from te.backends.llvm.values import Value, constant, lane_numbers
@@ -28,7 +29,7 @@ def expression(ctx: Context, e: Expr) -> Value:
         case Load():
             return load(ctx, e)
         case Cast():
-            return arithmetic.cast(ctx.emit, expression(ctx, e.value), e.dtype)
+            return cast(ctx.emit, expression(ctx, e.value), e.dtype)
         case Select():
             return _select(ctx, e)
         case Op(op="and" | "or"):
@@ -134,7 +135,7 @@ def _compare_lanes(ctx: Context, op: str, uniform: Index, stride: int) -> Value:
     limit = abs(stride) * lanes
     value = arithmetic.extreme(emit, "max", ctx.indices.value(uniform, 1), constant(-limit, I64))
     value = arithmetic.extreme(emit, "min", value, constant(limit, I64))
-    left = emit.splat(arithmetic.cast(emit, value, I32), lanes)
+    left = emit.splat(cast(emit, value, I32), lanes)
     return arithmetic.compare(emit, op, left, lane_numbers(lanes, 0, -stride, I32))
 
 

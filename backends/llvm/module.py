@@ -13,8 +13,10 @@ ZEROS_BYTES = 256 * 8
 
 
 class ModuleText:
-    def __init__(self, vector_bits: int) -> None:
+    def __init__(self, vector_bits: int, *, has_half: bool) -> None:
+        """`has_half`: whether the CPU has instructions that convert between f16 and f32."""
         self.vector_bits = vector_bits
+        self.has_half = has_half
         self.functions: list[str] = []
         self.unrolled: dict[str, int] = {}  # the loops that were written out, with their trips
         self.size = 0

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from te.ir.floats import bits_of, nearest
 from te.ir.types import BOOL, I64, DType
 
 POINTER = DType("pointer", "pointer", 64)
@@ -37,13 +38,14 @@ class Value:
 
 
 def scalar_type(dtype: DType) -> str:
+    """LLVM's type for values. Narrow floats are integers, which `narrow.py` makes floats of."""
     match dtype.kind:
         case "bool":
             return "i1"
         case "pointer":
             return "ptr"
-        case "float":
-            return {32: "float", 64: "double"}[dtype.bits]
+        case "float" if not dtype.is_narrow:
+            return "float" if dtype.bits == 32 else "double"
         case _:
             return f"i{dtype.bits}"
 
@@ -61,7 +63,7 @@ def memory_type(dtype: DType, lanes: int = 1) -> str:
 
 def suffix(dtype: DType, lanes: int = 1) -> str:
     """How intrinsics name the type: `v16f32`."""
-    letter = {"float": "f", "pointer": "p"}.get(dtype.kind, "i")
+    letter = "f" if dtype.is_float and not dtype.is_narrow else "i"
     scalar = "p0" if dtype == POINTER else f"{letter}{dtype.bits}"
     return scalar if lanes == 1 else f"v{lanes}{scalar}"
 
@@ -88,7 +90,9 @@ def constant(value: int | float | bool, dtype: DType, lanes: int = 1) -> Value:
 
 
 def float_text(value: float, dtype: DType) -> str:
-    """LLVM writes floats of 32 and 64 bits as the bits of a double."""
+    """LLVM writes floats of 32 and 64 bits as the bits of a double. Narrow ones are integers here."""
+    if dtype.is_narrow:
+        return str(bits_of(nearest(value, dtype), dtype))
     if value != value:
         return "0x7FF8000000000000"
     if dtype.bits == 32:

@@ -12,6 +12,7 @@ import numpy as np
 
 from te.backends import llvm
 from te.backends.base import Entry
+from te.ir import types
 from te.ir.expr import Const, Expr, Load, Op, Var, add, integer, mul
 from te.ir.loop import FINAL, Accumulate, Alloc, Buffer, For, Kernel, Stmt, Store
 from te.ir.tensor import Program, Tensor
@@ -19,6 +20,7 @@ from te.ir.types import DType, numpy_dtype
 from te.target import Target, parse_target
 
 i64 = integer
+DTYPES = {name: t for name, t in types.DTYPES.items() if not t.is_float or t.bits >= 32}
 
 
 @cache
@@ -176,6 +178,7 @@ def _mprotect() -> Any:
 
 
 __all__ = [
+    "DTYPES",
     "Alloc",
     "Block",
     "Fence",

@@ -28,8 +28,9 @@ from te.ir.expr import (
     sub,
 )
 from te.ir.loop import Alloc, Buffer, If, Let, Stmt, seq
-from te.ir.types import BOOL, DTYPES, F32, I32, I64, DType, numpy_dtype
+from te.ir.types import BOOL, F32, I32, I64, DType, numpy_dtype
 from tests.backends.llvm_support import (
+    DTYPES,
     Fence,
     accumulate,
     argument,

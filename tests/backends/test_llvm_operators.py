@@ -27,13 +27,13 @@ from te.ir.expr import (
     Op,
     Select,
 )
-from te.ir.types import BOOL, DTYPES, F32, F64, I32, I64, U8, DType, integer_limits, numpy_dtype
-from tests.backends.llvm_support import map_arrays
+from te.ir.types import BOOL, F32, F64, DType, integer_limits, numpy_dtype
+from tests.backends.llvm_support import DTYPES, map_arrays
 
 Array = np.ndarray[Any, Any]
 
 LANES = [1, 7, 16]
-INTEGERS = [U8, I32, I64]
+INTEGERS = [t for t in DTYPES.values() if t.is_integer]
 FLOATS = [F32, F64]
 
 

@@ -36,9 +36,9 @@ from te.ir.expr import (
 )
 from te.ir.loop import Accumulate, Alloc, Buffer, For, If, Kernel, Let, Stmt, Store, seq, walk_stmt
 from te.ir.print import print_kernel
-from te.ir.types import BOOL, DTYPES, F32, I64, DType, integer_limits, numpy_dtype
+from te.ir.types import BOOL, F32, I64, DType, integer_limits, numpy_dtype
 from te.target import TARGET_NAMES, parse_target
-from tests.backends.llvm_support import Fence, argument, kernel, run
+from tests.backends.llvm_support import DTYPES, Fence, argument, kernel, run
 
 INPUTS = [argument(f"X_{t.name}", t, "M", "N") for t in DTYPES.values()]
 SIZES = ("M", "N")

@@ -10,8 +10,19 @@ import pytest
 from te.backends import llvm
 from te.ir.expr import Const, Expr, Op, Var, add, compare, floor_mod, integer, mul
 from te.ir.loop import Alloc, If, Kernel, Stmt, seq
-from te.ir.types import BOOL, DTYPES, F32, DType, numpy_dtype
-from tests.backends.llvm_support import accumulate, argument, host, kernel, load, loop, registers, run, store
+from te.ir.types import BOOL, F32, DType, numpy_dtype
+from tests.backends.llvm_support import (
+    DTYPES,
+    accumulate,
+    argument,
+    host,
+    kernel,
+    load,
+    loop,
+    registers,
+    run,
+    store,
+)
 
 lane = Var("v")
 
