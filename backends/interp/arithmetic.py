@@ -18,8 +18,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from te.backends.interp.casts import cast
 from te.ir.expr import OPS, Const, Expr, Op
-from te.ir.types import DType, integer_limits, numpy_dtype, wrap_integer
+from te.ir.types import numpy_dtype, wrap_integer
 
 __all__ = ["FUNCTIONS", "apply", "cast", "combine", "constant", "fma", "fused_factors", "quietly"]
 
@@ -62,31 +63,6 @@ def fused_factors(reducer: str, value: Expr) -> tuple[Expr, Expr] | None:
     if reducer == "sum" and isinstance(value, Op) and value.op == "*" and value.dtype.is_float:
         return value.args[0], value.args[1]
     return None
-
-
-# ---------------------------------------------------------------- casts
-
-
-def cast(x: Value, to: DType) -> Value:
-    """Conversion to another dtype: wraps, rounds to nearest even, or saturates (`te.ir.types`)."""
-    x = np.asarray(x)
-    if to.kind == "bool":
-        return (x != 0)[()]
-    if to.is_integer and x.dtype.kind == "f":
-        return _float_to_integer(x, to)
-    return x.astype(numpy_dtype(to))[()]
-
-
-def _float_to_integer(x: Value, to: DType) -> Value:
-    low, high = integer_limits(to)
-    whole = np.trunc(x.astype(np.float64))
-    above = whole >= float(high + 1)  # high itself may have no float64
-    below = whole < float(low)
-    inside = np.where(above | below | np.isnan(whole), 0.0, whole).astype(numpy_dtype(to))
-    saturated = np.where(
-        above, numpy_dtype(to).type(high), np.where(below, numpy_dtype(to).type(low), inside)
-    )
-    return saturated[()]
 
 
 # ---------------------------------------------------------------- integers

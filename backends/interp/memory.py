@@ -25,7 +25,7 @@ class Memory:
     @staticmethod
     def fresh(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> Memory:
         elements = np.empty(shape, dtype)
-        elements.fill(np.nan if dtype.kind == "f" else 0b1010_1010 if dtype.kind in "iu" else True)
+        elements.fill(0b0101_0101 if dtype.kind in "iu" else True if dtype.kind == "b" else np.nan)
         return Memory(name, elements, np.zeros(shape, bool))
 
     def load(self, *index: int) -> Value:

@@ -13,7 +13,8 @@ contracted or approximated: `a + b + c` is `(a + b) + c`.
 - `Load`: an element of a buffer, at logical indices. It must lie inside the
   buffer whenever it is evaluated.
 - `Op`: an operator or a function; `OPS` lists them all. `and` and `or` evaluate
-  their right side only where the left one does not decide.
+  their right side only where the left one does not decide. Operands and results
+  are never narrow floats.
 - `Cast`: conversion to another dtype.
 - `Select`: evaluates `condition`, then only the side it takes. A `Load` in a side
   may therefore rely on the condition.

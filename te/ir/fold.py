@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import struct
 
 from te.ir.evaluate import integer_operation
 from te.ir.expr import Const, Expr, Op
+from te.ir.floats import FORMATS, nearest
 from te.ir.types import BOOL, DType, integer_limits, wrap_integer
 
 
@@ -31,30 +31,19 @@ def fold_cast(value: Expr, dtype: DType) -> Expr | None:
         return None
     number = value.value
     if isinstance(number, float):
-        rounded = _round_to(number, value.dtype)
-        if rounded is None:
+        if value.dtype not in FORMATS:  # a literal without a type
             return None
+        rounded = nearest(number, value.dtype)
         if dtype == BOOL:
             return Const(rounded != 0, BOOL)
         if dtype.is_integer:
             return Const(_saturated(rounded, dtype), dtype)
-        narrowed = _round_to(rounded, dtype)
-        return None if narrowed is None else Const(narrowed, dtype)
+        return Const(nearest(rounded, dtype), dtype)
     if dtype == BOOL:
         return Const(bool(number), BOOL)
     if dtype.is_integer:
         return Const(wrap_integer(int(number), dtype), dtype)
-    exact = {"f32": 24, "f64": 53}.get(dtype.name)
-    return Const(float(number), dtype) if exact is not None and abs(number) <= 1 << exact else None
-
-
-def _round_to(number: float, dtype: DType) -> float | None:
-    if dtype.name == "f64" or (dtype.name == "f32" and not math.isfinite(number)):
-        return number
-    if dtype.name != "f32":
-        return None
-    rounded: float = struct.unpack("f", struct.pack("f", number))[0]  # as C casts: too large gives inf
-    return rounded
+    return Const(float(number), dtype) if nearest(int(number), dtype) == number else None
 
 
 def _saturated(number: float, dtype: DType) -> int:

@@ -24,6 +24,7 @@ from te.ir.expr import (
     negation,
 )
 from te.ir.facts import Facts
+from te.ir.floats import is_value_of
 from te.ir.print import print_expr
 from te.ir.types import BOOL, DTYPES, DType, integer_limits
 from te.ir.visit import children, loads
@@ -106,6 +107,8 @@ def _problem_of_literal(c: Const) -> str | None:
     if c.dtype.is_integer:
         low, high = integer_limits(c.dtype)
         return None if low <= value <= high else f"{value} does not fit {c.dtype}"
+    if c.dtype.is_narrow and not is_value_of(value, c.dtype):
+        return f"{value!r} is no {c.dtype}"
     return None
 
 
@@ -125,7 +128,7 @@ def _problem_of_operator(e: Op) -> str | None:
     if len(types) > 1:
         return f"the operands of `{e.op}` are {' and '.join(str(a.dtype) for a in e.args)}"
     operand = e.args[0].dtype
-    if operand.kind not in KINDS[OPERANDS[e.op]]:
+    if operand.kind not in KINDS[OPERANDS[e.op]] or operand.is_narrow:  # narrow floats are computed in f32
         return f"`{e.op}` takes no {operand}"
     result = BOOL if e.op in COMPARISONS or e.op in PREDICATES else operand
     return None if e.dtype == result else f"`{e.op}` of {operand} is {result}, not {e.dtype}"
