@@ -49,7 +49,7 @@ from te.ir.loop import (
 from te.ir.tensor import identity
 from te.ir.visit import loads, variables
 from te.schedule.context import facts_inside
-from te.schedule.finalize.guards import guarded, is_index_condition, tainted
+from te.schedule.finalize.guards import conjunction, guarded, guards_on, is_index_condition, tainted
 from te.schedule.finalize.ragged import WHOLE, Ragged, find_ragged
 
 # A tile must fit the register file: 32 registers of 16 floats.
@@ -82,6 +82,14 @@ class Nest:
     def terms(self) -> set[str]:
         """The variables that say which term of the reduction it is, not which element."""
         return _of_terms(self.around, self.leaf)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What elements start from, under conditions that are the same for all of them."""
+
+    value: Expr
+    when: tuple[Expr, ...]
 
 
 def promote_accumulators(s: Stmt, facts: Facts, buffers: dict[str, Buffer]) -> Stmt:
@@ -175,7 +183,7 @@ def _reads(buffer: str, statements: Sequence[Stmt]) -> bool:
     return any(load.buffer == buffer for s in statements for e in direct_exprs(s) for load in loads(e))
 
 
-def _start(s: Stmt, nest: Nest) -> Expr | None:
+def _start(s: Stmt, nest: Nest) -> Start | None:
     """What the elements start from, where `s` stores exactly that."""
     around: list[Stmt] = []
     while isinstance(s, For | Let) or (isinstance(s, If) and s.otherwise is None):
@@ -184,18 +192,22 @@ def _start(s: Stmt, nest: Nest) -> Expr | None:
     if not isinstance(s, Store) or (s.buffer, s.index) != (nest.leaf.buffer, nest.leaf.index):
         return None
     loops = {(f.var, f.extent, f.kind) for f in around if isinstance(f, For)}
-    guards = {part for c in around if isinstance(c, If) for part in conjuncts(c.condition)}
+    guards = guards_on(around)
+    when = [c for c in guards if c not in nest.guards]
+    inside = {p.var for p in (*around, *nest.around) if isinstance(p, For | Let)}
+    if any(variables(c) & inside or not is_index_condition(c) for c in when):
+        return None
     lets = [(let.var, let.value) for let in around if isinstance(let, Let)]
     same_loops = loops == {(f.var, f.extent, f.kind) for f in nest.axes}
-    same = same_loops and guards == set(nest.guards) and all(let in nest.lets for let in lets)
-    return s.value if same else None
+    same = same_loops and set(nest.guards) <= set(guards) and all(let in nest.lets for let in lets)
+    return Start(s.value, tuple(when)) if same else None
 
 
 # ---------------------------------------------------------------- running in registers
 
 
 def _in_registers(
-    nests: Sequence[Nest], start: Expr | None, facts: Facts, buffers: dict[str, Buffer]
+    nests: Sequence[Nest], start: Start | None, facts: Facts, buffers: dict[str, Buffer]
 ) -> Stmt:
     """Fill the registers, run the reductions, write back. All nests have the same elements."""
     nest = nests[0]
@@ -206,10 +218,12 @@ def _in_registers(
     index: tuple[Expr, ...] = tuple(Var(loop.var) for loop in nest.axes)
 
     total = _new_registers(leaf.buffer, target, shape, buffers)
-    first = start if start is not None else Load(leaf.buffer, leaf.index, target.dtype)
-    may_fill = ragged.kept if any(True for _ in loads(first)) else ()
-    store = Store(total.name, index, ragged.inside(first), leaf.stage)
-    fill = _for_elements(nest, may_fill, store, ragged)
+    held = Load(leaf.buffer, leaf.index, target.dtype)
+    fill = _for_elements(nest, ragged.kept, Store(total.name, index, ragged.inside(held), leaf.stage), ragged)
+    if start is not None:
+        begin = Store(total.name, index, ragged.inside(start.value), leaf.stage)
+        begins = _for_elements(nest, [], begin, ragged)
+        fill = If(conjunction(start.when), begins, fill) if start.when else begins
     write = Store(leaf.buffer, leaf.index, Load(total.name, index, target.dtype), leaf.stage)
     write_back = _for_elements(nest, nest.guards, write, WHOLE)
     if lanes is None:

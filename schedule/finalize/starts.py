@@ -9,17 +9,32 @@ reduction loops, under the data loops, `Let`s and guards that stand between:
           C[8*io + i] sum= A[k]         for k < K (reduce):
                                           for i < 8: ...  (as before, starting from what is there)
 
+A reduction in blocks, with data loops inside its outermost loop, starts within the
+first block instead, where its accumulators get filled anyway:
+
+    for ko < n (reduce):                  if n <= 0: for io < m: C[io] = 0.0
+      for io < m:                         for ko < n (reduce):
+        for ki < 64 (reduce):       ->      for io < m:
+          C[io] sum= A[64*ko + ki]            if ko == 0: C[io] = 0.0
+                                              for ki < 64 (reduce): ...
+
+(the product of two 512 x 512 matrices took 5% longer with a pass of its own).
+
 No reduction loop is copied. Guards of terms (the reduction's `where`, the tail of
 a reduction loop) do not guard the start: a reduction over no terms is its start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 
 from te.ir.bounds import Facts
-from te.ir.expr import Expr, conjuncts, integer
+from te.ir.expr import Expr, Op, Var, compare, conjuncts, integer
 from te.ir.loop import (
+    PARALLEL,
+    SERIAL,
     Accumulate,
     For,
     If,
@@ -35,32 +50,69 @@ from te.ir.loop import (
 )
 from te.ir.simplify import simplify
 from te.ir.tensor import Program
+from te.ir.types import BOOL
 from te.ir.visit import substitute, variables
-from te.schedule.finalize.guards import guarded, tainted
+from te.schedule.finalize.guards import guarded, guards_on, is_index_condition, leaves, tainted
 
 
 def place_starts(s: Stmt, program: Program, facts: Facts) -> Stmt:
     """Store all starts; afterwards every `start` is None."""
     starts: list[Stmt] = []
-    if isinstance(s, Accumulate) and s.start is not None:
-        starts.append(Store(s.buffer, s.index, s.start, s.stage))
-        s = replace(s, start=None)
-    if isinstance(s, For):
-        loop = s
-        for inner, path in walk_stmt(s):
-            if isinstance(inner, Accumulate) and inner.start is not None and s.var in inner.over:
-                starts.append(_start_nest(inner, path, program, facts))
-
-        def clear(inner: Stmt) -> Stmt:
-            ours = isinstance(inner, Accumulate) and inner.start is not None and loop.var in inner.over
-            return replace(inner, start=None) if ours and isinstance(inner, Accumulate) else inner
-
-        if starts:
-            s = rewrite_stmt(s, clear)
+    match s:
+        case Accumulate(start=start) if start is not None:
+            starts = [Store(s.buffer, s.index, start, s.stage)]
+            s = replace(s, start=None)
+        case For(var=var):
+            for step, path in leaves(s):
+                if isinstance(step, Accumulate) and step.start is not None and var in step.over:
+                    nest = _start_nest(step, path, program, facts)
+                    inner = _inside_first_block(step, path, program)
+                    if inner is not None:
+                        blocks = [f for f in path[:inner] if isinstance(f, For) and f.var in step.over]
+                        first = [compare("==", Var(f.var), integer(0)) for f in blocks]
+                        start_block = guarded(first, _start_nest(step, path[inner:], program, facts))
+                        s = _insert_before(s, path[inner], start_block)
+                        nest = guarded([_any_empty(blocks)], nest)
+                    starts.append(nest)
+            s = rewrite_stmt(s, lambda inner: _started(inner, var))
     new = tuple([place_starts(b, program, facts) for b in bodies(s)])
     if any(a is not b for a, b in zip(bodies(s), new, strict=True)):
         s = with_bodies(s, new)
     return seq(*starts, s) if starts else s
+
+
+def _started(s: Stmt, loop: str) -> Stmt:
+    ours = isinstance(s, Accumulate) and s.start is not None and loop in s.over
+    return replace(s, start=None) if ours and isinstance(s, Accumulate) else s
+
+
+def _inside_first_block(s: Accumulate, path: tuple[Stmt, ...], program: Program) -> int | None:
+    """Where the innermost block of a blocked reduction begins, if its accumulators are filled there.
+
+    A start inside the outer loops would keep them from being trimmed by a `where` that depends on
+    the element; so only their own tails may stand in the way.
+    """
+    loops = [(i, f) for i, f in enumerate(path) if isinstance(f, For)]
+    outside = [i for i, f in loops if f.var not in s.over and f.kind in (SERIAL, PARALLEL)]
+    inner = next((i for i, f in loops if outside and i > outside[-1] and f.var in s.over), None)
+    if inner is None or any(isinstance(p, If) for p in path[:inner]) or any(f.overlaps for _, f in loops):
+        return None
+    known = {*s.over, *program.sizes}
+    of_terms = tainted(path, set(s.over))
+    guards = [c for c in guards_on(path) if variables(c) & of_terms]
+    return inner if all(is_index_condition(c) and variables(c) <= known for c in guards) else None
+
+
+def _any_empty(loops: Sequence[For]) -> Expr:
+    """Does one of the loops not run at all?"""
+    empty = [compare("<=", f.extent, integer(0)) for f in loops]
+    return reduce(lambda a, b: Op("or", (a, b), BOOL), empty)
+
+
+def _insert_before(s: Stmt, place: Stmt, new: Stmt) -> Stmt:
+    """`new` before a loop, which is known by its name."""
+    assert isinstance(place, For)
+    return rewrite_stmt(s, lambda x: seq(new, x) if isinstance(x, For) and x.var == place.var else x)
 
 
 def _start_nest(s: Accumulate, path: tuple[Stmt, ...], program: Program, facts: Facts) -> Stmt:
