@@ -38,10 +38,11 @@ def loop_name(stage: str, index: str) -> str:
 def nest(program: Program) -> Kernel:
     """The plain loop nests of all stages, in order."""
     arguments = [_buffer(t, "argument") for t in program.inputs]
-    arguments += [_buffer(program.tensor(name), "argument") for name in program.results]
+    arguments += [_buffer(program.tensor(name), "argument") for name in program.outputs]
+    arguments += [_buffer(table.tensor, "argument") for table in program.tables]
     body = seq(*[nest_group(recurrence, stages) for recurrence, stages in program.groups()])
     for stage in reversed(program.stages):
-        if stage.name not in program.results:
+        if stage.name not in program.outputs:
             body = Alloc(_buffer(stage.tensor, "global"), body)
     return Kernel(program, tuple(arguments), body)
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from te.backends.interp.evaluate import evaluate_integer
+from te.ir.checks import failure
 from te.ir.expr import Var
 from te.ir.print import print_expr
-from te.ir.tensor import Program
+from te.ir.tensor import NOWHERE, Program, Table
 from te.ir.types import numpy_dtype
 
 
@@ -36,7 +37,22 @@ def bind_inputs(
     for requirement in program.requirements:
         if not evaluate_integer(requirement.condition, values):
             raise ValueError(f"{program.name} requires {requirement.text}")
+    arrays |= {t.tensor.name: table_array(t) for t in program.tables}
     return arrays, values
+
+
+def table_array(table: Table) -> np.ndarray:
+    """A constant tensor's values."""
+    shape = [evaluate_integer(d, {}) for d in table.tensor.shape]
+    return np.array(table.values, dtype=numpy_dtype(table.tensor.dtype)).reshape(shape)
+
+
+def raise_failed_checks(program: Program, arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> None:
+    """Raise IndexError for the first check that found a read outside its tensor."""
+    for check in program.checks:
+        position = int(arrays[check.stage])
+        if position != NOWHERE:
+            raise IndexError(failure(program.name, check, position, sizes))
 
 
 def _sizes(program: Program, arrays: Mapping[str, np.ndarray], given: Mapping[str, int]) -> dict[str, int]:

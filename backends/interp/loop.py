@@ -23,7 +23,7 @@ import numpy as np
 
 from te.backends.interp.arithmetic import Value, fused_factors, quietly
 from te.backends.interp.evaluate import InterpreterError, evaluate_integer
-from te.backends.interp.inputs import bind_inputs
+from te.backends.interp.inputs import bind_inputs, raise_failed_checks
 from te.backends.interp.memory import Memory
 from te.backends.interp.source import ExpressionWriter
 from te.ir.expr import TRUE, Expr, both, conjuncts, negation
@@ -66,7 +66,9 @@ def run_kernel(
     program = kernel.program
     arrays, values = bind_inputs(program, inputs, sizes)
     memory = {name: Memory.of_input(name, array) for name, array in arrays.items()}
-    for b in kernel.arguments[len(program.inputs) :]:
+    for b in kernel.arguments:
+        if b.name in arrays:
+            continue
         shape = tuple(evaluate_integer(d, values) for d in b.shape)
         memory[b.name] = Memory.fresh(b.name, numpy_dtype(b.dtype), shape)
     text, namespace = _compile(kernel)
@@ -74,7 +76,9 @@ def run_kernel(
     exec(compile(text, f"<{kernel.name}>", "exec"), namespace)
     with quietly():
         namespace["kernel"](*[memory[b.name] for b in kernel.arguments], *[values[s] for s in program.sizes])
-    return {name: memory[name].finished() for name in program.results}
+    found = {name: memory[name].finished() for name in program.outputs}
+    raise_failed_checks(program, found, values)
+    return {name: found[name] for name in program.results}
 
 
 def python_source(kernel: Kernel) -> str:

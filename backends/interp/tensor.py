@@ -15,7 +15,7 @@ import numpy as np
 
 from te.backends.interp.arithmetic import Value, combine, constant, fma, fused_factors, quietly
 from te.backends.interp.evaluate import InterpreterError, evaluate, evaluate_integer
-from te.backends.interp.inputs import bind_inputs
+from te.backends.interp.inputs import bind_inputs, raise_failed_checks
 from te.ir.expr import TRUE
 from te.ir.tensor import Program, Recurrence, Reduction, Stage, identity
 from te.ir.types import numpy_dtype
@@ -30,8 +30,8 @@ def run_program(
     """The program's results, by name.
 
     `sizes` gives run-time sizes that are not to be taken from the inputs' shapes.
-    Raises TypeError and ValueError for inputs that do not fit, InterpreterError for
-    a program that reads outside a tensor.
+    Raises TypeError and ValueError for inputs that do not fit, IndexError for an index
+    from data that lies outside, InterpreterError for a program that reads outside a tensor.
     """
     arrays, values = bind_inputs(program, inputs, sizes)
     with quietly():
@@ -40,6 +40,7 @@ def run_program(
                 arrays[stages[0].name] = run_stage(stages[0], arrays, values)
             else:
                 _run_recurrence(recurrence, stages, arrays, values)
+    raise_failed_checks(program, arrays, values)
     return {name: arrays[name] for name in program.results}
 
 

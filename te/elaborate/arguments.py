@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from te.diagnostics import counted, did_you_mean, error
 from te.elaborate.constants import constant_value
@@ -167,3 +167,17 @@ def elaborate_callee(
     if any(d.code in LIMITS for d in found):
         raise Failed  # each call on the way to a limit is not worth a message
     scope.fail(error("in-call", f"this call of `{call.op.name}` does not compile", call.node.span))
+
+
+def share_tables(scope: Scope, callee: Scope) -> dict[str, str]:
+    """The callee's tables under names that are free here."""
+    renamed: dict[str, str] = {}
+    for name, table in callee.tables.items():
+        shared = name
+        if (name in scope.tensors and scope.tables.get(name) != table) or name in scope.places:
+            shared = scope.fresh_name(name)
+        renamed[name] = shared
+        tensor = replace(table.tensor, name=shared)
+        scope.tables[shared] = replace(table, tensor=tensor)
+        scope.tensors[shared] = tensor
+    return renamed

@@ -14,7 +14,7 @@ CONSTANTS: dict[str, float | bool] = {
     "true": True,
     "false": False,
 }
-REDUCERS = ("sum", "prod", "max", "min", "any", "all", "mean")
+REDUCERS = ("sum", "prod", "max", "min", "any", "all", "mean", "argmax", "argmin")
 # Forms that the elaborator spells with other operators.
 DERIVED_FUNCTIONS = ("where", "clamp", "size")
 FUNCTION_NAMES = frozenset({*FUNCTIONS, *PREDICATES, "popcount", *DERIVED_FUNCTIONS} - {"pow"})

@@ -9,6 +9,7 @@ shapes, so that proofs may use what the caller knows.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from te.diagnostics import Diagnostics, Span, counted, error
 from te.elaborate.arguments import (
@@ -19,6 +20,7 @@ from te.elaborate.arguments import (
     is_op_call,
     refuse_recursion,
     required_argument,
+    share_tables,
 )
 from te.elaborate.dtypes import coerce, is_literal
 from te.elaborate.expressions import Env, lower
@@ -30,7 +32,7 @@ from te.grammar import tree
 from te.ir.expr import Const, Expr, Load, Var, compare
 from te.ir.print import print_expr
 from te.ir.simplify import simplify
-from te.ir.tensor import Axis, Recurrence, Reduction, Requirement, Stage, Tensor
+from te.ir.tensor import Axis, Check, Recurrence, Reduction, Requirement, Stage, Tensor
 from te.ir.types import DTYPES, DType
 from te.ir.visit import rewrite, substitute, variables
 
@@ -257,6 +259,7 @@ def _check_shapes(scope: Scope, call: Call, callee: Scope) -> None:
 def _copy_stages(scope: Scope, call: Call, callee: Scope, names: list[str]) -> None:
     results = {r.name: name for r, name in zip(call.op.results, names, strict=True)}
     renamed = {param: tensor.name for param, tensor in call.tensors.items()} | results
+    renamed |= share_tables(scope, callee)
     for stage in callee.stages:
         if stage.name not in renamed:
             renamed[stage.name] = scope.fresh_name(f"{names[0]}_{stage.name}")
@@ -269,6 +272,8 @@ def _copy_stages(scope: Scope, call: Call, callee: Scope, names: list[str]) -> N
             scope.requirements.append(
                 Requirement(condition, f"{requirement.text} (in {call.op.name})", requirement.span)
             )
+    for check in callee.checks:
+        scope.checks.append(_copy_check(scope, call, callee, check, renamed))
     for recurrence in callee.recurrences:
         scope.recurrences.append(_copy_recurrence(scope, call, callee, recurrence, renamed))
     for stage in callee.stages:
@@ -284,6 +289,20 @@ def _copy_recurrence(
         for a in recurrence.axes
     )
     return Recurrence(axes, tuple(renamed[name] for name in recurrence.stages))
+
+
+def _copy_check(scope: Scope, call: Call, callee: Scope, check: Check, renamed: Mapping[str, str]) -> Check:
+    taken = _capturing_names(scope)
+    axes = tuple(
+        Axis(f"{a.name}_" if a.name in taken else a.name, _shown(call, callee, a.extent)) for a in check.axes
+    )
+    return replace(
+        check,
+        stage=renamed[check.stage],
+        tensor=renamed[check.tensor],
+        extent=_shown(call, callee, check.extent),
+        axes=axes,
+    )
 
 
 def _capturing_names(scope: Scope) -> set[str]:

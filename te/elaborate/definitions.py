@@ -15,7 +15,7 @@ from te.diagnostics import Note, error
 from te.elaborate.dtypes import coerce, settle
 from te.elaborate.expressions import Env, lower
 from te.elaborate.ranges import axis_name, inferred_extent, written_extent
-from te.elaborate.reductions import reduce_term
+from te.elaborate.reductions import ARG_REDUCERS, reduce_term
 from te.elaborate.scope import Scope, nonnegative
 from te.elaborate.signature import equal
 from te.elaborate.syntax import names_read
@@ -80,7 +80,7 @@ def define(scope: Scope, definition: Definition) -> None:
 
 def _right_side(scope: Scope, env: Env, e: tree.Expr) -> tuple[Expr, Reduction | None]:
     """A reduction that is the whole right side makes the tensor's own stage reduce."""
-    if isinstance(e, tree.Reduce) and e.name.name != "mean":
+    if isinstance(e, tree.Reduce) and e.name.name not in ("mean", *ARG_REDUCERS):
         lowered = reduce_term(scope, env, e)
         return lowered.term, lowered.reduction
     return lower(scope, env, e), None

@@ -109,6 +109,13 @@ def _const_value(scope: Scope, name: str, dtype: DType, span: Span) -> Expr:
     return _literal(scope, const.value if const.value is not None else 1, dtype, span)
 
 
+def zero(dtype: DType) -> Const:
+    """Zero, or false."""
+    if dtype == BOOL:
+        return Const(False, BOOL)
+    return Const(0.0 if dtype.is_float or dtype == LITERAL_FLOAT else 0, dtype)
+
+
 def unify(scope: Scope, a: Expr, a_span: Span, b: Expr, b_span: Span) -> tuple[Expr, Expr]:
     """Two operands of one operator, brought to one dtype."""
     if a.dtype == b.dtype:

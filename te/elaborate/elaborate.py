@@ -7,6 +7,7 @@ mistake in one does not hide those in others.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from te.diagnostics import CompileError, Diagnostic, Diagnostics, Note, error
 from te.elaborate.arguments import is_op_call
@@ -19,11 +20,12 @@ from te.elaborate.packs import expand_packs, pack_names
 from te.elaborate.recurrences import order_stages
 from te.elaborate.scope import Failed, Scope
 from te.elaborate.signature import read_signature
+from te.elaborate.tables import read_table
 from te.elaborate.unsupported import unsupported
 from te.grammar import tree
 from te.ir.expr import TRUE, Expr, integer
 from te.ir.simplify import simplify
-from te.ir.tensor import Axis, Program, Recurrence, Reduction, Requirement, Stage, Tensor
+from te.ir.tensor import Axis, Check, Program, Recurrence, Reduction, Requirement, Stage, Tensor
 from te.ir.types import DTYPES, DType
 from te.ir.visit import substitute
 
@@ -71,21 +73,24 @@ def check(file: tree.File) -> list[Diagnostic]:
         match item:
             case tree.Op() if module.ops.get(item.name) is item:
                 _elaborate_for_check(item, module, diagnostics)
+            case tree.ConstTable():
+                _read_table_for_check(item, diagnostics)
             case tree.Op() | tree.Schedule() | tree.Use():
                 continue
             case _:
-                what = {
-                    tree.Reducer: "reducers of your own",
-                    tree.ConstTable: "`const` tables",
-                }
+                what = "reducers of your own" if isinstance(item, tree.Reducer) else "intrinsics"
                 diagnostics.add(
-                    error(
-                        "not-supported",
-                        f"this version of te does not support {what.get(type(item), 'intrinsics')}",
-                        item.span,
-                    )
+                    error("not-supported", f"this version of te does not support {what}", item.span)
                 )
     return diagnostics.items
+
+
+def _read_table_for_check(item: tree.ConstTable, diagnostics: Diagnostics) -> None:
+    try:
+        read_table(item)
+    except CompileError as wrong:
+        for diagnostic in wrong.diagnostics:
+            diagnostics.add(diagnostic)
 
 
 def _elaborate_for_check(op: tree.Op, module: Module, diagnostics: Diagnostics) -> None:
@@ -298,6 +303,9 @@ def _program(scope: Scope, sizes: Mapping[str, int]) -> Program:
         reduction = None if r is None else Reduction(r.reducer, fix_axes(r.axes), fix(r.where))
         return Stage(fix_tensor(s.tensor), fix_axes(s.axes), fix(s.value), reduction, s.span)
 
+    def fix_check(c: Check) -> Check:
+        return replace(c, extent=fix(c.extent), axes=fix_axes(c.axes))
+
     def fix_requirement(r: Requirement) -> Requirement:
         return Requirement(fix(r.condition), r.text, r.span)
 
@@ -313,6 +321,8 @@ def _program(scope: Scope, sizes: Mapping[str, int]) -> Program:
         results=tuple(r.name for r in op.results),
         stages=tuple(fix_stage(s) for s in scope.stages),
         recurrences=tuple(Recurrence(fix_axes(r.axes), r.stages) for r in scope.recurrences),
+        tables=tuple(t for t in scope.tables.values() if t.tensor.shape),
+        checks=tuple(fix_check(c) for c in scope.checks),
         requirements=tuple(r for r in map(fix_requirement, scope.requirements) if r.condition != TRUE),
         span=op.name_span,
     )

@@ -62,6 +62,7 @@ class Env:
     guards: tuple[Expr, ...] = ()
     adoptable: tuple[Expr, ...] = ()
     adopted: list[Expr] = field(default_factory=list)
+    conditions: tuple[Expr, ...] = ()  # all that decides whether this place is evaluated
     sizes_only: bool = False
 
     @staticmethod
@@ -74,11 +75,15 @@ class Env:
 
     def guarded_by(self, condition: Expr) -> Env:
         """The same place where `condition` is known to hold."""
-        knowledge, guards = self.knowledge, self.guards
-        for part in conjuncts(condition):
+        knowledge, parts = self.knowledge, tuple(conjuncts(condition))
+        for part in parts:
             knowledge = knowledge.assuming(part)
-            guards = (*guards, part)
-        return replace(self, knowledge=knowledge, guards=guards)
+        return replace(
+            self,
+            knowledge=knowledge,
+            guards=(*self.guards, *parts),
+            conditions=(*self.conditions, *parts),
+        )
 
     def proves(self, condition: Expr) -> bool:
         """Whether a read's condition holds here, adopting outer guards where it needs them."""
@@ -170,6 +175,8 @@ def _refuse_data(scope: Scope, env: Env, span: Span) -> None:
 
 
 def _name(scope: Scope, env: Env, e: tree.Name) -> Expr:
+    from te.elaborate.tables import find_table, scalar_constant
+
     name = e.name
     if name in env.index_names() or name in scope.sizes:
         return Var(name)
@@ -181,6 +188,9 @@ def _name(scope: Scope, env: Env, e: tree.Name) -> Expr:
     if name in CONSTANTS:
         value = CONSTANTS[name]
         return Const(value, BOOL if isinstance(value, bool) else LITERAL_FLOAT)
+    table = None if name in scope.places else find_table(scope, name)
+    if table is not None and not table.tensor.shape:
+        return scalar_constant(table)
     if name in scope.tensors:
         _refuse_data(scope, env, e.span)
         tensor = scope.tensors[name]

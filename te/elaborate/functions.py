@@ -13,6 +13,7 @@ from te.elaborate.arguments import (
     is_function,
     refuse_recursion,
     required_argument,
+    share_tables,
 )
 from te.elaborate.dtypes import coerce, is_literal
 from te.elaborate.expressions import Env, lower
@@ -69,10 +70,18 @@ def _value(scope: Scope, env: Env, call: Call, param: tree.Param, argument: tree
     return coerce(scope, value, expected, argument.span)
 
 
+def put_in(n: Expr, values: Mapping[str, Expr], tables: Mapping[str, str]) -> Expr:
+    """An argument, an intermediate or a table in the place of the callee's read of it."""
+    if not isinstance(n, Load):
+        return n
+    return values[n.buffer] if n.buffer in values else Load(tables[n.buffer], n.index, n.dtype)
+
+
 def _inlined(scope: Scope, definition: Definition, call: Call, arguments: Mapping[str, Expr]) -> Expr:
     callee = Scope(call.op, definition.module, Diagnostics(), (*scope.callers, scope.identity))
     elaborate_callee(scope, callee, call, {}, ())
     values = dict(arguments)
+    tables = share_tables(scope, callee)
     for stage in callee.stages:
         if stage.reduction is not None:
             scope.fail(
@@ -83,5 +92,5 @@ def _inlined(scope: Scope, definition: Definition, call: Call, arguments: Mappin
                 )
             )
         value = substitute(stage.value, callee.knowledge.bindings)
-        values[stage.name] = rewrite(value, lambda n: values[n.buffer] if isinstance(n, Load) else n)
+        values[stage.name] = rewrite(value, lambda n: put_in(n, values, tables))
     return limited(scope, values[call.op.results[0].name], call.node.span)

@@ -61,6 +61,7 @@ class Module:
         self.file = file
         self.library = library or Library()
         self.ops: dict[str, tree.Op] = {}
+        self.tables: dict[str, tree.ConstTable] = {}
         self.uses: dict[str, tuple[tree.Use, Path]] = {}  # by the module's name
         self.bare: dict[str, str] = {}  # a name brought in bare -> the module that has it
         for item in file.items:
@@ -69,6 +70,8 @@ class Module:
                     self._define(item, diagnostics)
                 case tree.Use():
                     self._use(item, diagnostics)
+                case tree.ConstTable():
+                    self._define_table(item, diagnostics)
         self._refuse_clashes(diagnostics)
 
     def find(self, name: str) -> Definition | None:
@@ -132,6 +135,14 @@ class Module:
             )
         else:
             self.ops[op.name] = op
+
+    def _define_table(self, item: tree.ConstTable, diagnostics: Diagnostics) -> None:
+        if item.name in self.tables:
+            first = Note(self.tables[item.name].span, "first defined here")
+            diagnostics.add(
+                error("duplicate-table", f"`{item.name}` is defined twice", item.span, notes=[first])
+            )
+        self.tables.setdefault(item.name, item)
 
     def _use(self, use: tree.Use, diagnostics: Diagnostics) -> None:
         path = self._path_of(use.module)

@@ -13,6 +13,7 @@ from te.elaborate.dtypes import coerce
 from te.elaborate.expressions import Env, lower
 from te.elaborate.scope import Scope
 from te.elaborate.syntax import walk_syntax
+from te.elaborate.tables import find_table
 from te.grammar import tree
 from te.ir.expr import Expr, Var, compare
 from te.ir.print import print_expr
@@ -80,6 +81,8 @@ def _equality_help(name: str, first: Expr, second: Expr) -> str:
 def _direct_reads(scope: Scope, name: str, place: tree.Expr) -> list[tuple[Expr, tree.Read]]:
     found = []
     for node in walk_syntax(place):
+        if isinstance(node, tree.Read) and node.name.name not in scope.places:
+            find_table(scope, node.name.name)
         if isinstance(node, tree.Read) and node.name.name in scope.tensors:
             shape = scope.tensors[node.name.name].shape
             for axis, item in enumerate(node.index[: len(shape)]):

@@ -9,10 +9,12 @@ which the read goes wrong.
 from __future__ import annotations
 
 from te.diagnostics import Diagnostic, counted, did_you_mean, error
-from te.elaborate.dtypes import depends_on_data, unify
+from te.elaborate.checks import check_at_run_time
+from te.elaborate.dtypes import depends_on_data, unify, zero
 from te.elaborate.expressions import Env, lower, lower_index
 from te.elaborate.limits import limited
 from te.elaborate.scope import Failed, Scope
+from te.elaborate.tables import find_table
 from te.grammar import tree
 from te.ir.bounds import bounds, counterexample, prove
 from te.ir.expr import TRUE, Const, Expr, Load, Select, both, compare, integer, negation, sub
@@ -36,15 +38,32 @@ def lower_read(scope: Scope, env: Env, e: tree.Read) -> Expr:
     index = tuple(lower_index(scope, env, i) for i in e.index)
     load = Load(tensor.name, index, tensor.dtype)
     if e.outside is None:
-        for axis, condition in _conditions(index, tensor):
-            if not env.proves(condition) and not scope.waits_for_consts(condition, env.knowledge):
-                scope.fail(_out_of_range(env, e, tensor, index, axis, condition))
-        return load
+        return _read_inside(scope, env, e, tensor, load)
     return _read_or_else(scope, env, e, tensor, load)
+
+
+def _read_inside(scope: Scope, env: Env, e: tree.Read, tensor: Tensor, load: Load) -> Expr:
+    """A read that is proved in range, or (where the index depends on data) checked at run time."""
+    unproved = [(axis, c) for axis, c in _conditions(load.index, tensor) if not env.proves(c)]
+    inside: Expr = TRUE
+    for axis in dict.fromkeys(axis for axis, _ in unproved):
+        conditions = [c for a, c in unproved if a == axis]
+        if not depends_on_data(load.index[axis]):
+            if all(scope.waits_for_consts(c, env.knowledge) for c in conditions):
+                continue
+            scope.fail(_out_of_range(env, e, tensor, load.index, axis, conditions[0]))
+        here = conditions[0] if len(conditions) == 1 else both(*conditions)
+        check_at_run_time(scope, env, e, tensor, axis, here)
+        inside = both(inside, here)
+    if inside == TRUE:
+        return load
+    return limited(scope, Select(inside, load, zero(tensor.dtype)), e.span)
 
 
 def _tensor(scope: Scope, e: tree.Read) -> Tensor:
     name = e.name.name
+    if name not in scope.places:
+        find_table(scope, name)
     if name in scope.tensors:
         return scope.tensors[name]
     if name in scope.sizes or name in scope.consts:
@@ -100,14 +119,6 @@ def _out_of_range(
     env: Env, e: tree.Read, tensor: Tensor, index: tuple[Expr, ...], axis: int, condition: Expr
 ) -> Diagnostic:
     i, extent = index[axis], tensor.shape[axis]
-    if depends_on_data(i):
-        return error(
-            "data-dependent-read",
-            "this index depends on data, and nothing keeps it in range",
-            e.span,
-            f"axis {axis} of {tensor.name} spans 0 .. {_last(extent)}",
-            help=f"say what lies outside, `{e.span.text} else 0`, or clamp the index",
-        )
     literal = e.index[axis]
     if isinstance(i, Const) and isinstance(literal, tree.Unary | tree.Number):
         return _constant_index(e, tensor, axis, i)

@@ -17,13 +17,13 @@ from te.elaborate.ranges import axis_name, inferred_extent, written_extent
 from te.elaborate.scope import Scope
 from te.elaborate.unsupported import unsupported
 from te.grammar import tree
-from te.ir.expr import TRUE, Cast, Expr, Load, Op, Var, both, integer, mul
+from te.ir.expr import TRUE, Cast, Expr, Load, Op, Select, Var, both, compare, integer, mul
 from te.ir.simplify import simplify
-from te.ir.tensor import Axis, Reduction, Stage, Tensor
+from te.ir.tensor import NOWHERE, Axis, Reduction, Stage, Tensor
 from te.ir.types import BOOL, LITERAL_INT
 from te.ir.visit import variables
 
-LATER_REDUCERS = ("argmax", "argmin")
+ARG_REDUCERS = {"argmax": "max", "argmin": "min"}  # what each looks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class LoweredReduction:
 
 def lower_reduction(scope: Scope, env: Env, e: tree.Reduce) -> Expr:
     """A reduction as part of an expression: the read of a new stage (for `mean`, divided)."""
+    if e.name.name in ARG_REDUCERS:
+        return _position_of_extreme(scope, env, e)
     name = scope.fresh_name(f"{env.owner}_{_stage_suffix(e)}")
     scope.places[name] = e.span  # reading order: outer reductions are named before inner ones
     lowered = reduce_term(scope, env, e)
@@ -58,14 +60,22 @@ def reduce_term(scope: Scope, env: Env, e: tree.Reduce) -> LoweredReduction:
         base = base.with_range(axis.name, axis.extent)
     adopted: list[Expr] = []
     inner = Env(
-        base, base, (*env.indices, *axes), env.owner, adoptable=(*env.adoptable, *env.guards), adopted=adopted
+        base,
+        base,
+        (*env.indices, *axes),
+        env.owner,
+        adoptable=(*env.adoptable, *env.guards),
+        adopted=adopted,
+        conditions=env.conditions,
     )
     where: Expr = TRUE
     if e.where is not None:
         where = lower_condition(scope, inner, e.where)
         guarded = inner.guarded_by(where)
         # The stage's own `where` is no outer guard for reductions nested in the term.
-        inner = replace(inner, base=guarded.knowledge, knowledge=guarded.knowledge)
+        inner = replace(
+            inner, base=guarded.knowledge, knowledge=guarded.knowledge, conditions=guarded.conditions
+        )
     term = lower(scope, inner, e.args[0].value)
     _check_term(scope, reducer, term, e.args[0].span)
     for guard in reversed(_with_what_they_rest_on(inner.adoptable, adopted)):
@@ -75,6 +85,37 @@ def reduce_term(scope: Scope, env: Env, e: tree.Reduce) -> LoweredReduction:
     env.adopted.extend(g for g in adopted if g in env.adoptable)
     kind = "sum" if reducer == "mean" else reducer
     return LoweredReduction(Reduction(kind, axes, where), term, outer)
+
+
+def _position_of_extreme(scope: Scope, env: Env, e: tree.Reduce) -> Expr:
+    """`argmax[j](x)`: the first `j` at which `x` equals its maximum, or is the first NaN; -1 if there is none."""
+    if len(e.axes) != 1:
+        scope.fail(
+            error(
+                "argmax-axes",
+                f"`{e.name.name}` takes one index",
+                e.span,
+                help="reduce one index after the other",
+            )
+        )
+    name = scope.fresh_name(f"{env.owner}_{e.name.name}")
+    scope.places[name] = e.span
+    extreme_name = scope.fresh_name(f"{env.owner}_{ARG_REDUCERS[e.name.name]}")
+    scope.places[extreme_name] = e.span
+    lowered = reduce_term(scope, env, e)
+    term = settle(scope, lowered.term, e.args[0].span)
+    extreme = _add_stage(scope, extreme_name, lowered, term, e.span)
+    found: Expr = compare("==", term, extreme)
+    if term.dtype.is_float:
+        found = Op("or", (found, Op("isnan", (term,), BOOL)), BOOL)
+    reduction = lowered.reduction
+    positions = LoweredReduction(
+        Reduction("min", reduction.axes, both(reduction.where, found)),
+        Var(reduction.axes[0].name),
+        lowered.outer,
+    )
+    first = _add_stage(scope, name, positions, positions.term, e.span)
+    return Select(compare("==", first, integer(NOWHERE)), integer(-1), first)
 
 
 def _with_what_they_rest_on(adoptable: tuple[Expr, ...], adopted: list[Expr]) -> list[Expr]:
@@ -106,10 +147,10 @@ def _add_stage(scope: Scope, name: str, lowered: LoweredReduction, term: Expr, s
 
 def _reducer(scope: Scope, e: tree.Reduce) -> str:
     name = e.name.name
+    if name in ARG_REDUCERS:
+        return ARG_REDUCERS[name]
     if name in REDUCERS:
         return name
-    if name in LATER_REDUCERS:
-        unsupported(scope, f"`{name}`", e.name.span)
     if any(isinstance(item, tree.Reducer) and item.name == name for item in scope.module.file.items):
         unsupported(scope, "reducers of your own", e.name.span)
     from te.diagnostics import did_you_mean

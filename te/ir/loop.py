@@ -132,7 +132,8 @@ class Kernel:
     """A program with the loops that compute it.
 
     `arguments` are the inputs, then the results, in the order of the op's
-    signature. `touched` names the stages whose loops a directive has changed.
+    signature, then what the program's checks find and its tables. `touched` names
+    the stages whose loops a directive has changed.
     """
 
     program: Program

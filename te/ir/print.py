@@ -30,7 +30,7 @@ from te.ir.loop import (
     Stmt,
     Store,
 )
-from te.ir.tensor import Axis, Program, Requirement, Stage, Tensor
+from te.ir.tensor import Axis, Program, Requirement, Stage, Table, Tensor
 from te.ir.types import BOOL, F32, I64, DType
 
 __all__ = ["print_expr", "print_kernel", "print_program", "print_stmt"]
@@ -177,6 +177,7 @@ def print_program(p: Program) -> str:
     results = ", ".join(_declared(p.tensor(name)) for name in p.results)
     given = [f"{name} = {_plain_value(value)}" for name, value in (*p.fixed, *p.consts)]
     lines = [f"# built with {', '.join(given)}"] if given else []
+    lines += [_table(t) for t in p.tables]
     lines += [f"## {line}".rstrip() for line in p.doc.split("\n")] if p.doc else []
     lines.append(f"op {p.name}({', '.join(_declared(t) for t in p.inputs)}) -> {results} {{")
     substituted = {name for name, _ in (*p.fixed, *p.consts)}
@@ -184,6 +185,18 @@ def print_program(p: Program) -> str:
     lines += [f"    {_equation(s, s.name in p.results)}" for s in p.stages]
     lines.append("}")
     return "\n".join(lines) + "\n"
+
+
+def _table(table: Table) -> str:
+    shape = [int(d.value) for d in table.tensor.shape if isinstance(d, Const)]
+    values = iter(table.values)
+
+    def nested(extents: list[int]) -> str:
+        if not extents:
+            return _plain_value(next(values))
+        return f"[{', '.join(nested(extents[1:]) for _ in range(extents[0]))}]"
+
+    return f"const {_declared(table.tensor)} = {nested(shape)}"
 
 
 def _declared(t: Tensor | Buffer) -> str:
@@ -224,7 +237,8 @@ def _range(a: Axis) -> str:
 
 def print_kernel(k: Kernel) -> str:
     """The kernel's loops, one statement a line, ended by a newline."""
-    results = k.arguments[len(k.program.inputs) :]
+    first = len(k.program.inputs)
+    results = k.arguments[first : first + len(k.program.results)]
     inputs = ", ".join(map(_declared, k.arguments[: len(k.program.inputs)]))
     head = "final kernel" if k.level == FINAL else "kernel"
     lines = [f"{head} {k.name}({inputs}) -> {', '.join(map(_declared, results))}:"]

@@ -88,6 +88,35 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """A constant tensor, its values in row-major order."""
+
+    tensor: Tensor
+    values: tuple[int | float | bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A read whose index depends on data: where it may lie outside, the call fails.
+
+    `stage` names a scalar of type i64: the smallest position at which the index lies
+    outside, or `NOWHERE`. A position counts the points of the box `axes` in row-major
+    order. The read itself gives 0 there, and the results are discarded.
+    """
+
+    stage: str
+    read: str  # as written
+    tensor: str
+    axis: int
+    extent: Expr
+    axes: tuple[Axis, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+NOWHERE = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """An op, ready to be scheduled.
 
@@ -106,7 +135,14 @@ class Program:
     stages: tuple[Stage, ...]
     requirements: tuple[Requirement, ...]
     recurrences: tuple[Recurrence, ...] = ()
+    tables: tuple[Table, ...] = ()
+    checks: tuple[Check, ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The stages whose tensors leave the program: the results, then the checks."""
+        return (*self.results, *(c.stage for c in self.checks))
 
     def stage(self, name: str) -> Stage:
         return next(s for s in self.stages if s.name == name)
@@ -124,8 +160,8 @@ class Program:
         return found
 
     def tensor(self, name: str) -> Tensor:
-        """The input or defined tensor of that name."""
-        for tensor in self.inputs:
+        """The input, table or defined tensor of that name."""
+        for tensor in (*self.inputs, *(t.tensor for t in self.tables)):
             if tensor.name == name:
                 return tensor
         return self.stage(name).tensor

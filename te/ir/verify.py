@@ -128,10 +128,11 @@ def _check_inside(buffer: str, index: tuple[Expr, ...], facts: Facts, buffers: B
 
 def _check_program(p: Program) -> None:
     names = Counter([*p.sizes, *(t.name for t in p.inputs), *(s.name for s in p.stages)])
+    names.update(t.tensor.name for t in p.tables)
     _require(max(names.values(), default=0) <= 1, f"two things are called {names.most_common(1)}")
     sizes = frozenset(p.sizes)
     buffers: dict[str, Shape] = {}
-    for t in p.inputs:
+    for t in (*p.inputs, *(table.tensor for table in p.tables)):
         _check_tensor(t, sizes)
         buffers[t.name] = Shape(t.dtype, t.shape)
     for requirement in p.requirements:
@@ -149,7 +150,7 @@ def _check_program(p: Program) -> None:
     _require(sum(len(stages) for _, stages in p.groups()) == len(p.stages), "a recurrence is torn apart")
     defined = {s.name for s in p.stages}
     _require(p.results, "there is no result")
-    for name in p.results:
+    for name in p.outputs:
         _require(name in defined, f"no stage defines the result `{name}`")
 
 
@@ -199,7 +200,8 @@ def _inside_axis(axis: Axis, facts: Facts) -> Facts:
 def _check_reducer(reducer: str, value: Expr, place: str) -> None:
     _require(reducer in REDUCERS, f"there is no reducer `{reducer}` ({place})")
     logical = reducer in ("any", "all")
-    _require(logical == (value.dtype == BOOL), f"`{reducer}` takes no {value.dtype} ({place})")
+    fits = logical == (value.dtype == BOOL) and not value.dtype.is_narrow
+    _require(fits, f"`{reducer}` takes no {value.dtype} ({place})")
 
 
 # ---------------------------------------------------------------- loop IR
@@ -226,7 +228,7 @@ class _Place:
 def _check_kernel(k: Kernel) -> None:
     _require(k.level in (SCHEDULED, FINAL), f"there is no level `{k.level}`")
     p = k.program
-    tensors = [*p.inputs, *(p.tensor(name) for name in p.results)]
+    tensors = [*p.inputs, *(p.tensor(name) for name in p.outputs), *(t.tensor for t in p.tables)]
     _require([b.name for b in k.arguments] == [t.name for t in tensors], "the arguments are not the op's")
     for b, t in zip(k.arguments, tensors, strict=True):
         _require(b.dtype == t.dtype, f"argument `{b.name}` is {b.dtype}, not {t.dtype}")
@@ -256,17 +258,17 @@ def _check_names(k: Kernel) -> None:
 
 def _check_writes(k: Kernel) -> None:
     """Every result is written, no input is, and what is read was written before or is in a common loop."""
-    written: set[str] = {t.name for t in k.program.inputs}
+    given = {t.name for t in (*k.program.inputs, *(t.tensor for t in k.program.tables))}
+    written: set[str] = set(given)
     for s, path in walk_stmt(k.body):
         for e in direct_exprs(s):
             for load in loads(e):
                 again = {w.buffer for around in path if isinstance(around, For) for w in _writes(around)}
                 _require(load.buffer in written | again, f"`{load.buffer}` is read before anything writes it")
         if isinstance(s, Store | Accumulate):
-            is_input = any(t.name == s.buffer for t in k.program.inputs)
-            _require(not is_input, f"the input `{s.buffer}` is written")
+            _require(s.buffer not in given, f"the input `{s.buffer}` is written")
             written.add(s.buffer)
-    for name in k.program.results:
+    for name in k.program.outputs:
         _require(name in written, f"nothing writes the result `{name}`")
 
 

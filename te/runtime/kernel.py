@@ -22,6 +22,7 @@ from te.ir.print import print_expr, print_kernel, print_program
 from te.ir.tensor import Program
 from te.runtime.arguments import MAX_BYTES, Parameter, Shape, Signature
 from te.runtime.arrays import READY, Array, address, as_it_is, giver, overlap, ready
+from te.runtime.hidden import Hidden
 from te.runtime.limits import SizeLimit
 from te.runtime.sizes import SizeFunction, size_function
 from te.schedule.schedule import Schedule
@@ -93,8 +94,9 @@ class Kernel:
 
     Raises TypeError for a missing, extra or unknown argument, for what is no array and for a wrong
     dtype; ValueError for a wrong shape, a `require` that does not hold, sizes that are too large
-    and an `out` that cannot be written to; MemoryError where memory for results or intermediates
-    is refused; RuntimeError where this CPU cannot run the code.
+    and an `out` that cannot be written to; IndexError for an index from data that lies outside its
+    tensor; MemoryError where memory for results or intermediates is refused; RuntimeError where
+    this CPU cannot run the code.
 
     >>> import numpy as np, te
     >>> double = te.build("op double(X: f32[N]) -> Y: f32[N] { Y[i] = 2 * X[i] }")
@@ -124,7 +126,8 @@ class Kernel:
         self._workspaces = [_workspace_function(e, names) for e in artifact.entries]
         self._dtypes = tuple(p.array_dtype for p in signature.inputs)
         self._result_dtypes = tuple(p.array_dtype for p in signature.results)
-        words = len(signature.inputs) + len(signature.results) + 1 + len(names) + 1
+        self._hidden = Hidden(signature.program)
+        words = len(signature.inputs) + len(signature.results) + self._hidden.count + 1 + len(names) + 1
         self._block_type = ctypes.c_int64 * words
         self._pack_into = struct.Struct(f"{words}q").pack_into
         self._plans: dict[tuple[Shape, ...], Plan] = {}
@@ -309,8 +312,15 @@ class Kernel:
             workspace = -(-address(memory) // WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT
         block = self._block_type()
         addresses = map(address, (*inputs, *results))
-        self._pack_into(block, 0, *addresses, workspace, *plan.sizes, executable.parallel_for)
+        if not self._hidden.count:
+            self._pack_into(block, 0, *addresses, workspace, *plan.sizes, executable.parallel_for)
+            executable(ctypes.addressof(block), plan.entry)
+            return
+        places = self._hidden.places()
+        hidden = self._hidden.addresses(places)
+        self._pack_into(block, 0, *addresses, *hidden, workspace, *plan.sizes, executable.parallel_for)
         executable(ctypes.addressof(block), plan.entry)
+        self._hidden.raise_failures(places, plan.sizes)
 
     # ------------------------------------------------------------ measuring it
 

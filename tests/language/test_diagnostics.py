@@ -38,4 +38,8 @@ def test_notes_follow_their_diagnostic():
 
 
 def test_counts():
-    assert [counted(1, "axis"), counted(2, "axis"), counted(0, "argument")] == ["1 axis", "2 axes", "0 arguments"]
+    assert [counted(1, "axis"), counted(2, "axis"), counted(0, "argument")] == [
+        "1 axis",
+        "2 axes",
+        "0 arguments",
+    ]
