@@ -101,7 +101,7 @@ def _compare_indices(ctx: Context, op: str, a: Index, b: Index) -> Value:
             return constant(op == ">=", BOOL)
         if op in (">", "<=") and ctx.indices.is_nonnegative(add(ZERO, difference, -1)):
             return constant(op == "<=", BOOL)
-        form = ctx.indices.split(difference)
+        form = ctx.indices.split(difference, ctx.lanes)
         stride = form.stride.constant
         if form.offsets is None and stride and abs(stride) * ctx.lanes < 1 << 31:
             return _compare_lanes(ctx, op, form.uniform, stride)

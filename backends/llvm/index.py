@@ -107,8 +107,8 @@ class Indices:
         self.values[value.text] = value
         return Index({(value.text,): 1})
 
-    def split(self, index: Index) -> Lanes:
-        """How the index depends on the lane."""
+    def split(self, index: Index, lanes: int) -> Lanes:
+        """How the index depends on the lane, of which there are `lanes`."""
         uniform: dict[Product, int] = {}
         stride: dict[Product, int] = {}
         other: dict[Product, int] = {}
@@ -122,7 +122,7 @@ class Indices:
                 stride[tuple(name for name in product if name != LANE)] = coefficient
             else:
                 uniform[product] = coefficient
-        offsets = self._varying(Index(other)) if other else None
+        offsets = self._varying(Index(other), lanes) if other else None
         return Lanes(Index(uniform), Index(stride), offsets)
 
     def is_nonnegative(self, index: Index) -> bool:
@@ -136,7 +136,7 @@ class Indices:
         """The i64 value of an index: a scalar, or a vector of `lanes` where it depends on the lane."""
         if index.constant is not None:
             return constant(index.constant, I64)
-        form = self.split(index)
+        form = self.split(index, lanes)
         uniform = self._scalar(form.uniform)
         if form.is_uniform:
             return uniform
@@ -195,9 +195,8 @@ class Indices:
             result = self._times(factor, result)
         return result
 
-    def _varying(self, index: Index) -> Value:
-        """The vector value of terms that have vector factors."""
-        lanes = max(self.values[name].lanes for product in index.terms for name in product if name != LANE)
+    def _varying(self, index: Index, lanes: int) -> Value:
+        """The vector value of terms that are not linear in the lane."""
         total: Value | None = None
         for product, coefficient in index.terms.items():
             factors = [lane_numbers(lanes) if name == LANE else self.values[name] for name in product]

@@ -64,7 +64,7 @@ def _product(ctx: Context, a: Index, b: Index) -> Index:
 
 def can_guard(ctx: Context, flat: Index) -> bool:
     """Whether `load` accepts a guard for this index: it reads one element, or neighbours."""
-    form = ctx.indices.split(flat)
+    form = ctx.indices.split(flat, ctx.lanes)
     return form.offsets is None and form.stride.constant in (0, 1)
 
 
@@ -76,7 +76,7 @@ def load(
     Where the scalar `guard` does not hold, memory is not touched and the result is 0. `otherwise`
     (a vector) is the result in the lanes that the mask leaves out.
     """
-    form = ctx.indices.split(flat)
+    form = ctx.indices.split(flat, ctx.lanes)
     if form.is_uniform:
         return _load_scalar(ctx, memory, form.uniform, guard)
     mask = ctx.mask.value if ctx.mask else None
@@ -173,7 +173,7 @@ def _gather(ctx: Context, memory: Memory, form: Lanes, mask: Value | None, other
 
 def store(ctx: Context, memory: Memory, flat: Index, value: Value) -> None:
     """Store an element, or the elements of all lanes; where lanes share an address, the last one counts."""
-    form = ctx.indices.split(flat)
+    form = ctx.indices.split(flat, ctx.lanes)
     mask = ctx.mask.value if ctx.mask else None
     stride = form.stride.constant if form.offsets is None else None
     if form.is_uniform and value.lanes == 1:

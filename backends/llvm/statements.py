@@ -141,7 +141,7 @@ def _arm(ctx: Context, condition: Value, body: Stmt) -> None:
 
 def _is_worth_a_branch(ctx: Context, body: Stmt) -> bool:
     """Whether it holds a loop, or a read that is the same in all lanes and must not happen without one."""
-    varying = {name for name, index in ctx.env.items() if not ctx.indices.split(index).is_uniform}
+    varying = {name for name, index in ctx.env.items() if not ctx.indices.split(index, ctx.lanes).is_uniform}
     for s, _ in walk_stmt(body):
         if isinstance(s, For) and s.kind in (SERIAL, PARALLEL):
             return True
@@ -176,7 +176,7 @@ def _accumulate(ctx: Context, s: Accumulate) -> None:
         registers.store(ctx, buffer, index, _combine(ctx, s, old, terms))
         return
     flat = position(ctx, buffer, index)
-    form = ctx.indices.split(flat)
+    form = ctx.indices.split(flat, ctx.lanes)
     if ctx.lanes > 1 and (form.is_uniform or form.offsets is not None):
         _each_lane(ctx, s, index, terms)
         return
