@@ -111,7 +111,12 @@ def test_scatter_add_is_a_sum_under_a_condition():
     )
 
 
-ARG = "op f(X: {0}[M, N]) -> Y: i64[M], Z: i64[M] {{\n Y[i] = argmax[j](X[i, j])\n Z[i] = 1 + argmin[j where j > 0](X[i, j])\n}}"
+ARG = """
+op f(X: {0}[M, N]) -> Y: i64[M], Z: i64[M] {{
+    Y[i] = argmax[j](X[i, j])
+    Z[i] = 1 + argmin[j where j > 0](X[i, j])
+}}
+"""
 
 
 @pytest.mark.parametrize("dtype", ["f32", "i32", "u8"])
