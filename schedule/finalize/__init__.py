@@ -47,14 +47,14 @@ def finalize(kernel: Kernel) -> Kernel:
     facts = program_facts(kernel.program)
     body = hoist_allocations(kernel.body)
     body = sink_vector_loops(body)
-    body = place_starts(body, kernel.program, facts)
+    body = place_starts(body, kernel.program, facts)  # before loops of one trip, and their names, go
     body = clean(body, facts)
-    body = trim_loops(body, facts, (SERIAL, PARALLEL))
+    body = trim_loops(body, facts, (SERIAL, PARALLEL))  # so that the hot loops end where guards do
     body = split_hot_from_cold(body, facts)
-    body = clean(body, facts)
+    body = clean(body, facts)  # what is hot lost its guards: clamps, choices and empty rests go too
     buffers = {b.name: b for b in kernel.arguments} | _allocated(body)
     body = promote_accumulators(body, facts, buffers)
-    body = trim_loops(body, facts, (UNROLLED,))
+    body = trim_loops(body, facts, (UNROLLED,))  # what is cold and not in registers
     body = clean(body, facts)
     final = replace(kernel, body=body, level=FINAL)
     if os.environ.get("TE_VERIFY") == "1":

@@ -89,7 +89,7 @@ def _guard(s: If, facts: Facts) -> Stmt:
         return clean(s.body, facts)
     s = If(condition, s.body, s.otherwise)
     body = clean(s.body, facts_inside(s, s.body, facts, trust_lets=False))
-    otherwise = NOTHING
+    otherwise: Stmt = NOTHING
     if s.otherwise is not None:
         otherwise = clean(s.otherwise, facts_inside(s, s.otherwise, facts, trust_lets=False))
     if otherwise != NOTHING:

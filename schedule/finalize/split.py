@@ -62,6 +62,8 @@ from te.schedule.finalize.guards import (
 )
 from te.schedule.finalize.interior import interior_conditions
 
+SHORT = 16  # trips of a reduction loop over the taps of a stencil, at most
+
 
 @dataclass(frozen=True, slots=True)
 class Tail:
@@ -217,7 +219,7 @@ def _border_tails(leaf: Store | Accumulate, path: Path, facts: Facts) -> list[Ta
     Short reduction loops, such as those over the taps of a stencil, are not worth asking in.
     """
     over = leaf.over if isinstance(leaf, Accumulate) else frozenset()
-    short = [s for s in path if isinstance(s, For) and s.var in over and isinstance(s.extent, Const)]
+    short = [s for s in path if isinstance(s, For) and s.var in over and _is_short(s.extent)]
     wide = {s.var for s in path if isinstance(s, For) and s.kind in (UNROLLED, VECTOR)}
     conditions = [c for e in direct_exprs(leaf) for c in interior_conditions(e, wide)]
     tails = [_tail(c, path, facts, short) for c in dict.fromkeys(conditions)]
@@ -228,6 +230,10 @@ def _border_tails(leaf: Store | Accumulate, path: Path, facts: Facts) -> list[Ta
         and not any(isinstance(s, For) and s.var in over for s in path[tail.place : tail.place + 1])
         and not prove(_holds(tail.hull), facts)
     ]
+
+
+def _is_short(extent: Expr) -> bool:
+    return isinstance(extent, Const) and extent.value <= SHORT
 
 
 def _tail(guard: Expr, path: Path, facts: Facts, short: Sequence[For] = ()) -> Tail | None:

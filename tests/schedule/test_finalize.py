@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from te.diagnostics import ScheduleError
-from te.ir.expr import Const, Expr, Var
+from te.ir.bounds import prove
+from te.ir.expr import TRUE, Const, Expr, Select, Var, compare
 from te.ir.loop import (
     FINAL,
     SERIAL,
@@ -21,13 +23,18 @@ from te.ir.loop import (
     For,
     If,
     Kernel,
+    Let,
     Stmt,
     Store,
     direct_exprs,
+    map_exprs,
+    seq,
+    substitute_stmt,
     walk_stmt,
 )
 from te.ir.print import print_kernel
-from te.ir.visit import loads, variables
+from te.ir.visit import loads, rewrite, variables
+from te.schedule.context import facts_at
 from te.schedule.finalize import finalize
 from te.schedule.nest import nest
 from tests.conftest import Golden
@@ -96,6 +103,7 @@ CASES: dict[str, tuple[str, str]] = {
     "unrolled-reduction": (ROW_SUM, "unroll j by 4"),
     "vector-of-rows": (ROW_SUM, "split i by 16 into io, ii\n vectorize ii"),
     "matmul": (MATMUL, TILES),
+    "matmul-vector-outside": (MATMUL, "split j by 16 into jo, ji\n vectorize ji"),
     "matmul-fixed": (FIXED, TILES),
     "matmul-divisible": (DIVISIBLE, TILES),
     "matmul-outer-reduction": (
@@ -168,11 +176,6 @@ def test_memory_in_a_parallel_loop_gets_an_axis() -> None:
     def to_row(index: tuple[Expr, ...]) -> tuple[Expr, ...]:
         return index[1:]
 
-    from dataclasses import replace
-
-    from te.ir.loop import map_exprs, seq, substitute_stmt
-    from te.ir.visit import rewrite
-
     inner = substitute_stmt(producer.body, {"t.i": row})
     inner = replace(inner, body=replace(inner.body, index=to_row(inner.body.index)))
 
@@ -188,6 +191,41 @@ def test_memory_in_a_parallel_loop_gets_an_axis() -> None:
     assert "alloc t: i32[M, N] in global:\n    parallel for Y.i < M:" in print_kernel(final)
     assert_final(final)
     assert_same(kernel, final, {"M": 3, "N": 4}, {"M": 0, "N": 2})
+
+
+def test_the_range_of_a_let_does_not_remove_the_guard_that_makes_it_hold() -> None:
+    """`(8*fo + fi) // N < M` holds because of the guard on `8*fo + fi`, not the other way round."""
+    kernel = scheduled(PLANE, "fuse i, j into f\n split f by 8 into fo, fi")
+    ((let, path),) = [
+        (s, path) for s, path in walk_stmt(kernel.body) if isinstance(s, Let) and s.var == "Y.i"
+    ]
+    inside = (*(around for around in path if not isinstance(around, If)), let)
+    in_range = compare("<", Var("Y.i"), Var("M"))
+    assert prove(in_range, facts_at(inside, kernel.program))
+    assert not prove(in_range, facts_at(inside, kernel.program, trust_lets=False))
+
+
+def test_the_range_of_a_fused_loop_needs_no_guard() -> None:
+    kernel = scheduled(PLANE, "fuse i, j into f")
+    ((let, path),) = [
+        (s, path) for s, path in walk_stmt(kernel.body) if isinstance(s, Let) and s.var == "Y.i"
+    ]
+    facts = facts_at((*path, let), kernel.program, trust_lets=False)
+    assert prove(compare("<", Var("Y.i"), Var("M")), facts)
+
+
+def test_a_choice_that_goes_does_not_change_how_a_sum_rounds() -> None:
+    """`a * b` alone would be accumulated with one rounding; the choice of it is rounded first."""
+    text = """
+    op f(a: f32[M, N], b: f32[M, N]) -> y: f32[N] {
+        y[j] = sum[i](where(j >= 1, a[i, j] * b[i, j], 0.0))
+    }
+    """
+    final = finalize(scheduled(text, "split j by 8 into jo, ji\n reorder jo, i, ji\n vectorize ji"))
+    hot, cold = [s.value for s, _ in walk_stmt(final.body) if isinstance(s, Accumulate)]
+    assert isinstance(hot, Select)
+    assert hot.condition == TRUE
+    assert isinstance(cold, Select)
 
 
 # ---------------------------------------------------------------- the contract
