@@ -9,13 +9,14 @@ of its context. A `const` parameter of kind `int` is a literal too: it stands as
 
 from __future__ import annotations
 
-import struct
+import math
 
 from te.diagnostics import Diagnostic, Span, error
 from te.elaborate.limits import limited
 from te.elaborate.scope import Scope
 from te.ir.expr import COMPARISONS, Cast, Const, Expr, Load, Op, Select, Var
-from te.ir.types import BOOL, I64, LITERAL_FLOAT, LITERAL_INT, DType, integer_limits
+from te.ir.floats import nearest
+from te.ir.types import BOOL, F32, I64, LITERAL_FLOAT, LITERAL_INT, DType, integer_limits
 from te.ir.visit import children
 
 LITERALS = (LITERAL_INT, LITERAL_FLOAT)
@@ -85,11 +86,12 @@ def _literal(scope: Scope, value: int | float | bool, dtype: DType, span: Span) 
 
 
 def _float_literal(scope: Scope, value: int | float | bool, dtype: DType, span: Span) -> Const:
-    """The nearest value of the type, so that equal constants are equal whatever was written."""
-    code = {32: "<f", 64: "<d"}[dtype.bits]  # the native format does not notice an overflow
-    try:
-        (rounded,) = struct.unpack(code, struct.pack(code, float(value)))
-    except OverflowError:
+    """The nearest value of the type, so that equal constants are equal whatever was written.
+
+    Expressions of narrow floats are computed in f32, and so are their literals f32.
+    """
+    rounded = nearest(value, F32 if dtype.is_narrow else dtype)
+    if math.isinf(rounded) and abs(value) != math.inf:
         scope.fail(
             error(
                 "literal-out-of-range",

@@ -16,6 +16,7 @@ from te.elaborate.definitions import Definition, define, find_types, is_start
 from te.elaborate.expressions import refuse_unknown_function
 from te.elaborate.modules import Module
 from te.elaborate.order import components
+from te.elaborate.narrow import compute_in_f32
 from te.elaborate.packs import expand_packs, pack_names
 from te.elaborate.recurrences import order_stages
 from te.elaborate.scope import Failed, Scope
@@ -139,6 +140,7 @@ def elaborate_op(
             scope.diagnostics.add(_too_many_stages(group[0]))
             return
     _refuse_undefined_results(scope, by_name)
+    compute_in_f32(scope)
 
 
 def _too_many_stages(definition: Definition) -> Diagnostic:

@@ -21,7 +21,7 @@ from te.elaborate.limits import limited
 from te.elaborate.modules import Definition
 from te.elaborate.scope import Scope
 from te.grammar import tree
-from te.ir.expr import Expr, Load
+from te.ir.expr import Cast, Expr, Load
 from te.ir.types import DTYPES
 from te.ir.visit import rewrite, substitute
 
@@ -67,7 +67,9 @@ def _value(scope: Scope, env: Env, call: Call, param: tree.Param, argument: tree
                 )
             )
         call.dtypes[param.type.name] = expected = value.dtype
-    return coerce(scope, value, expected, argument.span)
+    value = coerce(scope, value, expected, argument.span)
+    # A parameter is a value of its type: what was computed in f32 is rounded.
+    return Cast(value, expected) if expected.is_narrow else value
 
 
 def put_in(n: Expr, values: Mapping[str, Expr], tables: Mapping[str, str]) -> Expr:

@@ -20,7 +20,7 @@ from te.grammar import tree
 from te.ir.expr import TRUE, Cast, Expr, Load, Op, Select, Var, both, compare, integer, mul
 from te.ir.simplify import simplify
 from te.ir.tensor import NOWHERE, Axis, Reduction, Stage, Tensor
-from te.ir.types import BOOL, LITERAL_INT
+from te.ir.types import BOOL, F32, LITERAL_INT
 from te.ir.visit import variables
 
 ARG_REDUCERS = {"argmax": "max", "argmin": "min"}  # what each looks for
@@ -135,7 +135,8 @@ def mean_of(scope: Scope, total: Expr, lowered: LoweredReduction, e: tree.Reduce
         counting = scope.fresh_name(f"{name}_count")
         scope.places[counting] = e.span
         count = _add_stage(scope, counting, lowered, integer(1), e.span)
-    return Op("/", (total, Cast(simplify(count), total.dtype)), total.dtype)
+    divisor = Cast(simplify(count), F32 if total.dtype.is_narrow else total.dtype)
+    return Op("/", (total, divisor), total.dtype)
 
 
 def _add_stage(scope: Scope, name: str, lowered: LoweredReduction, term: Expr, span: Span) -> Load:

@@ -21,7 +21,7 @@ from te.ir.bounds import Facts
 from te.ir.expr import Const, Expr, Var, compare, integer
 from te.ir.simplify import simplify
 from te.ir.tensor import Requirement, Tensor
-from te.ir.types import BOOL, DTYPES, I64, DType
+from te.ir.types import BOOL, DTYPES, GENERIC_KINDS, I64, DType
 from te.ir.visit import substitute
 
 MAX_DIMENSION = 1 << 40
@@ -91,14 +91,13 @@ def _declare_dtype(scope: Scope, generic: tree.Generic, dtypes: Mapping[str, DTy
 
 def _generic_choices(scope: Scope, generic: tree.Generic) -> list[DType]:
     if not generic.choices:
-        return [t for t in DTYPES.values() if t != BOOL]
+        kinds = [t for kind in GENERIC_KINDS.values() for t in kind]
+        return [*kinds, *(t for t in DTYPES.values() if t not in kinds and t != BOOL)]
     allowed: list[DType] = []
     for choice in generic.choices:
         match choice:
-            case "float":
-                allowed += [t for t in DTYPES.values() if t.is_float]
-            case "int":
-                allowed += [t for t in DTYPES.values() if t.is_integer]
+            case _ if choice in GENERIC_KINDS:
+                allowed += GENERIC_KINDS[choice]
             case _ if choice in DTYPES:
                 allowed.append(DTYPES[choice])
             case _:
