@@ -26,7 +26,9 @@ def fold_integers(e: Op) -> Expr:
 def fold_cast(value: Expr, dtype: DType) -> Expr | None:
     """The constant that a cast makes, where it is certain to the last bit; None for other casts."""
     if value.dtype == dtype:
-        return value
+        # A float cast to its own type keeps a product from being fused into a sum, so that one stays.
+        is_product = isinstance(value, Op) and value.op == "*"
+        return None if dtype.is_float and is_product else value
     if not isinstance(value, Const):
         return None
     number = value.value

@@ -353,3 +353,13 @@ def test_dtype_variables_that_no_input_decides_are_given_by_the_call():
     """
     out = run_program(program(text), {"X": np.array([1.5, -2.5], np.float32)})
     np.testing.assert_array_equal(out["Y"], [1, -2])
+
+
+def test_a_written_cast_keeps_a_product_from_being_fused():
+    text = "op f(A: f32[K], B: f32[K]) -> y: f32, z: f32 {{ y = sum[k]({0})\n z = sum[k](A[k] * B[k]) }}"
+    p = program(text.format("f32(A[k] * B[k])"))
+    tiny = np.float32(2**-12)
+    a = np.array([1, 1 + tiny], np.float32)
+    b = np.array([-1 - 2 * tiny, 1 + tiny], np.float32)  # the second product rounds, its fused sum does not
+    out = run_program(p, {"A": a, "B": b})
+    assert out["y"] != out["z"]
