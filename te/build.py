@@ -22,6 +22,7 @@ from te.module import Constant, Module, Op, Options, read_source, select_op
 from te.runtime.arguments import Signature
 from te.runtime.generic import Choice, GenericInput, GenericKernel
 from te.runtime.kernel import Kernel, Variant
+from te.runtime.laws import broken_laws
 from te.schedule.auto import auto_schedule
 from te.schedule.finalize import finalize
 from te.schedule.nest import nest
@@ -96,6 +97,8 @@ def _compile(op: Op, options: Options, ranks: Mapping[str, int], given: Given, t
         ranks=ranks,
     )
     _verify(program)
+    if wrong := broken_laws(op.module.file):
+        raise CompileError(wrong)
     variants = []
     for choice in _choose_schedules(given, program, op, target):
         plain = nest(_assuming(program, choice.condition))

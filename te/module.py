@@ -12,19 +12,32 @@ from typing import TypeAlias
 from te.diagnostics import CompileError, Diagnostic, Diagnostics, Source, did_you_mean, error
 from te.elaborate.elaborate import CHECKED_RANK, elaborate
 from te.elaborate.elaborate import check as check_ops
+from te.elaborate.modules import STANDARD_LIBRARY
 from te.elaborate.modules import Module as OpsByName
 from te.elaborate.packs import pack_names
 from te.elaborate.scope import CONST_LIMIT
 from te.grammar import tree
 from te.grammar.parser import parse_file
 from te.ir.types import DTYPES
+from te.runtime.laws import broken_laws
 from te.schedule.condition import lower_condition
 from te.schedule.nest import nest
 from te.schedule.schedule import read_schedule
 from te.schedule.text import check_headers, names_in
 from te.target import TARGET_NAMES
 
-__all__ = ["Module", "Op", "Options", "check_source", "load", "parse", "read_source", "select_op"]
+__all__ = [
+    "Library",
+    "Module",
+    "Op",
+    "Options",
+    "check_source",
+    "load",
+    "parse",
+    "read_source",
+    "select_op",
+    "std",
+]
 
 Path_: TypeAlias = str | os.PathLike[str]
 Constant: TypeAlias = int | float | bool
@@ -58,8 +71,11 @@ def parse(text: str) -> Module:
 
 def read_source(path: Path_, name: str | None = None) -> Source:
     """The text of a file, reported as `name`. Raises OSError, and CompileError where it is no UTF-8."""
-    data = Path(path).read_bytes()
-    name = os.fspath(path) if name is None else name
+    return decode_source(Path(path).read_bytes(), os.fspath(path) if name is None else name)
+
+
+def decode_source(data: bytes, name: str) -> Source:
+    """The text that a file holds, reported as `name`. Raises CompileError where it is no UTF-8."""
     try:
         return Source(name, data.decode("utf-8-sig"))
     except UnicodeDecodeError as wrong:
@@ -238,6 +254,48 @@ class Module:
         return f"<te.Module {self.name}: {', '.join(self._ops) or 'no ops'}>"
 
 
+class Library:
+    """The modules of the standard library, each read when it is first used.
+
+    In a `.te` text they are what `use nn` finds; in Python each op is `te.std.MODULE.OP`.
+
+    >>> import numpy as np, te
+    >>> te.std
+    <te.std: conv, linalg, math, nn, quant, reduce, tensor>
+    >>> softmax = te.build(te.std.nn.softmax, dtypes={"T": "f32"})
+    >>> softmax(np.zeros((1, 2), np.float32))
+    array([[0.5, 0.5]], dtype=float32)
+    """
+
+    def __init__(self) -> None:
+        self._modules: dict[str, Module] = {}
+
+    def names(self) -> list[str]:
+        return sorted(path.stem for path in STANDARD_LIBRARY.glob("*.te"))
+
+    def __getattr__(self, name: str) -> Module:
+        if name.startswith("_") or name not in self.names():
+            hint = did_you_mean(name, self.names())
+            raise AttributeError(
+                f"the standard library has no module `{name}`" + (f"; {hint}" if hint else "")
+            )
+        if name not in self._modules:
+            self._modules[name] = load(STANDARD_LIBRARY / f"{name}.te")
+        return self._modules[name]
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.names()]
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter([getattr(self, name) for name in self.names()])
+
+    def __repr__(self) -> str:
+        return f"<te.std: {', '.join(self.names())}>"
+
+
+std = Library()
+
+
 def select_op(expr: object, name: str | None = None) -> Op:
     """The op that `expr` is, or the one in the text, file or module that it is.
 
@@ -322,6 +380,7 @@ def check_source(
     ops = [item for item in file.items if isinstance(item, tree.Op)]
     found = Diagnostics()
     _add(found, check_ops(file))
+    _add(found, broken_laws(file))
     _add(found, check_headers(file, [op.name for op in ops]))
     for op in ops:
         if not any(d.span is None or op.span.start <= d.span.start < op.span.end for d in found.errors):

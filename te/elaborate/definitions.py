@@ -15,14 +15,14 @@ from te.diagnostics import Note, error
 from te.elaborate.dtypes import coerce, settle
 from te.elaborate.expressions import Env, lower
 from te.elaborate.ranges import axis_name, inferred_extent, written_extent
-from te.elaborate.reductions import ARG_REDUCERS, reduce_term
+from te.elaborate.reductions import reduce_term
 from te.elaborate.scope import Scope, nonnegative
 from te.elaborate.signature import equal
 from te.elaborate.syntax import names_read
 from te.grammar import tree
 from te.ir.expr import TRUE, Expr, Select, Var, both, compare, integer, negation
 from te.ir.print import print_expr
-from te.ir.tensor import Axis, Reduction, Requirement, Stage, Tensor
+from te.ir.tensor import REDUCERS, Axis, Reduction, Requirement, Stage, Tensor
 from te.ir.types import LITERAL_INT
 from te.ir.visit import substitute
 
@@ -80,7 +80,7 @@ def define(scope: Scope, definition: Definition) -> None:
 
 def _right_side(scope: Scope, env: Env, e: tree.Expr) -> tuple[Expr, Reduction | None]:
     """A reduction that is the whole right side makes the tensor's own stage reduce."""
-    if isinstance(e, tree.Reduce) and e.name.name not in ("mean", *ARG_REDUCERS):
+    if isinstance(e, tree.Reduce) and e.name.name in REDUCERS:
         lowered = reduce_term(scope, env, e)
         return lowered.term, lowered.reduction
     return lower(scope, env, e), None
@@ -115,7 +115,7 @@ def tensor_axes(scope: Scope, definition: Definition) -> tuple[Axis, ...]:
     target = equation.targets[0]
     declared = scope.results.get(target.name)
     for each in definition.equations:
-        _check_rank(scope, each.targets[0], declared, len(target.index or ()))
+        check_rank(scope, each.targets[0], declared, len(target.index or ()))
     env = Env.for_sizes(scope)
     axes: list[Axis] = []
     for number, item in enumerate(target.index or ()):
@@ -134,7 +134,7 @@ def tensor_axes(scope: Scope, definition: Definition) -> tuple[Axis, ...]:
     return tuple(axes)
 
 
-def _check_rank(scope: Scope, target: tree.Target, declared: Tensor | None, rank: int) -> None:
+def check_rank(scope: Scope, target: tree.Target, declared: Tensor | None, rank: int) -> None:
     found = len(target.index or ())
     wanted = len(declared.shape) if declared else rank
     if found == wanted:

@@ -15,10 +15,11 @@ from te.elaborate.calls import elaborate_call
 from te.elaborate.definitions import Definition, define, find_types, is_start
 from te.elaborate.expressions import refuse_unknown_function
 from te.elaborate.modules import Module
-from te.elaborate.order import components
 from te.elaborate.narrow import compute_in_f32
+from te.elaborate.order import components
 from te.elaborate.packs import expand_packs, pack_names
 from te.elaborate.recurrences import order_stages
+from te.elaborate.reducers import check_reducer, combination, define_states, find_reducer
 from te.elaborate.scope import Failed, Scope
 from te.elaborate.signature import read_signature
 from te.elaborate.tables import read_table
@@ -78,12 +79,23 @@ def check(file: tree.File) -> list[Diagnostic]:
                 _read_table_for_check(item, diagnostics)
             case tree.Op() | tree.Schedule() | tree.Use():
                 continue
-            case _:
-                what = "reducers of your own" if isinstance(item, tree.Reducer) else "intrinsics"
+            case tree.Reducer():
+                _elaborate_reducer(item, module, diagnostics)
+            case tree.Intrinsic():
+                what = "intrinsics: they belong to schedules with `tensorize`"
                 diagnostics.add(
                     error("not-supported", f"this version of te does not support {what}", item.span)
                 )
     return diagnostics.items
+
+
+def _elaborate_reducer(item: tree.Reducer, module: Module, diagnostics: Diagnostics) -> None:
+    scope = Scope(combination(item), module, diagnostics)
+    try:
+        check_reducer(scope, item)
+        elaborate_op(scope, {}, {}, {})
+    except Failed:
+        return  # recorded in `diagnostics`
 
 
 def _read_table_for_check(item: tree.ConstTable, diagnostics: Diagnostics) -> None:
@@ -272,6 +284,11 @@ def _elaborate_definition(scope: Scope, definition: Definition) -> None:
         define(scope, definition)
     elif isinstance(equation.value, tree.Call) and is_op_call(scope, equation.value):
         elaborate_call(scope, equation)
+    elif isinstance(equation.value, tree.Reduce) and (own := find_reducer(scope, equation.value.name.name)):
+        if len(equation.targets) > 1:
+            define_states(scope, equation, equation.value, own)
+        else:
+            define(scope, definition)
     elif len(equation.targets) > 1:
         scope.fail(
             error(

@@ -50,7 +50,7 @@ def lower_function(scope: Scope, env: Env, node: tree.Call, definition: Definiti
             call.consts[param.name] = const_argument(scope, param, argument)
         else:
             arguments[param.name] = _value(scope, env, call, param, argument)
-    return _inlined(scope, definition, call, arguments)
+    return inlined_results(scope, definition, call, arguments)[0]
 
 
 def _value(scope: Scope, env: Env, call: Call, param: tree.Param, argument: tree.Expr) -> Expr:
@@ -79,7 +79,10 @@ def put_in(n: Expr, values: Mapping[str, Expr], tables: Mapping[str, str]) -> Ex
     return values[n.buffer] if n.buffer in values else Load(tables[n.buffer], n.index, n.dtype)
 
 
-def _inlined(scope: Scope, definition: Definition, call: Call, arguments: Mapping[str, Expr]) -> Expr:
+def inlined_results(
+    scope: Scope, definition: Definition, call: Call, arguments: Mapping[str, Expr]
+) -> list[Expr]:
+    """The results of an op of scalars, its arguments put in."""
     callee = Scope(call.op, definition.module, Diagnostics(), (*scope.callers, scope.identity))
     elaborate_callee(scope, callee, call, {}, ())
     values = dict(arguments)
@@ -95,4 +98,4 @@ def _inlined(scope: Scope, definition: Definition, call: Call, arguments: Mappin
             )
         value = substitute(stage.value, callee.knowledge.bindings)
         values[stage.name] = rewrite(value, lambda n: put_in(n, values, tables))
-    return limited(scope, values[call.op.results[0].name], call.node.span)
+    return [limited(scope, values[r.name], call.node.span) for r in call.op.results]

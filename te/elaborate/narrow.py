@@ -20,7 +20,7 @@ from te.diagnostics import Diagnostic, Span, error
 from te.elaborate.scope import Scope
 from te.ir.expr import Cast, Const, Expr, Load, Op, Select, Var
 from te.ir.floats import is_value_of, nearest
-from te.ir.tensor import Reduction, Stage, Tensor
+from te.ir.tensor import Stage, Tensor
 from te.ir.types import F32, DType
 from te.ir.visit import variables
 
@@ -53,7 +53,7 @@ def overflow(value: Expr, dtype: DType, span: Span | None) -> Diagnostic | None:
 def _stages(scope: Scope, meaning: _Meaning, s: Stage) -> Iterator[Stage]:
     reduction = s.reduction
     if reduction is not None:
-        reduction = Reduction(reduction.reducer, reduction.axes, meaning.wide(reduction.where))
+        reduction = replace(reduction, where=meaning.wide(reduction.where))
     if not s.tensor.dtype.is_narrow:
         yield replace(s, value=meaning.wide(s.value), reduction=reduction)
     elif reduction is None:
@@ -134,8 +134,7 @@ class _Meaning:
             case Select(condition=c, then=a, otherwise=b):
                 return Select(self.wide(c), self.wide(a), self.wide(b))
             case Cast(value=value):
-                operand = self._operand(value)
-                return operand if value.dtype.is_narrow and operand.dtype == dtype else Cast(operand, dtype)
+                return Cast(self._operand(value), dtype)
 
     def exact(self, e: Expr) -> Expr | None:
         """A value of a narrow dtype as one of that very type; None for an f32 that was not rounded."""

@@ -7,6 +7,7 @@ around it that its reads need become its `where`, and their indices its axes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from te.diagnostics import Span, error
@@ -15,7 +16,6 @@ from te.elaborate.dtypes import depends_on_data, settle
 from te.elaborate.expressions import Env, lower, lower_condition
 from te.elaborate.ranges import axis_name, inferred_extent, written_extent
 from te.elaborate.scope import Scope
-from te.elaborate.unsupported import unsupported
 from te.grammar import tree
 from te.ir.expr import TRUE, Cast, Expr, Load, Op, Select, Var, both, compare, integer, mul
 from te.ir.simplify import simplify
@@ -35,8 +35,13 @@ class LoweredReduction:
 
 def lower_reduction(scope: Scope, env: Env, e: tree.Reduce) -> Expr:
     """A reduction as part of an expression: the read of a new stage (for `mean`, divided)."""
+    from te.elaborate.reducers import find_reducer, reduce_one
+
     if e.name.name in ARG_REDUCERS:
         return _position_of_extreme(scope, env, e)
+    own = find_reducer(scope, e.name.name)
+    if own is not None:
+        return reduce_one(scope, env, e, own)
     name = scope.fresh_name(f"{env.owner}_{_stage_suffix(e)}")
     scope.places[name] = e.span  # reading order: outer reductions are named before inner ones
     lowered = reduce_term(scope, env, e)
@@ -54,37 +59,54 @@ def reduce_term(scope: Scope, env: Env, e: tree.Reduce) -> LoweredReduction:
                 "reducer-arguments", f"`{reducer}` takes one term", e.span, help=f"write `{reducer}[i](term)`"
             )
         )
+    domain = enter_domain(scope, env, e)
+    term = lower(scope, domain.inner, e.args[0].value)
+    _check_term(scope, reducer, term, e.args[0].span)
+    where, outer = leave_domain(env, domain, [term])
+    kind = "sum" if reducer == "mean" else reducer
+    return LoweredReduction(Reduction(kind, domain.axes, where), term, outer)
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The points that a reduction runs over, and the place inside it."""
+
+    axes: tuple[Axis, ...]
+    where: Expr
+    inner: Env
+
+
+def enter_domain(scope: Scope, env: Env, e: tree.Reduce) -> Domain:
+    """The axes and the condition of a reduction, and the place where its term stands."""
     axes = _axes(scope, env, e)
     base = env.base
     for axis in axes:
         base = base.with_range(axis.name, axis.extent)
-    adopted: list[Expr] = []
     inner = Env(
         base,
         base,
         (*env.indices, *axes),
         env.owner,
         adoptable=(*env.adoptable, *env.guards),
-        adopted=adopted,
         conditions=env.conditions,
     )
-    where: Expr = TRUE
-    if e.where is not None:
-        where = lower_condition(scope, inner, e.where)
-        guarded = inner.guarded_by(where)
-        # The stage's own `where` is no outer guard for reductions nested in the term.
-        inner = replace(
-            inner, base=guarded.knowledge, knowledge=guarded.knowledge, conditions=guarded.conditions
-        )
-    term = lower(scope, inner, e.args[0].value)
-    _check_term(scope, reducer, term, e.args[0].span)
-    for guard in reversed(_with_what_they_rest_on(inner.adoptable, adopted)):
+    if e.where is None:
+        return Domain(axes, TRUE, inner)
+    where = lower_condition(scope, inner, e.where)
+    guarded = inner.guarded_by(where)
+    # The stage's own `where` is no outer guard for reductions nested in the term.
+    inner = replace(inner, base=guarded.knowledge, knowledge=guarded.knowledge, conditions=guarded.conditions)
+    return Domain(axes, where, inner)
+
+
+def leave_domain(env: Env, domain: Domain, terms: Sequence[Expr]) -> tuple[Expr, tuple[Axis, ...]]:
+    """The condition with the guards that the terms' reads adopted, and the outer indices that are used."""
+    where, adopted = domain.where, domain.inner.adopted
+    for guard in reversed(_with_what_they_rest_on(domain.inner.adoptable, adopted)):
         where = both(guard, where)
-    used = variables(term) | variables(where)
-    outer = tuple(axis for axis in env.indices if axis.name in used)
+    used = variables(where).union(*map(variables, terms))
     env.adopted.extend(g for g in adopted if g in env.adoptable)
-    kind = "sum" if reducer == "mean" else reducer
-    return LoweredReduction(Reduction(kind, axes, where), term, outer)
+    return where, tuple(axis for axis in env.indices if axis.name in used)
 
 
 def _position_of_extreme(scope: Scope, env: Env, e: tree.Reduce) -> Expr:
@@ -152,8 +174,6 @@ def _reducer(scope: Scope, e: tree.Reduce) -> str:
         return ARG_REDUCERS[name]
     if name in REDUCERS:
         return name
-    if any(isinstance(item, tree.Reducer) and item.name == name for item in scope.module.file.items):
-        unsupported(scope, "reducers of your own", e.name.span)
     from te.diagnostics import did_you_mean
 
     if name in scope.tensors:
@@ -165,7 +185,8 @@ def _reducer(scope: Scope, e: tree.Reduce) -> str:
                 help=f"`{name}[...]` alone reads it",
             )
         )
-    help_text = did_you_mean(name, REDUCERS) or "the reducers are " + ", ".join(REDUCERS)
+    known = [*REDUCERS, *(i.name for i in scope.module.file.items if isinstance(i, tree.Reducer))]
+    help_text = did_you_mean(name, known) or "the reducers are " + ", ".join(known)
     scope.fail(error("unknown-reducer", f"there is no reducer `{name}`", e.name.span, help=help_text))
 
 

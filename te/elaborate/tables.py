@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import isfinite, prod
 
 from te.diagnostics import CompileError, error
 from te.elaborate.constants import Value, constant_value
 from te.elaborate.scope import Failed, Scope
 from te.grammar import tree
 from te.ir.expr import Const, integer
+from te.ir.floats import nearest
 from te.ir.tensor import Table, Tensor
 from te.ir.types import BOOL, DTYPES, DType, integer_limits
 
@@ -100,4 +101,11 @@ def _value(e: tree.Expr, dtype: DType) -> Value:
         raise CompileError(
             error("table-value", f"this is no constant of type {dtype}", e.span, help="write a literal")
         )
-    return float(value) if dtype.is_float else value
+    if not dtype.is_float:
+        return value
+    rounded = nearest(value, dtype)
+    if isfinite(value) and not isfinite(rounded):
+        raise CompileError(
+            error("table-value", f"{value} does not fit {dtype}", e.span, help="take a wider type")
+        )
+    return rounded

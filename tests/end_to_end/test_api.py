@@ -293,7 +293,7 @@ def test_dtype_variables() -> None:
     with pytest.raises(TypeError, match=re.escape("softmax: `T` cannot be i32 (one of f32, f64, f16, bf16); T by `X`")):
         kernel(np.ones((3, 4), np.int32))
     with pytest.raises(
-        TypeError, match="softmax: `X` is complex64, and te's dtypes are bool, u8, i32, i64, f32, f64"
+        TypeError, match="softmax: `X` is complex64, and te's dtypes are bool, i8, .*, f64"
     ):
         kernel(np.ones((3, 4), np.complex64))
     with pytest.raises(TypeError, match="softmax leaves open T, not `U`"):
