@@ -10,11 +10,12 @@ index.
 
 from __future__ import annotations
 
+import math
 import re
-import struct
 from collections.abc import Callable, Iterable, Iterator
 
 from te.ir.expr import PREDICATES, Cast, Const, Expr, Load, Op, Select, Var
+from te.ir.floats import is_value_of, nearest
 from te.ir.loop import (
     FINAL,
     SCHEDULED,
@@ -138,8 +139,8 @@ def _has_own_type(e: Expr) -> bool:
 
 
 def _literal(c: Const) -> str:
-    if isinstance(c.value, float) and c.dtype == F32:
-        return _shortest_f32(c.value)
+    if isinstance(c.value, float) and c.dtype.bits <= 32:
+        return _shortest(c.value, c.dtype)
     return _plain_value(c.value)
 
 
@@ -149,23 +150,17 @@ def _plain_value(value: int | float | bool) -> str:
     return repr(value)
 
 
-def _shortest_f32(value: float) -> str:
-    """The shortest text that rounds to the same f32; `repr` where `value` is none."""
-    try:
-        bits = struct.pack("<f", value)
-    except OverflowError:
-        return repr(value)
-    if struct.unpack("<f", bits)[0] != value:  # NaN too
+def _shortest(value: float, dtype: DType) -> str:
+    """The shortest text that rounds to the same value of its type; `repr` where `value` is none."""
+    if not is_value_of(value, dtype) or not math.isfinite(value):
         return repr(value)
     if value.is_integer() and abs(value) < 2**53:  # 65954152 is not to become 65954150
         return repr(value)
     for digits in range(1, 10):
         short = float(f"{value:.{digits}g}")
-        try:
-            if struct.pack("<f", short) == bits:
-                return repr(short)
-        except OverflowError:  # rounded up past the largest f32
-            continue
+        # The literals of narrow floats are rounded to f32 first, those of tables are not.
+        if nearest(short, dtype) == value == nearest(nearest(short, F32), dtype):
+            return repr(short)
     return repr(value)
 
 
@@ -193,7 +188,7 @@ def _table(table: Table) -> str:
 
     def nested(extents: list[int]) -> str:
         if not extents:
-            return _plain_value(next(values))
+            return _literal(Const(next(values), table.tensor.dtype))
         return f"[{', '.join(nested(extents[1:]) for _ in range(extents[0]))}]"
 
     return f"const {_declared(table.tensor)} = {nested(shape)}"

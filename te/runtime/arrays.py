@@ -9,11 +9,14 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
+from functools import partial
+from math import isfinite
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from te.ir.types import DTYPES, DType, numpy_dtype
+from te.ir.floats import nearest
+from te.ir.types import F16, DType, dtype_named, numpy_dtype, numpy_name
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -88,10 +91,34 @@ def _from_dlpack(value: Any, called: str) -> Array:
         where = _DLPACK_DEVICES.get(int(device), f"DLPack device type {int(device)}")
         raise TypeError(f"{called} lies in the memory of another device ({where}): copy it to the CPU first")
     try:
-        return np.from_dlpack(value)
-    except (BufferError, RuntimeError, TypeError, ValueError) as problem:
+        narrow = _without_dlpack(value)
+        if narrow is None:
+            return np.from_dlpack(value)
+        return np.from_dlpack(value.view(_bits_type(value, narrow))).view(numpy_dtype(narrow))
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as problem:
         # For example a tensor that requires a gradient, or a type that NumPy does not have.
         raise TypeError(f"{called} cannot be shared through DLPack: {problem}") from problem
+
+
+def _without_dlpack(value: Any) -> DType | None:
+    """The dtype of an array if it is one that NumPy's DLPack does not know: bf16 and the two f8.
+
+    Its bits travel as integers. PyTorch, JAX and ml_dtypes call these types by the same names.
+    """
+    dtype = dtype_named(str(getattr(value, "dtype", "")).rpartition(".")[2])
+    return dtype if dtype is not None and dtype.is_narrow and dtype != F16 else None
+
+
+def _bits_type(value: Any, dtype: DType) -> Any:
+    """The integer type, of the library that `value` is from, that is as wide as `dtype`."""
+    return getattr(_library_of(value), "int16" if dtype.bits == 16 else "uint8")
+
+
+def _library_of(value: Any) -> Any:
+    """The namespace with the functions and types of an array's library: the array API's, else its top module."""
+    if hasattr(value, "__array_namespace__"):
+        return value.__array_namespace__()
+    return sys.modules.get(type(value).__module__.partition(".")[0])
 
 
 def scalar(value: bool | int | float, dtype: DType, called: str) -> Array:
@@ -109,29 +136,33 @@ def scalar(value: bool | int | float, dtype: DType, called: str) -> Array:
     if not fits_kind:
         raise TypeError(f"{called} must be {dtype}, found {value!r}, a Python {type(value).__name__}")
     try:
-        with np.errstate(over="ignore"):
-            array = np.asarray(value, dtype=numpy_dtype(dtype))
+        number = nearest(value, dtype) if dtype.is_float else value
+        if number == value or value != value or isfinite(number):
+            return np.asarray(number, dtype=numpy_dtype(dtype))
     except OverflowError:
-        raise ValueError(f"{called} must be {dtype}, and {value} does not fit") from None
-    if dtype.is_float and np.isinf(array) and abs(value) != float("inf"):
-        raise ValueError(f"{called} must be {dtype}, and {value} does not fit")
-    return array
+        pass
+    raise ValueError(f"{called} must be {dtype}, and {value} does not fit")
 
 
 def check_dtype(array: Array, dtype: DType, called: str, explanation: str = "") -> None:
     """Raises TypeError unless `array` holds exactly `dtype`, in either byte order."""
     wanted = numpy_dtype(dtype)
     if array.dtype != wanted and array.dtype.newbyteorder("=") != wanted:
+        # `np.load` gives bits without a type where NumPy alone does not know it.
+        is_bits = (
+            array.dtype.kind == "V" and array.dtype.itemsize == wanted.itemsize and not array.dtype.fields
+        )
         raise TypeError(
             f"{called} must be {dtype}{explanation}, found {array.dtype}: "
-            f"cast it with `.astype(np.{wanted.name})`"
+            f"{'view' if is_bits else 'cast'} it with `.{'view' if is_bits else 'astype'}({numpy_name(dtype)})`"
         )
 
 
 def dtype_of(array: Array) -> DType | None:
     """The language's type of an array's elements, in either byte order; None where there is none."""
     found = array.dtype.newbyteorder("=")
-    return next((dtype for dtype in DTYPES.values() if numpy_dtype(dtype) == found), None)
+    dtype = dtype_named(found.name)
+    return dtype if dtype is not None and numpy_dtype(dtype) == found else None
 
 
 def ready(array: Array, wanted: np.dtype[Any]) -> Array:
@@ -167,14 +198,19 @@ def giver(values: tuple[object, ...]) -> GiveBack:
         if isinstance(value, np.ndarray):
             return as_it_is
         if hasattr(value, "__dlpack__") and not isinstance(value, np.generic):
-            return _from_dlpack_of(value)
+            return partial(_give_by_dlpack, value)
     return as_it_is
 
 
-def _from_dlpack_of(value: Any) -> GiveBack:
-    """`from_dlpack` of the library that `value` is from: the array API's, else that of its top module."""
-    if hasattr(value, "__array_namespace__"):
-        namespace = value.__array_namespace__()
-    else:
-        namespace = sys.modules.get(type(value).__module__.partition(".")[0])
-    return getattr(namespace, "from_dlpack", as_it_is)
+def _give_by_dlpack(like: Any, array: Array) -> Any:
+    """The array as one of the library that `like` is from."""
+    library = _library_of(like)
+    from_dlpack = getattr(library, "from_dlpack", None)
+    if from_dlpack is None:
+        return array
+    narrow = _without_dlpack(array)
+    if narrow is None:
+        return from_dlpack(array)
+    own = getattr(library, array.dtype.name, None)
+    bits = from_dlpack(array.view(np.int16 if narrow.bits == 16 else np.uint8))
+    return array if own is None else bits.view(own)

@@ -34,7 +34,10 @@ def read_array(path: str, parameter: Parameter) -> Array:
     Raises FileProblem for a file of another kind, a broken one, and a picture that does not fit the
     input; OSError where it cannot be read at all.
     """
-    return _read_npy(path) if check_kind(path) == "npy" else _read_picture(path, parameter)
+    if check_kind(path) == "picture":
+        return _read_picture(path, parameter)
+    _refuse_dtype(path, parameter.name, parameter.array_dtype)
+    return _read_npy(path)
 
 
 def write_array(path: str, name: str, array: Array) -> None:
@@ -42,6 +45,7 @@ def write_array(path: str, name: str, array: Array) -> None:
     if check_kind(path) == "picture":
         _write_picture(path, name, array)
     else:
+        _refuse_dtype(path, name, array.dtype)
         with open(path, "wb") as file:
             np.save(file, array, allow_pickle=False)
 
@@ -54,6 +58,12 @@ def check_kind(path: str) -> str:
     if suffix in PICTURE_SUFFIXES:
         return "picture"
     raise FileProblem(f"{path}: a file is one of .npy, {', '.join(PICTURE_SUFFIXES)}")
+
+
+def _refuse_dtype(path: str, name: str, dtype: np.dtype[Any]) -> None:
+    """A .npy file holds NumPy's own types: of others it keeps the bits and not the type."""
+    if dtype.isbuiltin == 2:  # another package made it
+        raise FileProblem(f"{path}: `{name}` holds {dtype}, which .npy files cannot: cast to f32 in the op")
 
 
 def _read_npy(path: str) -> Array:
