@@ -1,0 +1,57 @@
+"""How long it takes from text to a function, phase by phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from measure import Row, versus
+
+import te
+from te.backends import llvm
+from te.backends.llvm.compile import compile_text
+from te.backends.llvm.jit import load_object
+from te.diagnostics import Source
+from te.elaborate.elaborate import elaborate
+from te.grammar.parser import parse_file
+from te.schedule.finalize import finalize
+from te.schedule.nest import nest
+from te.schedule.schedule import read_schedule
+from te.schedule.text import schedules_for
+from te.target import parse_target
+
+HERE = Path(__file__).parent
+
+
+def run() -> list[Row]:
+    rows = []
+    for name, file in (("matmul", "matmul.te"), ("softmax", "rows.te")):
+        path = HERE / file
+        rows.append(versus(f"{name}: text to function", lambda path=path, name=name: te.build(path, op=name)))
+        rows += [
+            versus(f"{name}:   {phase}", action) for phase, action in phases(path.read_text(), name).items()
+        ]
+    return rows
+
+
+def phases(text: str, op: str) -> dict[str, Callable[[], Any]]:
+    """The phases of a build as functions to be timed; each works on what the one before it gave."""
+    target = parse_target("llvm")
+    source = Source("<benchmark>", text)
+    file = parse_file(source)
+    program = elaborate(file, op)
+    choice = schedules_for(file, program, target)[0]
+    kernel = read_schedule(choice.schedule, program, file).apply(nest(program))
+    final = finalize(kernel)
+    text_of_code = llvm.emit([final], target).text
+    code = compile_text(text_of_code, target)
+    return {
+        "parse": lambda: parse_file(source),
+        "elaborate": lambda: elaborate(file, op),
+        "schedule": lambda: read_schedule(choice.schedule, program, file).apply(nest(program)),
+        "finalize": lambda: finalize(kernel),
+        "write LLVM IR": lambda: llvm.emit([final], target),
+        "LLVM": lambda: compile_text(text_of_code, target),
+        "load": lambda: load_object(code),
+    }
