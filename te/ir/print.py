@@ -139,7 +139,7 @@ def _has_own_type(e: Expr) -> bool:
 
 
 def _literal(c: Const) -> str:
-    if isinstance(c.value, float) and c.dtype.bits <= 32:
+    if isinstance(c.value, float) and c.dtype.is_float and c.dtype.bits <= 32:
         return _shortest(c.value, c.dtype)
     return _plain_value(c.value)
 

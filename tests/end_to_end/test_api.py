@@ -228,7 +228,7 @@ def test_dtypes_that_make_no_sense() -> None:
         ValueError, match=re.escape("softmax: dtype variable `T`: there is no dtype `f23`; the dtypes")
     ):
         te.build(SOFTMAX, dtypes={"T": "f23"})
-    with pytest.raises(TypeError, match="softmax: dtype variable `T` must be the name of a dtype"):
+    with pytest.raises(TypeError, match=r"softmax: dtype variable `T` must be the name of a dtype"):
         te.build(SOFTMAX, dtypes={"T": np.float32})  # type: ignore[dict-item]
     with pytest.raises(te.CompileError) as caught:
         te.build(SOFTMAX, dtypes={"T": "i32"})
@@ -293,10 +293,10 @@ def test_dtype_variables() -> None:
     with pytest.raises(TypeError, match=re.escape("softmax: `T` cannot be i32 (one of f32, f64, f16, bf16); T by `X`")):
         kernel(np.ones((3, 4), np.int32))
     with pytest.raises(
-        TypeError, match="softmax: `X` is complex64, and te's dtypes are bool, i8, .*, f64"
+        TypeError, match=r"softmax: `X` is complex64, and te's dtypes are bool, i8, .*, f64"
     ):
         kernel(np.ones((3, 4), np.complex64))
-    with pytest.raises(TypeError, match="softmax leaves open T, not `U`"):
+    with pytest.raises(TypeError, match=r"softmax leaves open T, not `U`"):
         kernel.specialized(U="f32")
 
 
