@@ -133,7 +133,7 @@ def unify(scope: Scope, a: Expr, a_span: Span, b: Expr, b_span: Span) -> tuple[E
             "operand-types-differ",
             f"the operands have different types, {a.dtype} and {b.dtype}",
             a_span.to(b_span),
-            help=f"cast one of them, as in `{_wider(a.dtype, b.dtype)}(...)`; nothing converts by itself",
+            help=f"{_cast_help(a.dtype, b.dtype)}; nothing converts by itself",
         )
     )
 
@@ -317,6 +317,8 @@ def _integer_division(dtype: DType, span: Span) -> Diagnostic:
     )
 
 
-def _wider(a: DType, b: DType) -> DType:
+def _cast_help(a: DType, b: DType) -> str:
+    if a.is_narrow and b.is_narrow:  # neither holds the other's values
+        return "cast both, as in `f32(...)`"
     ranked = sorted((a, b), key=lambda t: (t.is_float, t.bits))
-    return ranked[-1] if ranked[-1] != BOOL else ranked[0]
+    return f"cast one of them, as in `{ranked[-1] if ranked[-1] != BOOL else ranked[0]}(...)`"

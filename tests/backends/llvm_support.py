@@ -20,7 +20,8 @@ from te.ir.types import DType, numpy_dtype
 from te.target import Target, parse_target
 
 i64 = integer
-DTYPES = {name: t for name, t in types.DTYPES.items() if not t.is_float or t.bits >= 32}
+DTYPES = types.DTYPES
+COMPUTED = {name: t for name, t in DTYPES.items() if not t.is_narrow}  # those that operators take
 
 
 @cache
@@ -178,6 +179,7 @@ def _mprotect() -> Any:
 
 
 __all__ = [
+    "COMPUTED",
     "DTYPES",
     "Alloc",
     "Block",

@@ -12,6 +12,7 @@ from te.ir.expr import Const, Expr, Op, Var, add, compare, floor_mod, integer, m
 from te.ir.loop import Alloc, If, Kernel, Stmt, seq
 from te.ir.types import BOOL, F32, DType, numpy_dtype
 from tests.backends.llvm_support import (
+    COMPUTED,
     DTYPES,
     accumulate,
     argument,
@@ -52,7 +53,7 @@ def matmul(rows: int, vectors: int, lanes: int, dtype: DType = F32) -> Kernel:
 
 
 @pytest.mark.parametrize("tile", [(8, 2, 16), (4, 1, 64), (3, 2, 7), (1, 1, 256)], ids=str)
-@pytest.mark.parametrize("dtype", [t for t in DTYPES.values() if t != BOOL], ids=str)
+@pytest.mark.parametrize("dtype", [t for t in COMPUTED.values() if t != BOOL], ids=str)
 def test_matmul(tile: tuple[int, int, int], dtype: DType) -> None:
     m, n, k = tile[0] * 2, tile[1] * tile[2] * 2, 19
     rng = np.random.default_rng(0)
@@ -84,7 +85,7 @@ def sum_of_halves(lanes: int, dtype: DType) -> Kernel:
 
 
 @pytest.mark.parametrize("lanes", [2, 8, 32, 256])
-@pytest.mark.parametrize("dtype", [t for t in DTYPES.values() if t != BOOL], ids=str)
+@pytest.mark.parametrize("dtype", [t for t in COMPUTED.values() if t != BOOL], ids=str)
 def test_parts_of_vectors(dtype: DType, lanes: int) -> None:
     arrays = {"X": np.arange(lanes).astype(numpy_dtype(dtype)), "Y": np.zeros((), numpy_dtype(dtype))}
     run(sum_of_halves(lanes, dtype), arrays)
