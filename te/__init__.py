@@ -1,8 +1,8 @@
 """te: tensor expressions in a small language, compiled to native code.
 
 `te.build` compiles an op; the kernel it gives is called as a function. `te.load` and `te.parse`
-read ops without compiling them. Everything loads when it is first used, so that importing te takes
-a few milliseconds and neither NumPy nor LLVM.
+read ops without compiling them; `te.std` holds the standard library. Everything loads when it is
+first used, so that importing te takes a few milliseconds and neither NumPy nor LLVM.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from te.backends.llvm.threads import set_num_threads
     from te.build import build
     from te.diagnostics import CompileError, Diagnostic, ScheduleError
-    from te.module import Module, Op, load, parse
+    from te.module import Module, Op, load, parse, std
     from te.runtime.generic import GenericKernel
     from te.runtime.kernel import Kernel, Timing
     from te.schedule.schedule import Schedule
@@ -38,6 +38,7 @@ __all__ = [
     "load",
     "parse",
     "set_num_threads",
+    "std",
 ]
 
 _HOMES = {
@@ -54,6 +55,7 @@ _HOMES = {
     "load": "te.module",
     "parse": "te.module",
     "set_num_threads": "te.backends.llvm.threads",
+    "std": "te.module",
 }
 
 

@@ -47,7 +47,7 @@ def parallel_loop(ctx: Context, s: For, statement: Callable[[Context, Stmt], Non
             emit.effect(f"store {value.typed}, ptr {place.text}")
         emit.effect(f"call void %parallel_for(ptr @{name}.part, ptr {closure}, {extent.typed})")
 
-    work = expression(ctx, mul_f64(Cast(s.extent, F64), _work(s.body)))
+    work = expression(ctx, _work(s))
     threshold = constant(WORTHWHILE_WORK, F64)
     is_worthwhile = emit.pure(f"fcmp ogt {work.typed}, {threshold.text}", BOOL, [work])
     emit.branch(is_worthwhile, threads, here)

@@ -229,6 +229,7 @@ def _border_tails(leaf: Store | Accumulate, path: Path, facts: Facts) -> list[Ta
         if tail is not None
         and not any(isinstance(s, For) and s.var in over for s in path[tail.place : tail.place + 1])
         and not prove(_holds(tail.hull), facts)
+        and not prove(compare("<", tail.hull, integer(0)), facts)  # it never holds
     ]
 
 

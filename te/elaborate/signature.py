@@ -15,6 +15,7 @@ from te.elaborate.constants import constant_value
 from te.elaborate.dtypes import coerce
 from te.elaborate.expressions import Env, lower
 from te.elaborate.scope import CONST_LIMIT, ConstValue, Failed, Knowledge, Scope, nonnegative
+from te.elaborate.syntax import walk_syntax
 from te.elaborate.unsupported import unsupported
 from te.grammar import tree
 from te.ir.bounds import Facts
@@ -130,9 +131,12 @@ def _declare_const(scope: Scope, param: tree.Param, consts: Mapping[str, int | f
     scope.consts[param.name] = ConstValue(kind, None if value is None else CONST_KINDS[kind](value))
 
 
-def _default_value(scope: Scope, param: tree.Param, kind: str) -> int | float | bool:
+def _default_value(scope: Scope, param: tree.Param, kind: str) -> int | float | bool | None:
+    """None where it follows from a `const` that has no value yet: a file is checked for all values."""
     assert param.default is not None
     value = constant_value(scope, param.default)
+    if value is None and _waits_for_consts(scope, param.default):
+        return None
     fits = isinstance(value, bool) == (kind == "bool") and (kind != "int" or isinstance(value, int))
     if value is None or not fits:
         scope.fail(
@@ -141,6 +145,11 @@ def _default_value(scope: Scope, param: tree.Param, kind: str) -> int | float | 
             )
         )
     return value
+
+
+def _waits_for_consts(scope: Scope, e: tree.Expr) -> bool:
+    names = [n.name for n in walk_syntax(e) if isinstance(n, tree.Name)]
+    return any(n in scope.consts and scope.consts[n].value is None for n in names)
 
 
 def _bind_sizes(scope: Scope, inputs: list[tree.Param]) -> None:

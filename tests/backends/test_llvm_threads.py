@@ -114,6 +114,17 @@ def test_a_parallel_loop_inside_others() -> None:
         np.testing.assert_array_equal(arrays["Y"][t], np.float32(t) * data)
 
 
+def test_a_parallel_loop_over_a_triangle() -> None:
+    """The estimate of the work takes a middle row, also for the parallel loop itself."""
+    x, y = argument("X", F32, "N", "N"), argument("Y", F32, "N", "N")
+    row = loop("j", add(Var("i"), integer(1)), store(y, ["i", "j"], load(x, "i", "j")))
+    k = kernel([x, y], ["Y"], loop("i", "N", row, "parallel"), ["N"])
+    for n in (0, 1, 300):
+        arrays = {"X": np.ones((n, n), np.float32), "Y": np.zeros((n, n), np.float32)}
+        run(k, arrays, {"N": n})
+        np.testing.assert_array_equal(arrays["Y"], np.tri(n))
+
+
 def test_vectors_inside() -> None:
     x, y = argument("X", F32, "N"), argument("Y", F32, "N")
     i = add(mul(Var("o"), integer(64)), Var("v"))

@@ -363,3 +363,10 @@ def test_a_written_cast_keeps_a_product_from_being_fused():
     b = np.array([-1 - 2 * tiny, 1 + tiny], np.float32)  # the second product rounds, its fused sum does not
     out = run_program(p, {"A": a, "B": b})
     assert out["y"] != out["z"]
+
+
+def test_the_default_of_a_const_may_follow_from_another():
+    text = "op f(X: f32[N], const k: int, const step: int = 2 * k) -> Y: f32[N] { Y[i] = X[i] * step }"
+    assert check(parse_file(Source("t.te", text))) == []
+    assert "6.0" in body(program(text, consts={"k": 3}))
+    assert codes(text.replace("2 * k", "j"), consts={"k": 3}) == ["const-default"]

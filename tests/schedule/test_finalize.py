@@ -214,6 +214,18 @@ def test_the_range_of_a_fused_loop_needs_no_guard() -> None:
     assert prove(compare("<", Var("Y.i"), Var("M")), facts)
 
 
+def test_what_never_holds_inside_a_border_is_not_asked() -> None:
+    """`abs` chooses by the sign, and either side may be the one that no full vector is on."""
+    mirrored = """
+    op f(X: f32[N]) -> Y: f32[N + 1] {
+        require N > 1
+        Y[i] = X[clamp(min(abs(i - 1), 2 * (N - 1) - abs(i - 1)), 0, N - 1)]
+    }
+    """
+    final = finalize(scheduled(mirrored, "vectorize i by 8"))
+    assert print_kernel(final).count("vector for") <= 2
+
+
 def test_a_choice_that_goes_does_not_change_how_a_sum_rounds() -> None:
     """`a * b` alone would be accumulated with one rounding; the choice of it is rounded first."""
     text = """
