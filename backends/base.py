@@ -32,6 +32,16 @@ class Entry:
     is_parallel: bool  # whether it may call `parallel_for`
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectCode:
+    """What `load` needs of an artifact, and what the object cache keeps of it."""
+
+    target: Target
+    entries: tuple[Entry, ...]
+    object: bytes
+    declarations: str  # of the functions that the code takes from outside
+
+
 class Artifact(Protocol):
     """Compiled kernels: text for people, code for `load`."""
 
@@ -40,6 +50,9 @@ class Artifact(Protocol):
 
     @property
     def entries(self) -> tuple[Entry, ...]: ...
+
+    @property
+    def code(self) -> ObjectCode: ...
 
     @property
     def text(self) -> str:
@@ -55,7 +68,7 @@ class Executable(Protocol):
     """Code in this process. It stays loaded as long as the object lives."""
 
     @property
-    def artifact(self) -> Artifact: ...
+    def artifact(self) -> Artifact | ObjectCode: ...
 
     @property
     def parallel_for(self) -> int:
@@ -76,4 +89,4 @@ class Backend(Protocol):
 
     def emit(self, kernels: Sequence[Kernel], target: Target) -> Artifact: ...
 
-    def load(self, artifact: Artifact) -> Executable: ...
+    def load(self, artifact: Artifact | ObjectCode) -> Executable: ...

@@ -1,34 +1,29 @@
-"""`te.build`: from text to a callable kernel. The whole compiler, in the order in which it runs."""
+"""`te.build`: from text to a callable kernel, out of the cache on disk or through `te.pipeline`.
+
+The compiler is imported when it is needed: a kernel out of the cache does not wait for it.
+"""
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from types import ModuleType
-from typing import TypeAlias
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from te.diagnostics import CompileError, Source, did_you_mean, error
-from te.elaborate.elaborate import elaborate
-from te.grammar import tree
-from te.grammar.parser import is_file, parse_directives, parse_file
-from te.ir import loop
-from te.ir.expr import TRUE, Expr
-from te.ir.print import print_expr
-from te.ir.tensor import Program, Requirement
-from te.module import Constant, Module, Op, Options, read_source, select_op
-from te.runtime.arguments import Signature
-from te.runtime.generic import Choice, GenericInput, GenericKernel
-from te.runtime.kernel import Kernel, Variant
-from te.runtime.laws import broken_laws
-from te.schedule.auto import auto_schedule
-from te.schedule.finalize import finalize
-from te.schedule.nest import nest
-from te.schedule.schedule import Schedule, read_schedule
-from te.schedule.text import check_headers, names_in, read_directives, schedules_for
-from te.target import Target, parse_target
+from te.diagnostics import Source, did_you_mean
+from te.elaborate.files import UsedFiles
+from te.runtime.cache import Cache, Request
+from te.runtime.generic import Choice, GenericKernel
+from te.runtime.kernel import Compilation, Kernel
+from te.runtime.stored import Generic, Stored
+from te.sources import is_text, read_source
+from te.target import parse_target
+
+if TYPE_CHECKING:
+    from te.module import Constant, Module, Op, Options
+    from te.pipeline import Given
+    from te.schedule.schedule import Schedule
 
 __all__ = ["build"]
 
@@ -53,6 +48,8 @@ def build(
     sizes, `const`s and dtype variables. A size that is not fixed is a run-time value: one
     compilation serves all. Dtype variables that are not fixed, and packs, are for each call to decide.
 
+    A kernel that this machine has compiled before is taken from the cache on disk (docs/cache.md).
+
     Raises `te.CompileError` (`te.ScheduleError` for a refused directive) with all that is wrong
     with the text; OSError for a file that cannot be read; ValueError and TypeError for the other
     arguments.
@@ -66,165 +63,144 @@ def build(
     array([3., 6.], dtype=float32)
     """
     _check_math(math)
-    machine = parse_target(target)
-    chosen = select_op(expr, op)
-    options = chosen.options(sizes, consts, dtypes)
-    given = _read_schedule(schedule)
-
-    def compiled(choices: Mapping[str, Choice]) -> Kernel:
-        ranks = {name: int(choice) for name, choice in choices.items() if name in chosen.packs}
-        dtypes = {name: str(choice) for name, choice in choices.items() if name not in ranks}
-        with _reporting_bugs(chosen):
-            return _compile(
-                chosen, replace(options, dtypes={**options.dtypes, **dtypes}), ranks, given, machine
-            )
-
-    open_variables = [name for name in chosen.dtype_variables if name not in options.dtypes]
-    if open_variables or chosen.packs:
-        return GenericKernel(chosen.name, _generic_inputs(chosen, open_variables), compiled)
-    return compiled({})
-
-
-def _compile(op: Op, options: Options, ranks: Mapping[str, int], given: Given, target: Target) -> Kernel:
-    """Every level of the compiler, one after the other."""
-    backend = _backend(target)
-    program = elaborate(
-        op.module.file,
-        op.name,
-        sizes=options.sizes,
-        consts=options.consts,
-        dtypes=options.dtypes,
-        ranks=ranks,
+    chosen = None if isinstance(expr, str | os.PathLike) else _select_op(expr, op)
+    request = Request(
+        source=chosen.module.file.source if chosen else _read_program(expr),
+        op=chosen.name if chosen else op,
+        schedule=_read_schedule(schedule),
+        target=parse_target(target),
+        sizes=sizes or {},
+        consts=consts or {},
+        dtypes=dtypes or {},
+        math=math,
     )
-    _verify(program)
-    if wrong := broken_laws(op.module.file):
-        raise CompileError(wrong)
-    variants = []
-    for choice in _choose_schedules(given, program, op, target):
-        plain = nest(_assuming(program, choice.condition))
-        scheduled = choice.schedule.apply(plain)  # verifies each step
-        final = finalize(scheduled)
-        _verify(plain, final)
-        variants.append(Variant(choice.condition, choice.schedule, scheduled, final))
-    artifact = backend.emit([variant.final for variant in variants], target)
-    executable = backend.load(artifact) if target.is_native else None
-    return Kernel(Signature(program, op.dimension_texts()), variants, artifact, executable)
+    return _Build(request, chosen).run()
 
 
-# ---------------------------------------------------------------- schedules
+class _Build:
+    """One call of `build`. The op is parsed when there is something to compile."""
 
-AUTO, NONE = "auto", "none"
-Directives: TypeAlias = tuple[tree.Directive, ...]
-Given: TypeAlias = str | Schedule | tree.File | Directives | None  # the string is AUTO or NONE
+    def __init__(self, request: Request, op: Op | None):
+        self._request = request
+        self._cache = Cache(request)
+        if op is not None:
+            self._op = op
+
+    def run(self) -> Kernel | GenericKernel:
+        found = self._cache.find(None)
+        if isinstance(found, Stored):
+            return self._restored(None, found)
+        if found is None:
+            found = self._generic()
+        return (
+            self._compiled(None) if found is None else GenericKernel(found.name, found.inputs, self._kernel)
+        )
+
+    def _generic(self) -> Generic | None:
+        """What the calls decide of the op, where they decide anything."""
+        from te.pipeline import generic_inputs
+
+        inputs = generic_inputs(self._op, self._options)
+        _ = self._given  # if it is wrong, nothing is stored
+        if not inputs:
+            return None
+        generic = Generic(self._op.name, tuple(inputs))
+        self._cache.store(None, generic)
+        return generic
+
+    def _kernel(self, choices: Mapping[str, Choice]) -> Kernel:
+        """The kernel for the dtypes and ranks that a call has chosen."""
+        found = self._cache.find(choices)
+        return self._restored(choices, found) if isinstance(found, Stored) else self._compiled(choices)
+
+    def _compiled(self, choices: Mapping[str, Choice] | None) -> Kernel:
+        from te.pipeline import interface_of
+
+        compilation, files = self._compile(choices or {})
+        interface = interface_of(self._op, compilation)
+        if not self._request.target.is_native:
+            return Kernel(interface, None, lambda: compilation)
+        executable = _backend(self._request).load(compilation.artifact)
+        if self._cache.is_on:
+            self._cache.store(choices, Stored(interface, compilation.artifact.code, files))
+        return Kernel(interface, executable, lambda: compilation)
+
+    def _restored(self, choices: Mapping[str, Choice] | None, stored: Stored) -> Kernel:
+        """A kernel out of the cache. Its levels are made again when somebody wants to read them."""
+
+        def compilation() -> Compilation:
+            made, files = self._compile(choices or {})
+            if files != stored.files:
+                raise RuntimeError(
+                    f"{stored.interface.name}: a file that it uses has changed since it was compiled: build it again"
+                )
+            return made
+
+        return Kernel(stored.interface, _backend(self._request).load(stored.code), compilation)
+
+    def _compile(self, choices: Mapping[str, Choice]) -> tuple[Compilation, UsedFiles]:
+        from te.elaborate.modules import Library
+        from te.pipeline import compile_op
+
+        library = Library()
+        compilation = compile_op(self._op, self._options, choices, self._given, self._request.target, library)
+        return compilation, library.files
+
+    # What the compiler takes, in the order in which mistakes are reported.
+
+    @cached_property
+    def _op(self) -> Op:
+        from te.grammar.parser import parse_file
+        from te.module import Module
+
+        return Module(parse_file(self._request.source)).only(self._request.op)
+
+    @cached_property
+    def _options(self) -> Options:
+        return self._op.options(self._request.sizes, self._request.consts, self._request.dtypes)
+
+    @cached_property
+    def _given(self) -> Given:
+        from te.pipeline import parse_schedule
+
+        return parse_schedule(self._request.schedule)
 
 
-def _read_schedule(given: str | os.PathLike[str] | Schedule | None) -> Given:
-    """The `schedule` argument of a build, read but not yet applied to an op."""
-    match given:
-        case None | Schedule() | "auto" | "none":
+# ---------------------------------------------------------------- what is given
+
+
+def _select_op(expr: Any, name: str | None) -> Op:
+    from te.module import select_op
+
+    return select_op(expr, name)
+
+
+def _read_program(expr: Any) -> Source:
+    return Source("<text>", expr) if isinstance(expr, str) and is_text(expr) else read_source(expr)
+
+
+def _read_schedule(given: str | os.PathLike[str] | Schedule | None) -> Source | str | Schedule | None:
+    """The `schedule` argument: its text, or what is none.
+
+    What ends in `.te` is a path; other strings are text, which has a space, as every directive does.
+    """
+    if given is None or given in ("auto", "none"):
+        return given
+    if not isinstance(given, str | os.PathLike):
+        from te.schedule.schedule import Schedule
+
+        if isinstance(given, Schedule):
             return given
-        case str() | os.PathLike():
-            source = _schedule_source(given)
-            return parse_file(source) if is_file(source) else parse_directives(source)
-    raise TypeError(f"a schedule is given as text, path or te.Schedule, not {type(given).__name__}")
-
-
-def _schedule_source(given: str | os.PathLike[str]) -> Source:
-    """What ends in `.te` is a path; other strings are text, which has a space, as every directive does."""
+        raise TypeError(f"a schedule is given as text, path or te.Schedule, not {type(given).__name__}")
     if not isinstance(given, str) or (given.endswith(".te") and "\n" not in given):
         return read_source(given)
     if len(given.split()) == 1:
-        hint = did_you_mean(given, (AUTO, NONE))
+        hint = did_you_mean(given, ("auto", "none"))
         raise ValueError(
             f"schedule={given!r} is no text of directives, no path that ends in `.te`, "
             "and neither 'auto' nor 'none'" + (f" ({hint})" if hint else "")
         )
     return Source("<schedule>", given)
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """A schedule, and for which run-time sizes it is used."""
-
-    schedule: Schedule
-    condition: Expr
-
-
-def _choose_schedules(given: Given, program: Program, op: Op, target: Target) -> list[_Choice]:
-    """The schedules that serve a build, to be tried in order at each call. The last one always holds."""
-    match given:
-        case None:
-            return _written_schedules((), program, op, target)
-        case tree.File():
-            items = tuple(i for i in given.items if isinstance(i, tree.Schedule))
-            _check_items(items, op, target)
-            return _written_schedules(items, program, op, target)
-        case Schedule():
-            _check_op(op, given.op, None)
-            return [_Choice(given, TRUE)]
-        case tuple():
-            lines = read_directives(given, names_in(None, program, op.module.file))
-            return [_Choice(Schedule(op.name, target.name, lines), TRUE)]
-    return [
-        _Choice(auto_schedule(program, target) if given == AUTO else Schedule(op.name, target.name), TRUE)
-    ]
-
-
-def _written_schedules(
-    given: tuple[tree.Schedule, ...], program: Program, op: Op, target: Target
-) -> list[_Choice]:
-    """Those that fit among the given ones and then the file's; where all are conditional, the automatic one."""
-    file = op.module.file
-    diagnostics = check_headers(file, [o.name for o in op.module])
-    if diagnostics:
-        raise CompileError(diagnostics)
-    file = tree.File((*given, *file.items), file.source)
-    choices = [
-        _Choice(read_schedule(choice.schedule, program, file), choice.condition)
-        for choice in schedules_for(file, program, target)
-    ]
-    if not choices or choices[-1].condition != TRUE:
-        choices.append(_Choice(auto_schedule(program, target), TRUE))
-    return choices
-
-
-def _check_items(items: tuple[tree.Schedule, ...], op: Op, target: Target) -> None:
-    """Refuse given schedules of which none can be meant for this build."""
-    mine = [item for item in items if item.op == op.name]
-    if not mine:
-        _check_op(op, items[0].op if items else "no op", items[0] if items else None)
-    if not any(target.satisfies(item.target) for item in mine):
-        raise CompileError(
-            error(
-                "schedule-other-target",
-                f"the given schedule of `{op.name}` is for {mine[0].target}, and the build for {target.name}",
-                mine[0].span,
-                help="give one for this target, or leave `schedule` out",
-            )
-        )
-
-
-def _check_op(op: Op, scheduled: str, item: tree.Schedule | None) -> None:
-    if scheduled != op.name:
-        raise CompileError(
-            error(
-                "schedule-other-op",
-                f"the given schedule is for `{scheduled}`, and the op to build is `{op.name}`",
-                item.span if item else None,
-                help=f"write `schedule {op.name} on ...`",
-            )
-        )
-
-
-def _assuming(program: Program, condition: Expr) -> Program:
-    """A schedule's `when` holds wherever it is used, which is a fact for its directives."""
-    if condition == TRUE:
-        return program
-    requirement = Requirement(condition, print_expr(condition))
-    return replace(program, requirements=(*program.requirements, requirement))
-
-
-# ---------------------------------------------------------------- the rest
 
 
 def _check_math(math: str) -> None:
@@ -234,49 +210,5 @@ def _check_math(math: str) -> None:
         raise ValueError(f'math must be "strict", found {math!r}')
 
 
-def _backend(target: Target) -> ModuleType:
-    return importlib.import_module(f"te.backends.{target.backend}")
-
-
-def _generic_inputs(op: Op, variables: list[str]) -> list[GenericInput]:
-    """What each input decides of the open dtype variables and the packs."""
-    for variable in variables:
-        if variable not in [p.type.name for p in op.inputs]:
-            raise ValueError(
-                f"{op.name}: no input decides the dtype variable `{variable}`; "
-                f"give it to the build: dtypes={{{variable!r}: 'f32'}}"
-            )
-    found = []
-    for param in op.inputs:
-        dims = param.type.dims or ()
-        pack = next((d.name for d in dims if isinstance(d, tree.Pack)), None)
-        variable_of_input = param.type.name if param.type.name in variables else None
-        found.append(GenericInput(param.name, variable_of_input, pack, len(dims) - 1 if pack else len(dims)))
-    return found
-
-
-def _verify(*made: Program | loop.Kernel) -> None:
-    """With TE_VERIFY=1 in the environment, check what a pass made."""
-    if os.environ.get("TE_VERIFY") == "1":
-        from te.ir.verify import verify_kernel, verify_program
-
-        for program in made:
-            if isinstance(program, Program):
-                verify_program(program)
-            else:
-                verify_kernel(program)
-
-
-@contextmanager
-def _reporting_bugs(op: Op) -> Iterator[None]:
-    """What is not the program's fault is te's, and says so, with the program that caused it."""
-    try:
-        yield
-    except (CompileError, MemoryError):
-        raise
-    except Exception as bug:
-        bug.add_note(
-            "This is a bug in te. Please report it, with this traceback and the program:\n\n"
-            + op.module.file.source.text
-        )
-        raise
+def _backend(request: Request) -> Any:
+    return importlib.import_module(f"te.backends.{request.target.backend}")

@@ -6,10 +6,9 @@ import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
-from te.diagnostics import CompileError, Diagnostic, Diagnostics, Source, did_you_mean, error
+from te.diagnostics import CompileError, Diagnostic, Diagnostics, Source, did_you_mean
 from te.elaborate.elaborate import CHECKED_RANK, elaborate
 from te.elaborate.elaborate import check as check_ops
 from te.elaborate.modules import STANDARD_LIBRARY
@@ -24,6 +23,7 @@ from te.schedule.condition import lower_condition
 from te.schedule.nest import nest
 from te.schedule.schedule import read_schedule
 from te.schedule.text import check_headers, names_in
+from te.sources import Path_, decode_source, is_text, read_source
 from te.target import TARGET_NAMES
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Op",
     "Options",
     "check_source",
+    "decode_source",
     "load",
     "parse",
     "read_source",
@@ -39,7 +40,6 @@ __all__ = [
     "std",
 ]
 
-Path_: TypeAlias = str | os.PathLike[str]
 Constant: TypeAlias = int | float | bool
 
 
@@ -67,28 +67,6 @@ def parse(text: str) -> Module:
     ['double']
     """
     return Module(parse_file(Source("<text>", text)))
-
-
-def read_source(path: Path_, name: str | None = None) -> Source:
-    """The text of a file, reported as `name`. Raises OSError, and CompileError where it is no UTF-8."""
-    return decode_source(Path(path).read_bytes(), os.fspath(path) if name is None else name)
-
-
-def decode_source(data: bytes, name: str) -> Source:
-    """The text that a file holds, reported as `name`. Raises CompileError where it is no UTF-8."""
-    try:
-        return Source(name, data.decode("utf-8-sig"))
-    except UnicodeDecodeError as wrong:
-        line = data.count(b"\n", 0, wrong.start) + 1
-        raise CompileError(
-            error(
-                "not-utf8",
-                f"{name} is no UTF-8 text: byte 0x{data[wrong.start]:02x} in line {line}, "
-                f"{wrong.start} bytes from the start",
-                None,
-                help="save the file as UTF-8" if b"\0" not in data else "this seems to be no text at all",
-            )
-        ) from None
 
 
 # ---------------------------------------------------------------- what they hold
@@ -309,7 +287,7 @@ def select_op(expr: object, name: str | None = None) -> Op:
             return expr
         case Module():
             return expr.only(name)
-        case str() if "\n" in expr or "{" in expr:
+        case str() if is_text(expr):
             return parse(expr).only(name)
         case str() | os.PathLike():
             return load(expr).only(name)

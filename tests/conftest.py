@@ -13,6 +13,9 @@ from hypothesis import HealthCheck, settings
 # Each pass's output is verified while tests run (te.ir.verify).
 os.environ.setdefault("TE_VERIFY", "1")
 
+# Tests compile, whatever the user's cache holds; those of the cache choose a folder of their own.
+os.environ["TE_CACHE_DIR"] = "0"
+
 # Compiling takes milliseconds and differs much between machines: no example has a deadline.
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=25, **COMMON)  # type: ignore[arg-type]  # a plain dict

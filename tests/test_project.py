@@ -28,7 +28,9 @@ LAYERS = (
     "te.schedule",
     "te.backends",
     "te.runtime",
+    "te.sources",
     "te.module",
+    "te.pipeline",
     "te.build",
     "te.cli",
 )

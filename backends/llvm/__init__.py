@@ -6,7 +6,7 @@
                     casts.py and narrow.py for conversions
     memory.py       reads and stores; index.py for addresses; registers.py for register buffers
     emitter.py      the text of a function; values.py, module.py
-    compile.py      text to object file and assembly
+    compile.py      text to object file and assembly; native.py
     jit.py          object file to callable; threads.py runs parallel loops
 
 `te.backends.base` says what `emit` and `load` return.
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from te.target import Target, parse_target
 
 if TYPE_CHECKING:
+    from te.backends.base import ObjectCode
     from te.backends.llvm.compile import LLVMArtifact
     from te.backends.llvm.jit import LLVMExecutable
     from te.ir.loop import Kernel
@@ -40,7 +41,7 @@ def emit(kernels: Sequence[Kernel], target: Target) -> LLVMArtifact:
     return compile.emit(kernels, target)
 
 
-def load(artifact: LLVMArtifact) -> LLVMExecutable:
+def load(artifact: LLVMArtifact | ObjectCode) -> LLVMExecutable:
     """An artifact to something callable. Raises ValueError if this machine cannot run it."""
     from te.backends.llvm import jit
 

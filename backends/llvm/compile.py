@@ -7,6 +7,7 @@ emitter leaves nothing for the others to do that would pay for their time.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from te.backends.base import Entry
+from te.backends.base import Entry, ObjectCode
 from te.backends.llvm.kernel import kernel_functions
 from te.backends.llvm.module import ModuleText
+from te.backends.llvm.native import initialize
 from te.ir.loop import Kernel
 from te.target import Target
 
@@ -38,6 +40,14 @@ class LLVMArtifact:
     def object(self) -> bytes:
         """The object file (position independent)."""
         return compile_text(self.text, self.target)
+
+    @property
+    def declarations(self) -> str:
+        return "\n".join(re.findall(r"^declare .*$", self.text, re.MULTILINE))
+
+    @property
+    def code(self) -> ObjectCode:
+        return ObjectCode(self.target, self.entries, self.object, self.declarations)
 
     def asm(self) -> str:
         return str(_generate(self.text, self.target, as_object=False))
@@ -77,9 +87,8 @@ class _Machine:
 
 @cache
 def _machine(target: Target) -> _Machine:
+    initialize()
     with _lock:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
         triple = llvm.get_process_triple() + ("-elf" if os.name == "nt" else "")  # MCJIT wants ELF everywhere
         machine = llvm.Target.from_triple(triple).create_target_machine(
             cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="default"

@@ -12,13 +12,19 @@ import ctypes.util
 import re
 import sys
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding as llvm
 
+from te.backends.base import ObjectCode
 from te.backends.llvm import threads
-from te.backends.llvm.compile import LLVMArtifact
-from te.backends.llvm.math import CHEAP, INTRINSICS, LIBRARY
+from te.backends.llvm.native import initialize
+
+if TYPE_CHECKING:
+    from te.backends.llvm.compile import LLVMArtifact
+
+# The functions of the C library that code may call, and what it says then: `fma`, on a CPU without it.
+LIBRARY = {"fma": r"@llvm\.fma\.(v\d+)?f64\(", "fmaf": r"@llvm\.fma\.(v\d+)?f32\("}
 
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -26,7 +32,7 @@ _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 class LLVMExecutable:
     """The kernels of an artifact, loaded. See `te.backends.base.Executable`."""
 
-    def __init__(self, artifact: LLVMArtifact):
+    def __init__(self, artifact: LLVMArtifact | ObjectCode):
         self.artifact = artifact
         self._engine = load_object(artifact.object)
         addresses = [self._engine.get_function_address(entry.symbol) for entry in artifact.entries]
@@ -42,7 +48,7 @@ class LLVMExecutable:
         self._functions[entry](block)  # ctypes lets other threads run meanwhile
 
 
-def load(artifact: LLVMArtifact) -> LLVMExecutable:
+def load(artifact: LLVMArtifact | ObjectCode) -> LLVMExecutable:
     """Make an artifact callable.
 
     Raises ValueError if this machine cannot run it, and OSError if a function of the C library is missing.
@@ -51,7 +57,8 @@ def load(artifact: LLVMArtifact) -> LLVMExecutable:
         raise ValueError(
             f"this machine cannot run code for `{artifact.target.name}`: its CPU lacks instructions"
         )
-    missing = [name for name in _missing_functions() if _mentions(artifact.text, name)]
+    outside = artifact.declarations
+    missing = [name for name in _missing_functions() if _mentions(outside, name)] if outside else []
     if missing:
         raise OSError(f"the C library of this system has no function {', '.join(missing)}")
     return LLVMExecutable(artifact)
@@ -59,6 +66,7 @@ def load(artifact: LLVMArtifact) -> LLVMExecutable:
 
 def load_object(code: bytes) -> Any:
     """An engine that holds the functions of an object file."""
+    initialize()
     # The engine wants a module and a machine to generate code for; it gets an empty one and a plain one.
     module = llvm.parse_assembly("", context=llvm.create_context())
     machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
@@ -73,15 +81,12 @@ def load_object(code: bytes) -> Any:
 @cache
 def _missing_functions() -> list[str]:
     """Functions that code may call and this system lacks: MCJIT would end the process over one."""
-    if sys.platform != "win32" and llvm.address_of_symbol("expf") is None:
+    if sys.platform != "win32" and llvm.address_of_symbol("fmaf") is None:
         library = ctypes.util.find_library("m")
         if library:
             llvm.load_library_permanently(library)
-    names = [name for name in (*INTRINSICS.values(), *LIBRARY) if name not in CHEAP | {"roundeven", "sqrt"}]
-    both = [name + suffix for name in sorted(set(names)) for suffix in ("", "f")]
-    return [name for name in both if llvm.address_of_symbol(name) is None]
+    return [name for name in LIBRARY if llvm.address_of_symbol(name) is None]
 
 
 def _mentions(text: str, name: str) -> bool:
-    stem, bits = (name[:-1], "32") if name.endswith("f") and name != "erf" else (name, "64")
-    return re.search(rf"@(llvm\.{stem}\.(v\d+)?f{bits}|{name})\(", text) is not None
+    return re.search(LIBRARY[name], text) is not None

@@ -14,7 +14,7 @@ from te.elaborate.arguments import is_op_call
 from te.elaborate.calls import elaborate_call
 from te.elaborate.definitions import Definition, define, find_types, is_start
 from te.elaborate.expressions import refuse_unknown_function
-from te.elaborate.modules import Module
+from te.elaborate.modules import Library, Module
 from te.elaborate.narrow import compute_in_f32
 from te.elaborate.order import components
 from te.elaborate.packs import expand_packs, pack_names
@@ -43,15 +43,16 @@ def elaborate(
     sizes: Mapping[str, int] | None = None,
     dtypes: Mapping[str, str] | None = None,
     ranks: Mapping[str, int] | None = None,
+    library: Library | None = None,
 ) -> Program:
     """The meaning of the op named `op` in `file`, with `const`s, sizes and dtype variables fixed as given.
 
     `ranks` says how many axes each pack stands for; the names in `consts`, `sizes`,
-    `dtypes` and `ranks` are the op's. Raises `CompileError` with everything that is
-    wrong with the op.
+    `dtypes` and `ranks` are the op's. `library` takes up the files that it uses. Raises
+    `CompileError` with everything that is wrong with the op.
     """
     diagnostics = Diagnostics()
-    module = Module(file, diagnostics)
+    module = Module(file, diagnostics, library)
     diagnostics.raise_if_errors()
     if op not in module.ops:
         raise KeyError(op)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from te.diagnostics import CompileError, Diagnostics, Note, Source, Span, did_you_mean, error
 from te.elaborate.builtins import BUILTIN_NAMES
+from te.elaborate.files import UsedFiles
 from te.grammar import tree
 from te.grammar.parser import parse_file
 
@@ -41,6 +42,7 @@ class Library:
     """All files that one build reads, each once, and how many calls it has put in."""
 
     modules: dict[Path, Module] = field(default_factory=dict)
+    files: UsedFiles = field(default_factory=UsedFiles)
     calls: int = 0
 
     def count_call(self, scope: Scope, span: Span) -> None:
@@ -174,7 +176,7 @@ class Module:
         here = Path(self.file.source.name)
         candidates = [here.parent / f"{name}.te"] if here.suffix == ".te" else []
         candidates.append(STANDARD_LIBRARY / f"{name}.te")
-        return next((p.resolve() for p in candidates if p.is_file()), None)
+        return next((path for path in map(self.library.files.find, candidates) if path), None)
 
     def _load(self, name: str) -> Module:
         use, path = self.uses[name]
@@ -185,7 +187,7 @@ class Module:
 
 def _read(path: Path, library: Library, use: tree.Use) -> Module:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = library.files.read(path)
     except (OSError, UnicodeDecodeError) as wrong:
         raise CompileError(
             error("module-unreadable", f"{path.name} cannot be read: {wrong}", use.span)

@@ -17,16 +17,14 @@ from numpy import ndarray
 from te.diagnostics import counted, did_you_mean
 from te.ir.expr import Const, Expr, Var
 from te.ir.print import print_expr
-from te.ir.tensor import Program, Tensor
+from te.ir.tensor import Tensor
 from te.ir.types import DType, numpy_dtype
 from te.ir.visit import variables
 from te.runtime.arrays import READY, Array, check_dtype, ready, scalar, view
+from te.runtime.interface import Interface
 from te.runtime.sizes import SizeFunction, size_function
 
 Shape: TypeAlias = tuple[int, ...]
-# A dimension's words in the source, `M` or `2*N`, by tensor, for those whose words say it better than
-# the program does: a fixed size keeps its name in messages.
-Written: TypeAlias = Mapping[str, Sequence[str]]
 
 MAX_BYTES = (1 << 63) - 1
 
@@ -69,12 +67,11 @@ class Binding:
 class Signature:
     """The arguments of one op, and the checks of a call."""
 
-    def __init__(self, program: Program, written: Written | None = None):
-        self.op = program.name
-        self.sizes = program.sizes
-        self.program = program
-        self.inputs = tuple(self._parameter(t, written or {}) for t in program.inputs)
-        self.results = tuple(self._parameter(program.tensor(name), written or {}) for name in program.results)
+    def __init__(self, interface: Interface):
+        self.op = interface.name
+        self.sizes = interface.sizes
+        self.inputs = tuple(self._parameter(t, interface.written) for t in interface.inputs)
+        self.results = tuple(self._parameter(t, interface.written) for t in interface.results)
         self._places = self._find_places()
         self._binders = tuple(self._places[name] for name in self.sizes)
         self._checks = tuple(
@@ -85,14 +82,14 @@ class Signature:
         )
         self._requirements = tuple(
             (requirement, size_function(requirement.condition, self.sizes))
-            for requirement in program.requirements
+            for requirement in interface.requirements
         )
 
     def __str__(self) -> str:
         """`matmul(A: f32[M, K], B: f32[K, N]) -> C: f32[M, N]`."""
         return f"{self.op}({', '.join(map(str, self.inputs))}) -> {', '.join(map(str, self.results))}"
 
-    def _parameter(self, tensor: Tensor, written: Written) -> Parameter:
+    def _parameter(self, tensor: Tensor, written: Mapping[str, Sequence[str]]) -> Parameter:
         words = written.get(tensor.name) or [print_expr(extent) for extent in tensor.shape]
         dimensions = tuple(
             Dimension(word, extent, size_function(extent, self.sizes))

@@ -60,9 +60,9 @@ class GenericKernel:
         self._names = (*variables, *packs)
         self._first = build(dict.fromkeys(packs, FIRST_RANK))
         self._default: dict[str, Choice] = dict.fromkeys(packs, FIRST_RANK)
-        for generic in reversed(self._inputs):
+        for generic, parameter in reversed(list(zip(self._inputs, self._first.inputs, strict=True))):
             if generic.dtype_variable:
-                self._default[generic.dtype_variable] = self._first.program.tensor(generic.name).dtype.name
+                self._default[generic.dtype_variable] = parameter.dtype.name
         self._kernels = {self._key(self._default): self._first}
         self._seen: dict[tuple[object, ...], Kernel] = {}
         self.__doc__ = self._first.__doc__

@@ -6,15 +6,15 @@ import ctypes
 import struct
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy import empty, ndarray
 
-from te.backends.base import Artifact, Entry, Executable
+from te.backends.base import Artifact, Executable
 from te.diagnostics import did_you_mean
 from te.ir import loop
 from te.ir.expr import TRUE, Expr
@@ -23,11 +23,13 @@ from te.ir.tensor import Program
 from te.runtime.arguments import MAX_BYTES, Parameter, Shape, Signature
 from te.runtime.arrays import READY, Array, address, as_it_is, giver, overlap, ready
 from te.runtime.hidden import Hidden
-from te.runtime.limits import SizeLimit
-from te.runtime.sizes import SizeFunction, size_function
-from te.schedule.schedule import Schedule
+from te.runtime.interface import Interface
+from te.runtime.sizes import size_function
 
-__all__ = ["LEVELS", "Kernel", "Timing", "Variant"]
+if TYPE_CHECKING:
+    from te.schedule.schedule import Schedule
+
+__all__ = ["LEVELS", "Compilation", "Kernel", "Timing", "Variant"]
 
 LEVELS = ("tensor", "loop", "final", "llvm", "asm")
 
@@ -54,6 +56,21 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class Compilation:
+    """What the compiler made on the way to the code: every level that can be read."""
+
+    program: Program
+    variants: tuple[Variant, ...]
+    artifact: Artifact
+
+    def allows(self, variant: int, sizes: Sequence[int]) -> bool:
+        """Whether no index arithmetic overflows for these values of the run-time sizes."""
+        from te.runtime.limits import SizeLimit
+
+        return SizeLimit(self.variants[variant].final).allows(sizes)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a call with shapes seen before need not work out again."""
 
@@ -71,6 +88,8 @@ class Timing:
 
     @property
     def median(self) -> float:
+        from statistics import median  # which loads slowly
+
         return median(self.seconds)
 
     @property
@@ -105,28 +124,23 @@ class Kernel:
     """
 
     def __init__(
-        self,
-        signature: Signature,
-        variants: Sequence[Variant],
-        artifact: Artifact,
-        executable: Executable | None,
+        self, interface: Interface, executable: Executable | None, compile: Callable[[], Compilation]
     ):
-        """`artifact` holds an entry for each of the `variants`, of which the last serves all sizes.
+        """`executable` is None where the code is for another CPU.
 
-        `executable` is None where the code is for another CPU.
+        `compile` gives what the code was made from; it is asked when somebody wants to read it.
         """
-        self._signature = signature
-        self._variants = tuple(variants)
-        self._artifact = artifact
+        self._interface = interface
+        self._signature = signature = Signature(interface)
         self._executable = executable
-        self.__doc__ = signature.program.doc
+        self._compile = compile
+        self.__doc__ = interface.doc
         names = signature.sizes
-        self._conditions = [size_function(v.condition, names) for v in self._variants]
-        self._limits = [SizeLimit(v.final) for v in self._variants]
-        self._workspaces = [_workspace_function(e, names) for e in artifact.entries]
+        self._conditions = [size_function(way.condition, names) for way in interface.ways]
+        self._workspaces = [size_function(way.entry.workspace, names) for way in interface.ways]
         self._dtypes = tuple(p.array_dtype for p in signature.inputs)
         self._result_dtypes = tuple(p.array_dtype for p in signature.results)
-        self._hidden = Hidden(signature.program)
+        self._hidden = Hidden(interface)
         words = len(signature.inputs) + len(signature.results) + self._hidden.count + 1 + len(names) + 1
         self._block_type = ctypes.c_int64 * words
         self._pack_into = struct.Struct(f"{words}q").pack_into
@@ -157,15 +171,19 @@ class Kernel:
         """The results' names, dtypes and dimensions."""
         return self._signature.results
 
+    @cached_property
+    def _compilation(self) -> Compilation:
+        return self._compile()
+
     @property
     def program(self) -> Program:
         """The tensor IR."""
-        return self._signature.program
+        return self._compilation.program
 
     @property
     def schedule(self) -> str:
         """How it is computed: schedules as `.te` text, which `te.build` reads back."""
-        return "\n\n".join(map(str, self._variants))
+        return "\n\n".join(way.schedule for way in self._interface.ways)
 
     def ir(self, level: str) -> str:
         """The op as text at a level of the compiler.
@@ -177,13 +195,13 @@ class Kernel:
             case "tensor":
                 return print_program(self.program)
             case "loop":
-                return self._listing([print_kernel(v.scheduled) for v in self._variants])
+                return self._listing([print_kernel(v.scheduled) for v in self._compilation.variants])
             case "final":
-                return self._listing([print_kernel(v.final) for v in self._variants])
+                return self._listing([print_kernel(v.final) for v in self._compilation.variants])
             case "llvm":
-                return self._artifact.text
+                return self._compilation.artifact.text
             case "asm":
-                return self._artifact.asm()
+                return self._compilation.artifact.asm()
         hint = did_you_mean(level, LEVELS)
         raise ValueError(
             f"there is no level `{level}`; the levels are: {', '.join(LEVELS)}"
@@ -194,7 +212,7 @@ class Kernel:
         """The texts of several variants, each under its condition."""
         if len(texts) == 1:
             return texts[0]
-        headings = [f"#{v.heading or ' else'}\n" for v in self._variants]
+        headings = [f"#{v.heading or ' else'}\n" for v in self._compilation.variants]
         return "\n".join(heading + text for heading, text in zip(headings, texts, strict=True))
 
     def __repr__(self) -> str:
@@ -262,7 +280,8 @@ class Kernel:
         binding = self._signature.bind(shapes)
         sizes = binding.sizes
         entry = next(number for number, holds in enumerate(self._conditions) if holds(sizes))
-        if not self._limits[entry].allows(sizes):
+        limit = self._interface.ways[entry].size_limit
+        if max(sizes, default=0) > limit and not self._compilation.allows(entry, sizes):
             values = ", ".join(
                 f"{name} = {value}" for name, value in zip(self._signature.sizes, sizes, strict=True)
             )
@@ -304,7 +323,7 @@ class Kernel:
         executable = self._executable
         if executable is None:
             raise RuntimeError(
-                f"{self.name} was built for {self._artifact.target.name}, whose code this CPU cannot run"
+                f"{self.name} was built for {self._compilation.artifact.target.name}, whose code this CPU cannot run"
             )
         workspace = 0
         if plan.workspace:
@@ -348,11 +367,6 @@ class Kernel:
 
 def _release(executable: Executable | None) -> None:
     """The last moment at which the collector may not touch the executable."""
-
-
-def _workspace_function(entry: Entry, sizes: tuple[str, ...]) -> SizeFunction:
-    assert entry.sizes == sizes
-    return size_function(entry.workspace, sizes)
 
 
 def _empty(called: str, shape: Shape, dtype: np.dtype[Any]) -> Array:

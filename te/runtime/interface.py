@@ -1,0 +1,58 @@
+"""What a call needs to know of a compiled op: plain data, made by the compiler or read from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from te.backends.base import Entry
+from te.ir.expr import Expr
+from te.ir.tensor import Check, Program, Requirement, Table, Tensor
+
+__all__ = ["Interface", "Way"]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to compute the op, for the sizes for which `condition` holds."""
+
+    condition: Expr
+    schedule: str  # as `.te` text
+    size_limit: int  # no index arithmetic overflows for sizes up to this one
+    entry: Entry  # of the code
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """An op from outside: a `Program` without its stages, and how its code is entered.
+
+    `written` has the dimensions of a tensor in the words of the source, where these say it better
+    than its shape does: a fixed size keeps its name in messages. The last of the `ways` serves all
+    sizes.
+    """
+
+    name: str
+    doc: str
+    sizes: tuple[str, ...]
+    inputs: tuple[Tensor, ...]
+    results: tuple[Tensor, ...]
+    requirements: tuple[Requirement, ...]
+    tables: tuple[Table, ...]
+    checks: tuple[Check, ...]
+    written: Mapping[str, Sequence[str]]
+    ways: tuple[Way, ...]
+
+
+def interface(program: Program, written: Mapping[str, Sequence[str]], ways: Sequence[Way]) -> Interface:
+    return Interface(
+        name=program.name,
+        doc=program.doc,
+        sizes=program.sizes,
+        inputs=program.inputs,
+        results=tuple(program.tensor(name) for name in program.results),
+        requirements=program.requirements,
+        tables=program.tables,
+        checks=program.checks,
+        written=written,
+        ways=tuple(ways),
+    )
