@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from scipy import special
 
+import te
 from tests.std.comparing import Array, Case, case, compare, comparisons
 
 ROWS = [((3, 7),), ((40,),), ((2, 3, 4),), ((0, 3),), ((3, 1),)]
@@ -27,6 +29,14 @@ def probabilities(rng: np.random.Generator) -> Array:
 
 def targets(rng: np.random.Generator) -> Array:
     return rng.integers(0, 2, 9).astype(np.float64)
+
+
+def classes(dtype: str) -> Any:
+    return lambda rng: rng.integers(0, 4, 9).astype(dtype)
+
+
+def large_scores(rng: np.random.Generator) -> Array:
+    return rng.normal(size=(9, 4)) * 300
 
 
 def standardised(x: Array, axes: Any, eps: float) -> Array:
@@ -107,6 +117,21 @@ CASES = [
         lambda x, t: -(t * special.log_expit(x) + (1 - t) * special.log_expit(-x)).mean(),
         [((9,), targets)],
     ),
+    case(
+        "nn.cross_entropy",
+        lambda x, t: -np.mean([special.log_softmax(row)[c] for row, c in zip(x, t, strict=True)]),
+        [((9, 4), classes("i8")), (large_scores, classes("i4"))],
+    ),
+    case("nn.nll_loss", lambda x, t: -x[np.arange(9), t].mean(), [((9, 4), classes("u1"))]),
+    case(
+        "nn.embedding",
+        lambda i, w: w[i],
+        [
+            (lambda rng: rng.integers(0, 5, (2, 3)), (5, 4)),
+            (lambda rng: rng.integers(0, 5, 7).astype(np.int32), (5, 4)),
+            (lambda rng: rng.integers(0, 5, 0), (5, 4)),
+        ],
+    ),
     case("nn.kl_div", lambda x, t: special.rel_entr(t, np.exp(x)).sum() / len(x), [((3, 4), probabilities)]),
 ]
 
@@ -114,3 +139,9 @@ CASES = [
 @comparisons(CASES)
 def test_layers(case: Case, schedule: str, dtype: str) -> None:
     compare(case, schedule, dtype)
+
+
+def test_a_class_that_does_not_exist() -> None:
+    kernel = te.build(te.std.nn.cross_entropy, dtypes={"T": "f32", "I": "i64"})
+    with pytest.raises(IndexError, match="target"):
+        kernel(np.zeros((2, 3), "f4"), np.array([0, 3]))

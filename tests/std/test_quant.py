@@ -64,7 +64,7 @@ def zero(dtype: str) -> Any:
     return codes(dtype)
 
 
-KINDS = ("uint8",)
+KINDS = ("uint8", "int8")
 PAIRS = [(a, b) for a in KINDS for b in KINDS]
 
 CASES = [

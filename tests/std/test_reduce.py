@@ -37,6 +37,10 @@ def with_nan(rng: np.random.Generator) -> Array:
     return x
 
 
+def with_ties(rng: np.random.Generator) -> Array:
+    return rng.integers(0, 4, (6, 50)).astype(np.float64)
+
+
 CONDITIONS = [(conditions(3, 7),), (conditions(2, 3, 4),), (conditions(0, 3),), (conditions(3, 0),)]
 
 CASES = [
@@ -48,6 +52,9 @@ CASES = [
     case("reduce.reduce_min", lambda x: x.min(-1), ROWS, NUMBERS),
     case("reduce.reduce_any", lambda x: x.any(-1), CONDITIONS, "f32"),
     case("reduce.reduce_all", lambda x: x.all(-1), CONDITIONS, "f32"),
+    case("reduce.arg_max", lambda x: x.argmax(-1), [*ROWS, (with_nan,), (with_ties,)]),
+    case("reduce.arg_min", lambda x: x.argmin(-1), [*ROWS, (with_nan,), (with_ties,)]),
+    case("reduce.arg_max", lambda x: np.full(len(x), -1), [((3, 0),)]),
     case("reduce.reduce_l1", lambda x: np.linalg.norm(x, 1, -1), ROWS),
     case("reduce.reduce_l2", lambda x: np.linalg.norm(x, 2, -1), ROWS),
     case("reduce.norm", lambda x, p: np.linalg.norm(x, p, -1), ROWS, p=3.0),

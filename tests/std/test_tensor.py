@@ -124,6 +124,18 @@ CASES = [
     case("tensor.repeat_interleave", lambda x, repeats: x.repeat(repeats, -1), ROWS, repeats=3),
     case("tensor.expand", lambda x, rows: np.stack([x] * rows), ROWS, rows=4),
     case(
+        "tensor.index_select",
+        lambda x, i: x[i],
+        [((4, 3), ids(0, 4, 9)), ((4,), ids(0, 4, 9)), ((4, 3), ids(0, 4, 0))],
+        NUMBERS,
+    ),
+    case(
+        "tensor.gather",
+        lambda x, i: np.take_along_axis(x, i, -1),
+        [((4, 3), ids(0, 3, 4, 9)), ((4,), ids(0, 4, 9)), ((4, 3), ids(0, 3, 4, 0))],
+        NUMBERS,
+    ),
+    case(
         "tensor.index_add",
         index_add,
         [((4, 3), ids(0, 4, 9), (9, 3)), ((4,), ids(-1, 6, 9), (9,)), ((4, 3), ids(0, 4, 0), (0, 3))],
