@@ -51,6 +51,8 @@ class Emitter:
         self.name = name
         self.parameters = parameters
         self.block = "entry"
+        # The end of each instruction: its place in the `.te` text.
+        self.location = module.lines.head(name) if module.lines else ""
         self.available: dict[str, Value] = {}
         self.versions: Counter[str] = Counter()
         self.allocas: Lines = []
@@ -118,7 +120,7 @@ class Emitter:
             depth += 1
         scope = self.scopes[depth]
         value = Value(f"%{self.fresh()}", dtype, lanes, depth, is_nonnegative=is_nonnegative)
-        scope.lines.append(f"  {value.text} = {text}")
+        scope.lines.append(f"  {value.text} = {text}{self.location}")
         scope.keys.append(key)
         self.available[key] = value
         return value
@@ -126,13 +128,22 @@ class Emitter:
     def effect(self, text: str, lanes: int = 1, dtype: DType = I64) -> None:
         """An instruction that stays where it is."""
         self.module.count(lanes, dtype)
-        self.scopes[-1].lines.append(f"  {text}")
+        self.scopes[-1].lines.append(f"  {text}{self.location}")
 
     def result(self, text: str, dtype: DType, lanes: int = 1) -> Value:
         """An instruction that stays where it is and has a result."""
         value = Value(f"%{self.fresh()}", dtype, lanes, len(self.scopes) - 1)
         self.effect(f"{value.text} = {text}", lanes, dtype)
         return value
+
+    @contextmanager
+    def at(self, stage: str) -> Iterator[None]:
+        """Instructions come from the line of a stage, if the module has lines."""
+        outer = self.location
+        if self.module.lines is not None:
+            self.location = self.module.lines.location(self.name, stage) or outer
+        yield
+        self.location = outer
 
     def stored(self, buffer: str) -> None:
         """Note a store: what was read of the buffer before is stale."""
@@ -307,7 +318,8 @@ class Emitter:
         parameters = ", ".join(
             f"{v.type} {attributes} {v.text}" if attributes else v.typed for attributes, v in self.parameters
         )
-        head = f"define {linkage + ' ' if linkage else ''}void @{self.name}({parameters}) #0 {{"
+        line = self.module.lines.of_function(self.name) if self.module.lines else ""
+        head = f"define {linkage + ' ' if linkage else ''}void @{self.name}({parameters}) #0{line} {{"
         return "\n".join([head, "entry:", *_flatten(self.lines), "  ret void", "}", ""])
 
 

@@ -25,6 +25,8 @@ def kernel_functions(module: ModuleText, kernel: Kernel) -> Entry:
     if kernel.level != FINAL:
         raise ValueError(f"`{kernel.name}` is at level {kernel.level}; the LLVM backend takes final kernels")
     symbol = module.unique("te_" + ascii_name(kernel.name).replace(".", "_"))
+    if module.lines is not None:
+        module.lines.begin(kernel.program)
     offsets: dict[str, tuple[Buffer, Expr]] = {}
     workspace = _lay_out(kernel.body, integer(0), offsets)
     _body(module, kernel, f"{symbol}.body", offsets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from te.backends.llvm.lines import LineTable
 from te.diagnostics import Diagnostic, ScheduleError, error
 from te.ir.types import DType
 
@@ -13,10 +14,17 @@ ZEROS_BYTES = 256 * 8
 
 
 class ModuleText:
-    def __init__(self, vector_bits: int, *, has_half: bool) -> None:
-        """`has_half`: whether the CPU has instructions that convert between f16 and f32."""
+    def __init__(self, vector_bits: int, *, has_half: bool, has_fma: bool, has_lines: bool = False) -> None:
+        """`has_half`: whether the CPU has instructions that convert between f16 and f32.
+
+        `has_fma`: whether it fuses multiply-adds.
+
+        `has_lines`: whether instructions name the `.te` line that they come from.
+        """
         self.vector_bits = vector_bits
         self.has_half = has_half
+        self.has_fma = has_fma
+        self.lines = LineTable() if has_lines else None
         self.functions: list[str] = []
         self.unrolled: dict[str, int] = {}  # the loops that were written out, with their trips
         self.size = 0
@@ -68,4 +76,4 @@ class ModuleText:
             constants.append(f"{ZEROS} = private unnamed_addr constant {type} zeroinitializer, align 64")
         return "\n".join(
             [head, *constants, "", *sorted(self._declarations), "", *self.functions, attributes, ""]
-        )
+        ) + (self.lines.text() if self.lines else "")

@@ -34,11 +34,14 @@ def statement(ctx: Context, s: Stmt) -> None:
             for item in s.items:
                 statement(ctx, item)
         case For():
-            _for(ctx, s)
+            with ctx.emit.at(s.stage):
+                _for(ctx, s)
         case Store():
-            _store(ctx, s.buffer, [index_of(ctx, i) for i in s.index], expression(ctx, s.value))
+            with ctx.emit.at(s.stage):
+                _store(ctx, s.buffer, [index_of(ctx, i) for i in s.index], expression(ctx, s.value))
         case Accumulate():
-            _accumulate(ctx, s)
+            with ctx.emit.at(s.stage):
+                _accumulate(ctx, s)
         case If():
             _if(ctx, s)
         case Let():
