@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     _check(commands)
     _show(commands)
     _run(commands)
+    _cache(commands)
     _help(commands)
     _doctor(commands)
     return top
@@ -81,6 +82,16 @@ def _run(commands: Any) -> None:
         help="where to write a result; without one, results are printed",
     )
     _add_build_options(added)
+
+
+def _cache(commands: Any) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from te.cli.cache import clear, show_info
+
+        return clear() if options.action == "clear" else show_info()
+
+    added = _command(commands, "cache", "show or clear the cache of compiled kernels", command)
+    added.add_argument("action", choices=("info", "clear"), help="what it holds and where, or remove it all")
 
 
 def _help(commands: Any) -> None:

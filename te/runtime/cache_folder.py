@@ -12,7 +12,6 @@ import os
 import stat
 import struct
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -68,6 +67,8 @@ class Folder:
         return found
 
     def write(self, key: str, header: bytes, code: bytes) -> None:
+        import tempfile  # which loads slowly, and readers do not need it
+
         content = _packed(header, code)
         if len(content) > self.limit:
             return
