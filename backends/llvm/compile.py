@@ -1,7 +1,8 @@
 """LLVM IR text to an object file and to assembly, through llvmlite.
 
-One pass runs before code generation: `sroa`, which turns register buffers into SSA values. The
-emitter leaves nothing for the others to do that would pay for their time.
+Two passes run before code generation: the inliner of short elementary functions (`math/table.py`), and
+`sroa`, which turns register buffers into SSA values. The emitter leaves nothing for the others to do
+that would pay for their time.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class LLVMArtifact:
 
 def emit(kernels: Sequence[Kernel], target: Target) -> LLVMArtifact:
     """Final kernels to LLVM IR. Raises `ScheduleError` where a schedule asks for too much code."""
-    module = ModuleText(target.vector_bits, has_half=_has_half(target))
+    module = ModuleText(target.vector_bits, has_half=_has_half(target), has_fma=_has_fma(target))
     entries = tuple(kernel_functions(module, kernel) for kernel in kernels)
     machine = _machine(target)
     names = ", ".join(entry.name for entry in entries)
@@ -69,6 +70,11 @@ def emit(kernels: Sequence[Kernel], target: Target) -> LLVMArtifact:
     )
     attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.vector_bits}" }}'
     return LLVMArtifact(target, entries, module.text(head, attributes))
+
+
+def _has_fma(target: Target) -> bool:
+    """Whether the CPU fuses multiply-adds; elsewhere `llvm.fma` is a slow call of the C library."""
+    return bool(target.levels & {"llvm.avx2", "llvm.neon"})
 
 
 def _has_half(target: Target) -> bool:
@@ -95,6 +101,7 @@ def _machine(target: Target) -> _Machine:
         )
         builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(0))
         passes = llvm.create_new_module_pass_manager()
+        passes.add_always_inliner_pass()
         passes.add_sroa_pass()
         return _Machine(machine, builder, passes, triple, str(machine.target_data))
 

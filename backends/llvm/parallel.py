@@ -23,7 +23,7 @@ from te.ir.visit import substitute, variables, walk
 
 # Below this many operations (a vector instruction counts as one) threads cost more than they bring.
 WORTHWHILE_WORK = 100_000.0
-CALL_WORK = 20  # of an elementary function, for each lane
+CALL_WORK = 40  # of an elementary function: it takes as many instructions, of vectors where the loop is one
 
 
 def parallel_loop(ctx: Context, s: For, statement: Callable[[Context, Stmt], None]) -> None:
@@ -191,7 +191,7 @@ def _work(s: Stmt, lanes: int = 1) -> Expr:
         case Store() | Accumulate():
             operations = [n for e in direct_exprs(s) for n in walk(e) if isinstance(n, Op | Load)]
             calls = sum(isinstance(n, Op) and is_call(n.op) for n in operations)
-            return Const(float(len(operations) + CALL_WORK * lanes * calls), F64)
+            return Const(float(len(operations) + CALL_WORK * calls), F64)
 
 
 def _total(parts: list[Expr]) -> Expr:

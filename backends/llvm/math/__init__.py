@@ -1,0 +1,35 @@
+"""The functions of the language on floats, as code of our own: the C library is not asked.
+
+    basic.py                    what takes an instruction or two
+    table.py                    the others by name; each is written into a module once for a type and a width
+    code.py                     the notation in which they are written
+    exponential.py ...          one family a file, with its method, sources and coefficients
+
+docs/accuracy.md says how far each is from the exact value.
+"""
+
+from __future__ import annotations
+
+from te.backends.llvm.arithmetic import extreme
+from te.backends.llvm.emitter import Emitter
+from te.backends.llvm.math.basic import COMPOSED, INTRINSICS
+from te.backends.llvm.math.table import ELEMENTARY, call
+from te.backends.llvm.values import Value
+
+__all__ = ["function", "is_call"]
+
+
+def is_call(op: str) -> bool:
+    """Whether an operator is a function of many instructions."""
+    return op in ELEMENTARY and op != "rsqrt"
+
+
+def function(emit: Emitter, name: str, args: list[Value]) -> Value:
+    """A function or predicate by its name in the language."""
+    if name in ("min", "max"):
+        return extreme(emit, name, *args)
+    if name in INTRINSICS:
+        return emit.intrinsic(INTRINSICS[name], args, costly=name == "sqrt")
+    if name in COMPOSED:
+        return COMPOSED[name](emit, args[0])
+    return call(emit, name, args)

@@ -1,0 +1,72 @@
+"""Functions of one or a few instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from te.backends.llvm.arithmetic import compare
+from te.backends.llvm.emitter import Emitter
+from te.backends.llvm.values import Value, constant
+from te.ir.types import BOOL
+
+# The name in the language, and LLVM's.
+INTRINSICS = {
+    "floor": "floor",
+    "ceil": "ceil",
+    "trunc": "trunc",
+    "round": "roundeven",
+    "sqrt": "sqrt",
+    "fma": "fma",
+}
+
+
+def _absolute(emit: Emitter, a: Value) -> Value:
+    if a.dtype.is_float:
+        return emit.intrinsic("fabs", [a])
+    if not a.dtype.is_signed:
+        return a
+    name = f"llvm.abs.{'' if a.lanes == 1 else f'v{a.lanes}'}i{a.dtype.bits}"
+    emit.module.declare(f"declare {a.type} @{name}({a.type}, i1)")
+    # `i1 false`: the smallest integer is its own absolute value, not undefined.
+    return emit.pure(f"call {a.type} @{name}({a.typed}, i1 false)", a.dtype, [a], a.lanes)
+
+
+def _sign(emit: Emitter, a: Value) -> Value:
+    """-1, 0 or 1; of floats NaN stays, and zeros keep their sign."""
+    zero, one = constant(0, a.dtype, a.lanes), constant(1, a.dtype, a.lanes)
+    other = a
+    if a.dtype.is_signed:
+        other = emit.select(compare(emit, "<", a, zero), constant(-1, a.dtype, a.lanes), a)
+    return emit.select(compare(emit, ">", a, zero), one, other)
+
+
+def _popcount(emit: Emitter, a: Value) -> Value:
+    return emit.intrinsic("ctpop", [a])
+
+
+def _is_nan(emit: Emitter, a: Value) -> Value:
+    return emit.pure(f"fcmp uno {a.typed}, {a.text}", BOOL, [a], a.lanes)
+
+
+def _is_infinite(emit: Emitter, a: Value) -> Value:
+    return _against_infinity(emit, "oeq", a)
+
+
+def _is_finite(emit: Emitter, a: Value) -> Value:
+    return _against_infinity(emit, "olt", a)  # not for NaN: the comparison is ordered
+
+
+def _against_infinity(emit: Emitter, comparison: str, a: Value) -> Value:
+    size = emit.intrinsic("fabs", [a])
+    infinity = constant(float("inf"), a.dtype, a.lanes)
+    return emit.pure(f"fcmp {comparison} {size.typed}, {infinity.text}", BOOL, [size], a.lanes)
+
+
+COMPOSED: dict[str, Callable[[Emitter, Value], Value]] = {
+    "abs": _absolute,
+    "sign": _sign,
+    "popcount": _popcount,
+    "isnan": _is_nan,
+    "isinf": _is_infinite,
+    "isfinite": _is_finite,
+}
