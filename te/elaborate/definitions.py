@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from te.diagnostics import Note, error
 from te.elaborate.dtypes import coerce, settle
 from te.elaborate.expressions import Env, lower
+from te.elaborate.narrow import refuse_overflow
 from te.elaborate.ranges import axis_name, inferred_extent, written_extent
 from te.elaborate.reductions import reduce_term
 from te.elaborate.scope import Scope, nonnegative
@@ -73,6 +74,7 @@ def define(scope: Scope, definition: Definition) -> None:
         value, reduction = _right_side(scope, env, equation.value)
     span = equation.value.span
     value = coerce(scope, value, declared.dtype, span) if declared else settle(scope, value, span)
+    refuse_overflow(scope, value, value.dtype, span)
     tensor = declared or Tensor(target.name, value.dtype, tuple(a.extent for a in axes), target.span)
     scope.tensors[target.name] = tensor
     scope.stages.append(Stage(tensor, axes, value, reduction, equation.span))

@@ -24,7 +24,7 @@ from te.elaborate.dtypes import (
     settle,
     unify,
 )
-from te.elaborate.narrow import overflow
+from te.elaborate.narrow import refuse_overflow
 from te.elaborate.scope import Failed, Knowledge, Scope
 from te.grammar import tree
 from te.ir.expr import (
@@ -393,7 +393,9 @@ def _cast(scope: Scope, env: Env, e: tree.Call, dtype: DType) -> Expr:
         # An expression of a narrow float type is an f32, which a cast to that type rounds.
         return value if value.dtype == dtype and not dtype.is_float else Cast(value, dtype)
     if dtype.is_narrow:
-        return Cast(_fitting(scope, coerce(scope, value, F32, argument.span), dtype, argument.span), dtype)
+        value = coerce(scope, value, F32, argument.span)
+        refuse_overflow(scope, value, dtype, argument.span)
+        return Cast(value, dtype)
     number = literal_integer(scope, value)
     fits = dtype.is_integer and number is not None and wrap_integer(number, dtype) == number
     if dtype.is_float or fits or (value.dtype == LITERAL_INT and dtype != BOOL and number is None):
@@ -402,14 +404,6 @@ def _cast(scope: Scope, env: Env, e: tree.Call, dtype: DType) -> Expr:
     return Cast(
         coerce(scope, value, F64 if value.dtype == LITERAL_FLOAT else DTYPES["i64"], argument.span), dtype
     )
-
-
-def _fitting(scope: Scope, value: Expr, dtype: DType, span: Span) -> Expr:
-    """A literal that a narrow type holds, if only rounded."""
-    wrong = overflow(value, dtype, span)
-    if wrong is not None:
-        scope.fail(wrong)
-    return value
 
 
 def _where(scope: Scope, env: Env, e: tree.Call) -> Expr:

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from te.diagnostics import Diagnostic, Span, error
+from te.diagnostics import Span, error
 from te.elaborate.scope import Scope
 from te.ir.expr import Cast, Const, Expr, Load, Op, Select, Var
 from te.ir.floats import is_value_of, nearest
@@ -37,17 +37,19 @@ def compute_in_f32(scope: Scope) -> None:
     scope.requirements[:] = [replace(r, condition=meaning.wide(r.condition)) for r in scope.requirements]
 
 
-def overflow(value: Expr, dtype: DType, span: Span | None) -> Diagnostic | None:
-    """What is wrong with a literal that a narrow float type cannot hold."""
-    number = value.value if isinstance(value, Const) else 0
-    if not math.isfinite(number) or math.isfinite(nearest(number, dtype)):
-        return None
-    return error(
-        "literal-out-of-range",
-        f"{number} does not fit {dtype}",
-        span,
-        help="compute in `f32`" + (", or write `inf`" if math.isinf(nearest(math.inf, dtype)) else ""),
-    )
+def refuse_overflow(scope: Scope, value: Expr, dtype: DType, span: Span) -> None:
+    """A literal alone must fit the narrow type that is to hold it; what is computed may overflow."""
+    if not dtype.is_narrow or not isinstance(value, Const):
+        return
+    if math.isfinite(value.value) and not math.isfinite(nearest(value.value, dtype)):
+        scope.fail(
+            error(
+                "literal-out-of-range",
+                f"{value.value:g} does not fit {dtype}",
+                span,
+                help="compute in `f32`" + (", or write `inf`" if math.isinf(nearest(math.inf, dtype)) else ""),
+            )
+        )
 
 
 def _stages(scope: Scope, meaning: _Meaning, s: Stage) -> Iterator[Stage]:
@@ -57,9 +59,6 @@ def _stages(scope: Scope, meaning: _Meaning, s: Stage) -> Iterator[Stage]:
     if not s.tensor.dtype.is_narrow:
         yield replace(s, value=meaning.wide(s.value), reduction=reduction)
     elif reduction is None:
-        wrong = overflow(s.value, s.tensor.dtype, s.span)
-        if wrong is not None:
-            scope.diagnostics.add(wrong)
         yield replace(s, value=meaning.stored(s.value, s.tensor.dtype))
     elif s.name in meaning.lifted:
         yield replace(s, tensor=_in_f32(s.tensor), value=meaning.wide(s.value), reduction=reduction)

@@ -6,7 +6,7 @@ import math
 
 from te.ir.evaluate import integer_operation
 from te.ir.expr import Const, Expr, Op
-from te.ir.floats import FORMATS, nearest
+from te.ir.floats import FORMATS, is_value_of, nearest
 from te.ir.types import BOOL, DType, integer_limits, wrap_integer
 
 
@@ -35,6 +35,8 @@ def fold_cast(value: Expr, dtype: DType) -> Expr | None:
     if isinstance(number, float):
         if value.dtype not in FORMATS:  # a literal without a type
             return None
+        if value.dtype.is_narrow and not is_value_of(number, value.dtype):
+            return None  # an f32 until `te.elaborate.narrow` says so
         rounded = nearest(number, value.dtype)
         if dtype == BOOL:
             return Const(rounded != 0, BOOL)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from te.ir.expr import Const, Expr, Op, Select, Var
 from te.ir.facts import Facts
+from te.ir.types import I64
 from te.ir.visit import children
 
 LIMIT = 1 << 62
@@ -63,15 +64,14 @@ def _interval(e: Expr, ranges: dict[str, Interval | None], limit: int) -> Interv
         case Var(name):
             return ranges.get(name, (0, limit))
         case Const(value, dtype):
-            return (int(value), int(value)) if dtype.is_integer else None
+            return (int(value), int(value)) if dtype == I64 else None
     found = [_interval(child, ranges, limit) for child in children(e)]
     parts = [part for part in found if part is not None]
-    if not isinstance(e, Op | Select) or not e.dtype.is_integer:
+    if not isinstance(e, Op | Select) or e.dtype != I64:
         return None
-    if isinstance(e, Select):
-        result = _hull(parts[-2:]) if found[1] is not None and found[2] is not None else None
-    else:
-        result = _operate(e.op, parts) if len(parts) == len(found) else None
+    if isinstance(e, Select):  # a choice does not overflow
+        return _hull(parts[-2:]) if found[1] is not None and found[2] is not None else None
+    result = _operate(e.op, parts) if len(parts) == len(found) else None
     if result is not None and max(-result[0], result[1]) > LIMIT:
         raise _TooLarge
     return result
