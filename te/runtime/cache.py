@@ -81,10 +81,11 @@ class Cache:
             if data.pop("key") != key:
                 raise ValueError(key)
             found = from_plain(data, code, self._request.target)
+            is_old = isinstance(found, Stored) and found.files.have_changed()
         except UNREADABLE:
             self._folder.remove(key)
             return None
-        return None if isinstance(found, Stored) and found.files.have_changed() else found
+        return None if is_old else found
 
     def store(self, choices: Mapping[str, Choice] | None, made: Stored | Generic) -> None:
         key = self._key(choices)
@@ -123,9 +124,14 @@ def _plain(value: object) -> Any:
                 sorted(v) if isinstance(v, frozenset) else v for v in map(value.__getattribute__, _TARGET)
             ]
         case Mapping():
-            return {str(name): _plain(v) for name, v in value.items()}
+            if all(type(name) is str for name in value):
+                return {name: _plain(v) for name, v in value.items()}
+            raise _NotPlain
     if hasattr(value, "__index__"):
-        return operator.index(value)  # NumPy's integers mean what Python's do
+        try:
+            return operator.index(value)  # NumPy's integers mean what Python's do
+        except TypeError:
+            raise _NotPlain from None  # an array of floats
     if type(value).__name__ == "Schedule":
         return ["schedule", str(value)]
     raise _NotPlain

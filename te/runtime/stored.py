@@ -23,6 +23,10 @@ __all__ = ["UNREADABLE", "Generic", "Stored", "from_plain", "to_plain"]
 
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 Plain = Any  # what JSON holds
+_FIELDS = {
+    *"name doc sizes inputs results requirements tables checks written ways".split(),
+    *"entries declarations found texts".split(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ def from_plain(data: Plain, code: bytes, target: Target) -> Stored | Generic:
     """What `to_plain` was given."""
     if set(data) == {"name", "inputs"}:
         return Generic(data["name"], tuple(GenericInput(*fields) for fields in data["inputs"]))
+    if set(data) != _FIELDS:
+        raise ValueError(set(data))
     entries = tuple(_read_entry(e) for e in data["entries"])
     ways = zip(data["ways"], entries, strict=True)
     interface = Interface(
