@@ -38,6 +38,7 @@ def build(
     consts: Mapping[str, Constant] | None = None,
     dtypes: Mapping[str, str] | None = None,
     math: str = "strict",
+    debug: bool = False,
 ) -> Kernel | GenericKernel:
     """Compile an op.
 
@@ -47,6 +48,9 @@ def build(
     file whose target and condition hold, else the automatic one. `sizes`, `consts` and `dtypes` fix
     sizes, `const`s and dtype variables. A size that is not fixed is a run-time value: one
     compilation serves all. Dtype variables that are not fixed, and packs, are for each call to decide.
+
+    `debug` makes a slower kernel that checks every index of every access, runs on one thread and
+    shows gdb the `.te` lines; a wrong index raises IndexError (docs/debugging.md).
 
     A kernel that this machine has compiled before is taken from the cache on disk (docs/cache.md).
 
@@ -73,6 +77,8 @@ def build(
         consts=consts or {},
         dtypes=dtypes or {},
         math=math,
+        debug=debug,
+        has_lines=debug or os.environ.get("TE_DEBUG_INFO") == "1",
     )
     return _Build(request, chosen).run()
 
@@ -143,7 +149,17 @@ class _Build:
         from te.pipeline import compile_op
 
         library = Library()
-        compilation = compile_op(self._op, self._options, choices, self._given, self._request.target, library)
+        request = self._request
+        compilation = compile_op(
+            self._op,
+            self._options,
+            choices,
+            self._given,
+            request.target,
+            library,
+            debug=request.debug,
+            has_lines=request.has_lines,
+        )
         return compilation, library.files
 
     # What the compiler takes, in the order in which mistakes are reported.

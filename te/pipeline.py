@@ -16,6 +16,7 @@ from te.elaborate.modules import Library
 from te.grammar import tree
 from te.grammar.parser import is_file, parse_directives, parse_file
 from te.ir import loop
+from te.ir.accesses import check_accesses
 from te.ir.expr import TRUE, Expr
 from te.ir.print import print_expr
 from te.ir.tensor import Program, Requirement
@@ -36,23 +37,37 @@ __all__ = ["Given", "compile_op", "generic_inputs", "interface_of", "parse_sched
 
 
 def compile_op(
-    op: Op, options: Options, choices: Mapping[str, Choice], given: Given, target: Target, library: Library
+    op: Op,
+    options: Options,
+    choices: Mapping[str, Choice],
+    given: Given,
+    target: Target,
+    library: Library,
+    *,
+    debug: bool = False,
+    has_lines: bool = False,
 ) -> Compilation:
     """Compile an op. `choices` are the dtypes and ranks that the build leaves to the call.
 
-    `library` takes up the files that the op uses.
+    `library` takes up the files that the op uses. With `debug`, every index is checked; with
+    `has_lines`, the code tells debuggers the lines that it comes from.
     """
     ranks = {name: int(choice) for name, choice in choices.items() if name in op.packs}
     dtypes = {name: str(choice) for name, choice in choices.items() if name not in ranks}
     options = replace(options, dtypes={**options.dtypes, **dtypes})
     with _reporting_bugs(op):
-        return _compile(op, options, ranks, given, target, library)
+        program, variants = _schedule(op, options, ranks, given, target, library)
+        if debug:
+            variants = [_checked(variant) for variant in variants]
+        finals = [variant.final for variant in variants]
+        artifact = _backend(target).emit(finals, target, has_lines=has_lines)
+        return Compilation(program, tuple(variants), artifact)
 
 
-def _compile(
+def _schedule(
     op: Op, options: Options, ranks: Mapping[str, int], given: Given, target: Target, library: Library
-) -> Compilation:
-    """Every level of the compiler, one after the other."""
+) -> tuple[Program, list[Variant]]:
+    """Every level of the compiler up to the final loop IR, one after the other."""
     program = elaborate(
         op.module.file,
         op.name,
@@ -72,14 +87,18 @@ def _compile(
         final = finalize(scheduled)
         _verify(plain, final)
         variants.append(Variant(choice.condition, choice.schedule, scheduled, final))
-    artifact = _backend(target).emit([variant.final for variant in variants], target)
-    return Compilation(program, tuple(variants), artifact)
+    return program, variants
+
+
+def _checked(variant: Variant) -> Variant:
+    final, accesses = check_accesses(variant.final)
+    return replace(variant, final=final, accesses=accesses)
 
 
 def interface_of(op: Op, compilation: Compilation) -> Interface:
     """What a caller needs to know of a compiled op."""
     ways = [
-        Way(variant.condition, str(variant), SizeLimit(variant.final).limit or -1, entry)
+        Way(variant.condition, str(variant), SizeLimit(variant.final).limit or -1, entry, variant.accesses)
         for variant, entry in zip(compilation.variants, compilation.artifact.entries, strict=True)
     ]
     return interface(compilation.program, op.dimension_texts(), ways)

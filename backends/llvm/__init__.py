@@ -34,11 +34,14 @@ def target(spec: str) -> Target:
     return parse_target(spec)
 
 
-def emit(kernels: Sequence[Kernel], target: Target) -> LLVMArtifact:
-    """Final kernels to an artifact. Raises `ScheduleError` where a schedule asks for too much code."""
+def emit(kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False) -> LLVMArtifact:
+    """Final kernels to an artifact. Raises `ScheduleError` where a schedule asks for too much code.
+
+    `has_lines`: the object file tells debuggers and profilers the `.te` lines.
+    """
     from te.backends.llvm import compile  # llvmlite loads here, not when te is imported
 
-    return compile.emit(kernels, target)
+    return compile.emit(kernels, target, has_lines=has_lines)
 
 
 def load(artifact: LLVMArtifact | ObjectCode) -> LLVMExecutable:

@@ -54,9 +54,17 @@ class LLVMArtifact:
         return str(_generate(self.text, self.target, as_object=False))
 
 
-def emit(kernels: Sequence[Kernel], target: Target) -> LLVMArtifact:
-    """Final kernels to LLVM IR. Raises `ScheduleError` where a schedule asks for too much code."""
-    module = ModuleText(target.vector_bits, has_half=_has_half(target), has_fma=_has_fma(target))
+def emit(kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False) -> LLVMArtifact:
+    """Final kernels to LLVM IR. Raises `ScheduleError` where a schedule asks for too much code.
+
+    `has_lines`: the object file tells debuggers and profilers the `.te` lines.
+    """
+    module = ModuleText(
+        target.vector_bits,
+        has_half=_has_half(target),
+        has_fma=_has_fma(target),
+        has_lines=has_lines,
+    )
     entries = tuple(kernel_functions(module, kernel) for kernel in kernels)
     machine = _machine(target)
     names = ", ".join(entry.name for entry in entries)

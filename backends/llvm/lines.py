@@ -95,7 +95,7 @@ class LineTable:
         # `break blur` is what a user types; the function that takes the arguments apart is `te_blur`.
         name = function.removeprefix("te_").replace(".body", "") if ".body" in function else function
         return self._node(
-            f"distinct !DISubprogram(name: {_string(name)}, linkageName: {_string(function)}, "
+            f"distinct !DISubprogram(name: {_string(name)}, "
             f"scope: !{file}, file: !{file}, line: {head.line}, scopeLine: {head.line}, type: !{type}, "
             f"spFlags: DISPFlagDefinition | DISPFlagOptimized, unit: !{self._unit})",
             function,

@@ -5,11 +5,13 @@ buffer, the number of the access and its indices are stored in a hidden argument
 0 when a call begins. From then on nothing is read and stored any more, and the loops run to their
 end; the caller raises `IndexError` with what it finds there.
 
-    .fault[0] = 0                          ->  if Y.i - 1 < 0 or Y.i - 1 >= N:
-    for Y.i < N:                                 .fault[0] = 1; .fault[1] = Y.i - 1
-      Y[Y.i] = X[Y.i - 1]                      ...
-                                               if .fault[0] == 0:
-                                                 Y[Y.i] = X[Y.i - 1]
+    for Y.i < N:                    ->  for Y.i < N:
+      Y[i] = X[i - 1]                     if i - 1 < 0 or i - 1 >= N:
+                                            if .fault[0] == 0:
+                                              .fault[0] = 1
+                                              .fault[1] = i - 1
+                                          if .fault[0] == 0:
+                                            Y[i] = X[i - 1]
 
 Loops stay as the schedule made them, except that parallel ones become serial: so one fault is
 recorded, whole, and it is the first.
@@ -22,6 +24,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 
 from te.diagnostics import Span
+from te.ir.evaluate import evaluate
 from te.ir.expr import TRUE, Const, Expr, Load, Op, Select, both, compare, integer, negation
 from te.ir.loop import (
     PARALLEL,
@@ -54,24 +57,24 @@ class Access:
 
     text: str  # as the loop IR has it
     buffer: str
-    rank: int
+    shape: tuple[Expr, ...]  # of the buffer, in terms of the sizes
     is_store: bool
     span: Span | None
 
 
 def fault_words(accesses: Sequence[Access]) -> int:
     """How many 64-bit words the hidden argument has: the number of an access, and its indices."""
-    return 1 + max((access.rank for access in accesses), default=0)
+    return 1 + max((len(access.shape) for access in accesses), default=0)
 
 
-def fault_text(op: str, accesses: Sequence[Access], words: Sequence[int]) -> str:
+def fault_text(op: str, accesses: Sequence[Access], words: Sequence[int], sizes: Mapping[str, int]) -> str:
     """The text of the `IndexError` for what a call left in the hidden argument."""
     access = accesses[words[0] - 1]
-    index = ", ".join(map(str, words[1 : 1 + access.rank]))
+    shape = [evaluate(extent, sizes) for extent in access.shape]
     place = f"{access.span.source.name}:{access.span.line}: " if access.span else ""
     return (
-        f"{op}: {place}`{access.text}` {'stores' if access.is_store else 'reads'} "
-        f"{access.buffer}[{index}], which lies outside `{access.buffer}`; "
+        f"{op}: {place}`{access.text}` {'stores at' if access.is_store else 'reads'} the index "
+        f"{list(words[1 : 1 + len(shape)])}, outside `{access.buffer}`, whose shape is {shape}; "
         "this is a bug in te: please report it, with the program and its schedule"
     )
 
@@ -122,13 +125,13 @@ class _Checker:
         if not sides:
             return None
         text = print_expr(access, lambda name: name.rsplit(".", 1)[-1])
-        rank = len(access.index)
-        self.accesses.append(Access(text, access.buffer, rank, is_store, self._spans.get(stage)))
+        shape = self._shapes[access.buffer]
+        self.accesses.append(Access(text, access.buffer, shape, is_store, self._spans.get(stage)))
         words = (integer(len(self.accesses)), *access.index)
         record = seq(*(Store(FAULT, (integer(n),), word, stage) for n, word in enumerate(words)))
         outside = both(guard, reduce(lambda a, b: Op("or", (a, b), BOOL), sides))
-        # What the check itself reads has been checked before.
-        return If(NO_FAULT, If(outside, record)) if any(loads(outside)) else If(outside, record)
+        # What the check itself reads has been checked before; the first fault is the one that is kept.
+        return If(NO_FAULT, If(outside, record)) if any(loads(outside)) else If(outside, If(NO_FAULT, record))
 
 
 def _is_inside(index: Expr, extent: Expr) -> bool:

@@ -46,6 +46,8 @@ class Request:
     consts: Mapping[str, Any]
     dtypes: Mapping[str, Any]
     math: str
+    debug: bool = False
+    has_lines: bool = False
 
     def key(self, choices: Mapping[str, Choice] | None) -> str | None:
         """The name of an entry; None where a value has a type that could mean anything."""
@@ -102,7 +104,9 @@ class Cache:
 
     @cached_property
     def _folder(self) -> Folder | None:
-        return open_folder() if self._request.target.is_native else None
+        if self._request.debug or not self._request.target.is_native:
+            return None
+        return open_folder()
 
 
 # ---------------------------------------------------------------- the key

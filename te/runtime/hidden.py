@@ -23,23 +23,44 @@ class Hidden:
         self._interface = interface
         self._tables = [_array(t) for t in interface.tables]  # keeps the memory alive
         self._table_addresses = [address(t) for t in self._tables]
-        self.count = len(interface.checks) + len(interface.tables)
+        self._checks = len(interface.checks)
+        self._fault_words = _fault_words(interface)
+        self.count = self._checks + len(interface.tables) + (1 if self._fault_words else 0)
 
     def places(self) -> Array:
-        """Where one call's checks write what they find."""
-        return np.empty(len(self._interface.checks), np.int64)
+        """Where one call's checks write what they find: one word each, then the fault of a debug build."""
+        return np.zeros(self._checks + self._fault_words, np.int64)
 
     def addresses(self, places: Array) -> list[int]:
         """The arguments' addresses, in the order of `Kernel.arguments`."""
         first = address(places) if len(places) else 0
-        return [first + 8 * n for n in range(len(places))] + self._table_addresses
+        checks = [first + 8 * n for n in range(self._checks)]
+        fault = [first + 8 * self._checks] if self._fault_words else []
+        return checks + self._table_addresses + fault
 
-    def raise_failures(self, places: Array, sizes: Sequence[int]) -> None:
-        """Raise IndexError for the first check that found a read outside its tensor."""
-        for check, position in zip(self._interface.checks, places.tolist(), strict=True):
+    def raise_failures(self, places: Array, sizes: Sequence[int], way: int) -> None:
+        """Raise IndexError for an access of this way, or for the first check, that found an index outside."""
+        found = places.tolist()
+        if self._fault_words and found[self._checks]:
+            from te.ir.accesses import fault_text
+
+            values = dict(zip(self._interface.sizes, sizes, strict=True))
+            accesses = self._interface.ways[way].accesses or ()
+            raise IndexError(fault_text(self._interface.name, accesses, found[self._checks :], values))
+        for check, position in zip(self._interface.checks, found[: self._checks], strict=True):
             if position != NOWHERE:
                 values = dict(zip(self._interface.sizes, sizes, strict=True))
                 raise IndexError(failure(self._interface.name, check, position, values))
+
+
+def _fault_words(interface: Interface) -> int:
+    """How many words a fault takes: none, but in a debug build."""
+    checked = [way.accesses for way in interface.ways if way.accesses is not None]
+    if not checked:
+        return 0
+    from te.ir.accesses import fault_words
+
+    return max(map(fault_words, checked))
 
 
 def _array(table: Table) -> Array:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from te.backends.base import Entry
 from te.ir.expr import Expr
 from te.ir.tensor import Check, Program, Requirement, Table, Tensor
+
+if TYPE_CHECKING:
+    from te.ir.accesses import Access
 
 __all__ = ["Interface", "Way"]
 
@@ -20,6 +24,7 @@ class Way:
     schedule: str  # as `.te` text
     size_limit: int  # no index arithmetic overflows for sizes up to this one
     entry: Entry  # of the code
+    accesses: tuple[Access, ...] | None = None  # those that a debug build checks
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from te.runtime.interface import Interface
 from te.runtime.sizes import size_function
 
 if TYPE_CHECKING:
+    from te.ir.accesses import Access
     from te.schedule.schedule import Schedule
 
 __all__ = ["LEVELS", "Compilation", "Kernel", "Timing", "Variant"]
@@ -45,6 +46,7 @@ class Variant:
     schedule: Schedule
     scheduled: loop.Kernel
     final: loop.Kernel
+    accesses: tuple[Access, ...] | None = None  # those that the final kernel of a debug build checks
 
     def __str__(self) -> str:
         text = str(self.schedule)
@@ -339,7 +341,7 @@ class Kernel:
         hidden = self._hidden.addresses(places)
         self._pack_into(block, 0, *addresses, *hidden, workspace, *plan.sizes, executable.parallel_for)
         executable(ctypes.addressof(block), plan.entry)
-        self._hidden.raise_failures(places, plan.sizes)
+        self._hidden.raise_failures(places, plan.sizes, plan.entry)
 
     # ------------------------------------------------------------ measuring it
 
