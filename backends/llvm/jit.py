@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 # The functions of the C library that code may call, and what it says then: `fma`, on a CPU without it.
 LIBRARY = {"fma": r"@llvm\.fma\.(v\d+)?f64\(", "fmaf": r"@llvm\.fma\.(v\d+)?f32\("}
 
-# The functions of the C library that code may call, and what it says then: `fma`, on a CPU without it.
-LIBRARY = {"fma": r"@llvm\.fma\.(v\d+)?f64\(", "fmaf": r"@llvm\.fma\.(v\d+)?f32\("}
-
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
