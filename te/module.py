@@ -174,6 +174,12 @@ class Op:
     def __repr__(self) -> str:
         return f"<te.Op {self.signature}>"
 
+    def _repr_html_(self) -> str:
+        """For notebooks: signature, doc and source."""
+        from te.runtime.notebook import page
+
+        return page(self.signature, self.doc, self.tree.span.text)
+
 
 class Module:
     """The ops of one file or text: `module.softmax`, `module["softmax"]`, `for op in module`."""
@@ -230,6 +236,12 @@ class Module:
 
     def __repr__(self) -> str:
         return f"<te.Module {self.name}: {', '.join(self._ops) or 'no ops'}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: name and source."""
+        from te.runtime.notebook import page
+
+        return page(self.name, "", self.file.source.text)
 
 
 class Library:

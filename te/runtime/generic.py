@@ -111,6 +111,10 @@ class GenericKernel:
     def __repr__(self) -> str:
         return f"<te.GenericKernel {self.signature} for any {', '.join(self._names)}>"
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the first combination."""
+        return self._first._repr_html_()
+
     # ------------------------------------------------------------ calling it
 
     def __call__(self, /, *arrays: Any, out: Any = None, **named: Any) -> Any:

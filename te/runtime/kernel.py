@@ -220,6 +220,16 @@ class Kernel:
     def __repr__(self) -> str:
         return f"<te.Kernel {self.signature}>"
 
+    def _repr_html_(self) -> str:
+        """For notebooks: signature, doc, schedule and loops."""
+        from te.runtime.notebook import page
+
+        try:
+            loops = self.ir("loop")
+        except RuntimeError as gone:  # the files that the code was made of have changed
+            loops = f"# {gone}"
+        return page(self.signature, self._interface.doc, "", [("schedule", self.schedule), ("loops", loops)])
+
     # ------------------------------------------------------------ calling it
 
     def arrange(self, values: Sequence[object], named: Mapping[str, object]) -> tuple[object, ...]:
