@@ -1,4 +1,4 @@
-"""The command `te`: check, show and run `.te` files.
+"""The command `te`: check, format, show and run `.te` files.
 
 Exit codes: 0 all is well; 1 something is wrong with the program or its data; 2 the command itself
 makes no sense (an unknown option, a file that is not there); 70 a bug in te.

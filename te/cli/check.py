@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from te.cli.files import te_files
 from te.cli.output import as_json, show_diagnostics
 from te.diagnostics import CompileError, Diagnostic
 from te.module import check_source, read_source
 
 
 def check(files: Sequence[str], is_json: bool) -> int:
-    """Report the diagnostics of all files. Raises OSError for one that cannot be read."""
-    found = [(file, diagnostic) for file in files for diagnostic in diagnostics_of(file)]
+    """Report the diagnostics of all files, and of the `.te` files in folders.
+
+    Raises OSError for one that cannot be read.
+    """
+    found = [(file, diagnostic) for file in te_files(files) for diagnostic in diagnostics_of(file)]
     if is_json:
         print(json.dumps([as_json(diagnostic, file) for file, diagnostic in found], indent=2))
     elif found:

@@ -20,6 +20,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"te {te.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _check(commands)
+    _fmt(commands)
     _show(commands)
     _run(commands)
     _cache(commands)
@@ -41,8 +42,26 @@ def _check(commands: Any) -> None:
         return check(options.files, options.json)
 
     added = _command(commands, "check", "report everything that is wrong with files", command)
-    added.add_argument("files", nargs="+", metavar="FILE", help="a .te file")
+    added.add_argument("files", nargs="+", metavar="FILE", help="a .te file, or a folder of them")
     added.add_argument("--json", action="store_true", help="print the diagnostics as JSON, on stdout")
+
+
+def _fmt(commands: Any) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from te.cli.fmt import fmt
+
+        return fmt(options.files, options.check, options.diff)
+
+    added = _command(commands, "fmt", "format files in place", command)
+    added.add_argument(
+        "files", nargs="+", metavar="FILE", help="a .te file, a folder of them, or `-`: stdin to stdout"
+    )
+    added.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; name the files that would change, and exit with 1",
+    )
+    added.add_argument("--diff", action="store_true", help="write nothing; print what would change")
 
 
 def _show(commands: Any) -> None:
