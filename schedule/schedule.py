@@ -133,7 +133,7 @@ def _naming_the_earlier_line(refused: TooLate, steps: Sequence[Step]) -> Schedul
             notes = (Note(place.span, "because of this line"),) if place else ()
             help_text = f"write it before `{step.directive}`" if refused.moves else diagnostic.help
             return ScheduleError(replace(diagnostic, notes=notes, help=help_text))
-    return refused
+    return ScheduleError(diagnostic)
 
 
 class Schedule:
