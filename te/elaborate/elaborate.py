@@ -258,6 +258,8 @@ def _elaborate_group(scope: Scope, group: list[Definition], *, recurs: bool) -> 
         general = definition.general
         if general is not None and isinstance(general.value, tree.Call) and is_op_call(scope, general.value):
             unsupported(scope, "recurrences through calls of ops on whole tensors", general.span)
+        if general is not None and len(general.targets) > 1:
+            unsupported(scope, "recurrences through equations of several targets", general.span)
         for name in definition.names:
             if name in scope.results:
                 scope.tensors[name] = scope.results[name]
