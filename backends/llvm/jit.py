@@ -7,8 +7,10 @@ given back when the executable is dropped. (One LLJIT for all would be the newer
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
+import os
 import re
 import sys
 from functools import cache
@@ -37,6 +39,8 @@ class LLVMExecutable:
         self._engine = load_object(artifact.object)
         addresses = [self._engine.get_function_address(entry.symbol) for entry in artifact.entries]
         self._functions = [_FUNCTION(address) for address in addresses]
+        if os.environ.get("TE_DEBUG_INFO") == "1" and sys.platform == "linux":
+            _tell_perf(artifact, addresses[0])
         self._has_parallel_loops = any(entry.is_parallel for entry in artifact.entries)
 
     @property
@@ -62,6 +66,14 @@ def load(artifact: LLVMArtifact | ObjectCode) -> LLVMExecutable:
     if missing:
         raise OSError(f"the C library of this system has no function {', '.join(missing)}")
     return LLVMExecutable(artifact)
+
+
+def _tell_perf(artifact: LLVMArtifact | ObjectCode, address: int) -> None:
+    from te.backends.llvm.perf import write_perf_map
+
+    # A profiler that lacks names is no reason to fail: a full disk, a file of somebody else.
+    with contextlib.suppress(OSError):
+        write_perf_map(artifact.object, artifact.entries[0].symbol, address)
 
 
 def load_object(code: bytes) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -17,6 +18,7 @@ import pytest
 
 import te
 from te import pipeline
+from te.backends.llvm import perf
 from te.ir import loop
 from te.ir.accesses import guarded_reads
 from te.ir.expr import TRUE, Expr, Load, add, integer
@@ -214,6 +216,42 @@ def test_line_table_of_the_object(blur: Path, tmp_path: Path, monkeypatch: pytes
         ).stdout
         lines = {int(n) for n in re.findall(r"^blur\.te +(\d+) ", table, re.MULTILINE)}
         assert {2, 3} <= lines <= {0, 2, 3}  # the op, its equation, and code of neither
+
+
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="readelf is not installed")
+def test_perf_reads_the_same_lines(tmp_path: Path) -> None:
+    path = tmp_path / "softmax.te"
+    path.write_text(
+        "op softmax(X: f32[M, N]) -> Y: f32[M, N] {\n    m[i] = max[j](X[i, j])\n"
+        + "\n" * 300  # so that the table has large steps
+        + "    e[i, j] = exp(X[i, j] - m[i])\n    Y[i, j] = e[i, j] / sum[k](e[i, k])\n}\n"
+    )
+    kernel = te.build(path, debug=True)
+    code = kernel._compilation.artifact.code.object
+    (tmp_path / "softmax.o").write_bytes(code)
+    command = ["readelf", "--debug-dump=decodedline", "--wide", "softmax.o"]
+    table = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    shown = re.findall(r"^softmax\.te +(-|\d+) +(0x[0-9a-f]+|0)\b", table, re.MULTILINE)
+    names = {"-": "", "0": "softmax.te"}
+    expected = [(int(at, 16), names.get(line, f"softmax.te:{line}")) for line, at in shown]
+    assert len(expected) > 10
+    assert list(perf.line_rows(perf._read_elf(code).lines)) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="perf is Linux's")
+def test_the_map_for_perf(blur: Path) -> None:
+    program = "import os, te; te.build('blur.te'); print(open(f'/tmp/perf-{os.getpid()}.map').read())"
+    program += "; os.remove(f'/tmp/perf-{os.getpid()}.map')"
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=blur.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TE_DEBUG_INFO": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = {line.split(" ", 2)[2] for line in run.stdout.splitlines() if line}
+    assert names == {"blur.te", "blur.te:2", "blur.te:3"}
 
 
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
