@@ -500,7 +500,7 @@ def test_a_bug_says_how_to_report_it(
 ) -> None:
     from te.backends import llvm
 
-    def broken(*arguments: Any) -> Any:
+    def broken(*arguments: Any, **options: Any) -> Any:
         raise ValueError("lost")
 
     file = run.file("double.te", DOUBLE)
