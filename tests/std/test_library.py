@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import runpy
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +36,12 @@ def test_python_finds_ops_by_module_and_name() -> None:
     assert [m.name.rpartition("/")[2] for m in te.std] == [f"{name}.te" for name in te.std.names()]
     with pytest.raises(AttributeError, match="did you mean `reduce`"):
         te.std.reduct  # noqa: B018
+
+
+def test_the_reference_is_what_the_generator_writes() -> None:
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    wanted = runpy.run_path(str(docs / "generate.py"))["std_page"]()
+    assert (docs / "std.md").read_text(encoding="utf-8") == wanted, "run `python docs/generate.py`"
 
 
 @pytest.mark.parametrize("name", te.std.names())

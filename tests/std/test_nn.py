@@ -63,6 +63,19 @@ def instance_norm(x: Array, weight: Array, bias: Array, eps: float = 1e-5) -> Ar
     return y * along_channels(x, weight) + along_channels(x, bias)
 
 
+NARROW = [
+    case("nn.softmax", lambda x: special.softmax(x, -1), ROWS, "f16 bf16"),
+    case("nn.gelu", lambda x: x * special.ndtr(x), ROWS, "f16 bf16"),
+    case("nn.linear", lambda x, w, b: x @ w.T + b, [((3, 50), (4, 50), (4,))], "f16"),
+    case(
+        "nn.rms_norm",
+        lambda x, w: standardised(np.stack([x, -x], -1), (-2, -1), 1e-6)[..., 0] * w,
+        [((3, 7), (7,))],
+        "f16 bf16",
+    ),
+]
+
+
 def huber(x: Array, t: Array, delta: float = 1.0) -> Array:
     return special.huber(delta, x - t).mean()
 
@@ -138,6 +151,11 @@ CASES = [
 
 @comparisons(CASES)
 def test_layers(case: Case, schedule: str, dtype: str) -> None:
+    compare(case, schedule, dtype)
+
+
+@comparisons(NARROW)
+def test_narrow_floats(case: Case, schedule: str, dtype: str) -> None:
     compare(case, schedule, dtype)
 
 
