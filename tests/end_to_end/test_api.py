@@ -507,7 +507,7 @@ def test_build_stays_a_function() -> None:
 def test_bugs_say_how_to_report_them(monkeypatch: pytest.MonkeyPatch) -> None:
     from te.backends import llvm
 
-    def broken(*arguments: Any) -> Any:
+    def broken(*arguments: Any, **options: Any) -> Any:
         raise KeyError("lost")
 
     monkeypatch.setattr(llvm, "emit", broken)
