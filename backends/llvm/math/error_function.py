@@ -101,7 +101,10 @@ def erfc(x: Number) -> Number:
     a = absolute(x)
     if not x.is_f32:
         part = _complement(clamp(a, None, 28.0))
-        return select(x < 0.0, 2.0 - part, part)
+        part = select(x < 0.0, 2.0 - part, part)
+        # Near 0 the terms of G are larger than their sum: up to 6 ULP.
+        near_zero = multiply_add(horner(x * x, ERF_F64), x, x)
+        return select(a < 0.5, 1.0 - near_zero, part)
     wide = clamp(a, None, 11.0).widen()
     scaled = wide + wide + 1.0
     shifted = wide + 2.0
