@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,10 +183,19 @@ def blur(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def debug_info(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TE_DEBUG_INFO", "1")
+    yield
+    Path(f"/tmp/perf-{os.getpid()}.map").unlink(missing_ok=True)
+
+
 def test_ordinary_code_has_no_lines(blur: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TE_DEBUG_INFO", raising=False)
     assert "!dbg" not in te.build(blur).ir("llvm")
-    monkeypatch.setenv("TE_DEBUG_INFO", "1")
+
+
+def test_lines_alone(blur: Path, debug_info: None) -> None:
     code = te.build(blur).ir("llvm")
     assert "!dbg" in code
     assert ".fault" not in code
@@ -202,8 +211,7 @@ def test_odd_names_and_several_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="readelf is not installed")
-def test_line_table_of_the_object(blur: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TE_DEBUG_INFO", "1")
+def test_line_table_of_the_object(blur: Path, tmp_path: Path, debug_info: None) -> None:
     for schedule in ("none", "parallel i"):
         kernel = te.build(blur, schedule)
         (tmp_path / "blur.o").write_bytes(kernel._compilation.artifact.code.object)
