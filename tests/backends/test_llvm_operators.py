@@ -195,7 +195,7 @@ FLOAT_OPS = {
 FLOAT_FUNCTIONS = {
     "neg": lambda a: -a,
     "abs": np.abs,
-    "sign": lambda a: np.where(a > 0, 1, np.where(a < 0, -1, a)).astype(a.dtype),
+    "sign": lambda a: np.where(a > 0, 1, np.where(a < 0, -1, a + 0)).astype(a.dtype),
     "floor": np.floor,
     "ceil": np.ceil,
     "trunc": np.trunc,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from te.backends.llvm.arithmetic import compare
+from te.backends.llvm.arithmetic import binary, compare
 from te.backends.llvm.emitter import Emitter
 from te.backends.llvm.values import Value, constant
 from te.ir.types import BOOL
@@ -32,11 +32,11 @@ def _absolute(emit: Emitter, a: Value) -> Value:
 
 
 def _sign(emit: Emitter, a: Value) -> Value:
-    """-1, 0 or 1; of floats NaN stays, and zeros keep their sign."""
+    """-1, 0 or 1; of floats NaN stays, and of -0 it is +0."""
     zero, one = constant(0, a.dtype, a.lanes), constant(1, a.dtype, a.lanes)
-    other = a
+    other = binary(emit, "+", a, zero) if a.dtype.is_float else a
     if a.dtype.is_signed:
-        other = emit.select(compare(emit, "<", a, zero), constant(-1, a.dtype, a.lanes), a)
+        other = emit.select(compare(emit, "<", a, zero), constant(-1, a.dtype, a.lanes), other)
     return emit.select(compare(emit, ">", a, zero), one, other)
 
 
