@@ -24,6 +24,7 @@ from te.elaborate.scope import Failed, Scope
 from te.elaborate.signature import read_signature
 from te.elaborate.tables import read_table
 from te.elaborate.unsupported import unsupported
+from te.elaborate.unused import unused
 from te.grammar import tree
 from te.ir.expr import TRUE, Expr, integer
 from te.ir.simplify import simplify
@@ -111,9 +112,13 @@ def _elaborate_for_check(op: tree.Op, module: Module, diagnostics: Diagnostics) 
     module.library.calls = 0
     try:
         expanded = expand_packs(op, dict.fromkeys(pack_names(op), CHECKED_RANK), diagnostics)
+        before = len(diagnostics.errors)
         elaborate_op(Scope(expanded, module, diagnostics), {}, {}, {})
     except Failed:
         return  # recorded in `diagnostics`
+    if len(diagnostics.errors) == before:
+        for found in unused(op):
+            diagnostics.add(found)
 
 
 def _refuse_missing_consts(op: tree.Op, consts: Mapping[str, object]) -> None:
