@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from te.backends.llvm.jit import load_object
 from te.diagnostics import Source
 from te.elaborate.elaborate import elaborate
 from te.grammar.parser import parse_file
+from te.runtime.limits import SizeLimit
 from te.schedule.finalize import finalize
 from te.schedule.nest import nest
 from te.schedule.schedule import read_schedule
@@ -28,11 +31,25 @@ def run() -> list[Row]:
     rows = []
     for name, file in (("matmul", "matmul.te"), ("softmax", "rows.te")):
         path = HERE / file
-        rows.append(versus(f"{name}: text to function", lambda path=path, name=name: te.build(path, op=name)))
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(
+                versus(
+                    f"{name}: text to function",
+                    lambda path=path, name=name: build(path, name, cache="0"),
+                    "from the cache",
+                    lambda path=path, name=name, folder=folder: build(path, name, cache=folder),
+                )
+            )
         rows += [
             versus(f"{name}:   {phase}", action) for phase, action in phases(path.read_text(), name).items()
         ]
     return rows
+
+
+def build(path: Path, op: str, cache: str) -> object:
+    """A build with the cache of kernels in the folder `cache`; `0` is none."""
+    os.environ["TE_CACHE_DIR"] = cache
+    return te.build(path, op=op)
 
 
 def phases(text: str, op: str) -> dict[str, Callable[[], Any]]:
@@ -51,6 +68,7 @@ def phases(text: str, op: str) -> dict[str, Callable[[], Any]]:
         "elaborate": lambda: elaborate(file, op),
         "schedule": lambda: read_schedule(choice.schedule, program, file).apply(nest(program)),
         "finalize": lambda: finalize(kernel),
+        "largest sizes": lambda: SizeLimit(final).limit,
         "write LLVM IR": lambda: llvm.emit([final], target),
         "LLVM": lambda: compile_text(text_of_code, target),
         "load": lambda: load_object(code),
