@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from te.build import build
     from te.diagnostics import CompileError, Diagnostic, ScheduleError
     from te.module import Module, Op, load, parse, std
+    from te.runtime.bound import BoundKernel
     from te.runtime.generic import GenericKernel
     from te.runtime.kernel import Kernel, Timing
     from te.schedule.schedule import Schedule
 
 __all__ = [
+    "BoundKernel",
     "CompileError",
     "Diagnostic",
     "GenericKernel",
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BoundKernel": "te.runtime.bound",
     "CompileError": "te.diagnostics",
     "Diagnostic": "te.diagnostics",
     "GenericKernel": "te.runtime.generic",

@@ -17,7 +17,9 @@ def unused(op: tree.Op) -> Iterator[Diagnostic]:
     results = {r.name for r in op.results}
     warned: set[str] = set()
     for statement in op.body:
-        for target in statement.targets if isinstance(statement, tree.Equation) else ():
+        if not isinstance(statement, tree.Equation):
+            continue
+        for target in statement.targets:
             if target.name not in used | results | warned and target.name != "_":
                 warned.add(target.name)
                 yield warning(
@@ -36,8 +38,8 @@ def unused(op: tree.Op) -> Iterator[Diagnostic]:
 
 def _nodes(op: tree.Op) -> Iterator[tree.Expr | tree.Axis]:
     """Every node of an op at which something may be used (not the axes that equations define)."""
-    for typed in (*op.params, *op.results):
-        for dim in typed.type.dims or ():
+    for type_ in [p.type for p in op.params] + [r.type for r in op.results]:
+        for dim in type_.dims or ():
             yield from walk_syntax(dim)
     for param in op.params:
         if param.default is not None:

@@ -13,6 +13,7 @@ from te.diagnostics import CompileError, counted, did_you_mean
 from te.ir.types import DTYPES, numpy_dtype
 from te.runtime.arguments import Parameter
 from te.runtime.arrays import dtype_of, view
+from te.runtime.bound import BoundKernel
 from te.runtime.kernel import Kernel, Timing
 
 __all__ = ["GenericInput", "GenericKernel"]
@@ -128,6 +129,10 @@ class GenericKernel:
             if _NUMBERS.issuperset(look for look in looks if type(look) is not tuple):
                 self._seen[looks] = kernel
         return kernel(*arrays, out=out)
+
+    def bind(self, **arrays: Any) -> BoundKernel:
+        """The kernel with some inputs given once. See `Kernel.bind`."""
+        return BoundKernel(self, arrays)
 
     def time(self, /, *arrays: Any, repeat: int = 20, **named: Any) -> Timing:
         """How long the code takes on these inputs. See `Kernel.time`."""

@@ -22,6 +22,7 @@ from te.ir.print import print_expr, print_kernel, print_program
 from te.ir.tensor import Program
 from te.runtime.arguments import MAX_BYTES, Parameter, Shape, Signature
 from te.runtime.arrays import READY, Array, address, as_it_is, giver, overlap, ready
+from te.runtime.bound import BoundKernel
 from te.runtime.hidden import Hidden
 from te.runtime.interface import Interface
 from te.runtime.sizes import size_function
@@ -354,6 +355,19 @@ class Kernel:
         self._hidden.raise_failures(places, plan.sizes, plan.entry)
 
     # ------------------------------------------------------------ measuring it
+
+    def bind(self, **arrays: Any) -> BoundKernel:
+        """The kernel with some inputs given once, such as the weights that an op marks by `param`.
+
+        Raises TypeError for a name that is no input; wrong arrays are refused at the first call.
+
+        >>> import numpy as np, te
+        >>> text = "op scale(X: f32[N], param w: f32[N]) -> Y: f32[N] { Y[i] = w[i] * X[i] }"
+        >>> twice = te.build(text).bind(w=np.array([2, 2], np.float32))
+        >>> twice(np.array([1, 5], np.float32))
+        array([ 2., 10.], dtype=float32)
+        """
+        return BoundKernel(self, arrays)
 
     def time(self, /, *arrays: Any, repeat: int = 20, **named: Any) -> Timing:
         """How long the code takes on these inputs, without checks, copies and allocation of results.

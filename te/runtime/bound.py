@@ -1,0 +1,68 @@
+"""A kernel some of whose inputs are given once: weights, mostly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from te.diagnostics import did_you_mean
+
+if TYPE_CHECKING:
+    from te.runtime.generic import GenericKernel
+    from te.runtime.kernel import Kernel, Timing
+
+__all__ = ["BoundKernel"]
+
+
+class BoundKernel:
+    """What `kernel.bind(...)` gives: the same kernel, called with the other inputs alone.
+
+    Bound arrays are kept, not copied: what is written to them later counts for later calls. Calls
+    take the inputs that are left, by position or by name, and raise what the kernel raises.
+    """
+
+    def __init__(self, kernel: Kernel | GenericKernel, bound: Mapping[str, Any]):
+        names = [p.name for p in kernel.inputs]
+        for name in bound:
+            if name not in names:
+                hint = did_you_mean(name, names) or f"its inputs are {', '.join(names)}"
+                raise TypeError(f"{kernel.name} has no input `{name}` to bind; {hint}")
+        self.kernel = kernel
+        self.bound = dict(bound)
+        self._free = tuple(name for name in names if name not in bound)
+        self.__doc__ = kernel.__doc__
+
+    @property
+    def name(self) -> str:
+        return self.kernel.name
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """The inputs that a call gives."""
+        return tuple(p for p in self.kernel.inputs if p.name in self._free)
+
+    def bind(self, **arrays: Any) -> BoundKernel:
+        """Bind more inputs. One that is bound already takes the new array."""
+        return BoundKernel(self.kernel, {**self.bound, **arrays})
+
+    def __call__(self, /, *arrays: Any, out: Any = None, **named: Any) -> Any:
+        return self.kernel(**self._arguments(arrays, named), out=out)
+
+    def time(self, /, *arrays: Any, repeat: int = 20, **named: Any) -> Timing:
+        """How long the code takes on these inputs. See `Kernel.time`."""
+        return self.kernel.time(**self._arguments(arrays, named), repeat=repeat)
+
+    def _arguments(self, arrays: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+        if len(arrays) > len(self._free):
+            left = ", ".join(self._free) or "none"
+            raise TypeError(f"{self.name}: {len(arrays)} inputs given, and those not bound are {left}")
+        given = dict(zip(self._free, arrays, strict=False))
+        for name in named:
+            if name in self.bound:
+                raise TypeError(f"{self.name}: `{name}` is bound already")
+            if name in given:
+                raise TypeError(f"{self.name}: `{name}` is given twice, by its position and by its name")
+        return {**given, **named, **self.bound}
+
+    def __repr__(self) -> str:
+        return f"<te.BoundKernel {self.name}({', '.join(self._free)}) with {', '.join(self.bound)} bound>"
