@@ -21,7 +21,7 @@ from te.elaborate.elaborate import elaborate
 from te.grammar.parser import parse_file
 from tests.properties.generated.nodes import Sizes
 from tests.properties.generated.programs import Program, draw_program
-from tests.properties.generated.reference import Value, differences
+from tests.properties.generated.reference import STORED, Value, differences
 
 Arrays = dict[str, np.ndarray]
 # Choices that Hypothesis draws one by one can be shrunk; those of a seed give larger programs.
@@ -97,6 +97,8 @@ def _draw_call(program: Program, rng: random.Random) -> tuple[Sizes, Arrays]:
 
 
 def _hold(program: Program, sizes: Sizes, arrays: Arrays, got: Arrays) -> None:
+    for result in program.op.results:
+        assert got[result.name].dtype == STORED[result.dtype]
     for name, expected in program.evaluate(sizes, arrays).items():
         wrong = differences(got[name], expected)
         if wrong.any():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 
 from tests.properties.generated.nodes import INTEGERS, Sizes, Tensor
-from tests.properties.generated.reference import NUMPY
+from tests.properties.generated.reference import STORED
 
 
 def array(t: Tensor, sizes: Sizes, rng: np.random.Generator) -> np.ndarray:
     shape = tuple(d.of(sizes) for d in t.dims)
-    dtype = NUMPY[t.dtype]
+    dtype = STORED[t.dtype]
     if t.dtype == "bool":
         return _laid_out(rng.random(shape) < 0.5, rng)
     if t.dtype in INTEGERS:
@@ -21,9 +22,9 @@ def array(t: Tensor, sizes: Sizes, rng: np.random.Generator) -> np.ndarray:
     else:
         scale = np.float64(10.0) ** rng.integers(-3, 4, shape)
         values = np.where(rng.random(shape) < 0.3, eighths, rng.standard_normal(shape) * scale)
-        limits = np.finfo(dtype)
+        limits = ml_dtypes.finfo(dtype)
         ends = np.array(
-            [limits.max, -limits.max, limits.tiny, limits.smallest_subnormal, 1e15, 2.0**31, 256.0]
+            [limits.max, -limits.max, limits.tiny, limits.smallest_subnormal, 1e15, 2.0**31, 256.0], float
         )
         values = np.where(rng.random(shape) < 0.08, rng.choice(ends, shape), values)
     if rng.random() < 0.5:

@@ -14,6 +14,7 @@ from tests.properties.generated.nodes import (
     FLOATS,
     INDEX_NAMES,
     INTEGERS,
+    NARROW,
     PRIMARY,
     REQUIRED_LEAST,
     Env,
@@ -30,7 +31,7 @@ from tests.properties.generated.nodes import (
 )
 from tests.properties.generated.numbers import Numbers, bits_of_any
 from tests.properties.generated.places import Condition, Scope
-from tests.properties.generated.reference import Value
+from tests.properties.generated.reference import Value, stored
 
 
 class Expressions(Numbers):
@@ -72,7 +73,7 @@ class Expressions(Numbers):
         return replace(node, bits=bits_of_any([then, otherwise]))
 
     def _cast_expression(self, dtype: str, depth: int, scope: Scope) -> Node:
-        source = self.rng.choice([d for d in DTYPES if d != dtype])
+        source = self.rng.choice([d for d in DTYPES if d != dtype or d in NARROW])
         return self.cast(self.expression(source, depth - 1, scope), dtype)
 
     def _call_function(self, dtype: str, depth: int, scope: Scope) -> Node | None:
@@ -83,11 +84,13 @@ class Expressions(Numbers):
         arguments = [self.expression(d, depth - 1, scope) for d in f.params]
 
         def of(env: Env) -> Value:
-            scalars = dict(zip("xy", (a.of(env) for a in arguments), strict=False))
-            return f.result.of(Env(env.sizes, {}, scalars, shape=env.shape))
+            # What a function takes and gives are values of their types.
+            given = (stored(a.of(env), a.dtype) for a in arguments)
+            inner = Env(env.sizes, {}, dict(zip("xy", given, strict=False)), shape=env.shape)
+            return stored(f.result.of(inner), dtype)
 
         node = joined(dtype, f"{f.name}({', '.join(a.text for a in arguments)})", PRIMARY, of, *arguments)
-        return replace(node, inexact=f.result.inexact, product=f.result.product)
+        return replace(node, inexact=f.result.inexact, product=f.result.product and dtype not in NARROW)
 
     # ------------------------------------------------------------ reductions and concatenation
 

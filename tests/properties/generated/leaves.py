@@ -13,6 +13,7 @@ from tests.properties.generated.nodes import (
     FLOATS,
     INTEGERS,
     LARGEST_SIZE,
+    NARROW,
     PRIMARY,
     UNARY,
     Env,
@@ -22,6 +23,7 @@ from tests.properties.generated.nodes import (
     Node,
     Sizes,
     Tensor,
+    bits_stored,
     fits,
     joined,
     read,
@@ -102,7 +104,7 @@ class Leaves:
                 text, value, bits = "alpha", self.consts["alpha"], None
         else:
             value = rng.choice([1, 0, 2, 3, 5, 7, 12, 100])
-            if dtype != "u8" and self.chance(0.4):
+            if dtype.startswith("i") and self.chance(0.4):
                 value = -value
             text = hex(value) if value > 9 and self.chance(0.3) else str(value)
             if self.chance(0.08) and dtype != "i64":  # index arithmetic is i64, and must not overflow
@@ -148,11 +150,16 @@ class Leaves:
         )
 
     def cast(self, a: Node, dtype: str) -> Node:
-        to = NUMPY[dtype]
-        node = joined(dtype, f"{dtype}({a.text})", PRIMARY, lambda env: reference.cast(a.of(env), to), a)
+        def of(env: Env) -> Value:
+            value = a.of(env)
+            if dtype in NARROW:
+                return reference.stored(value, dtype)  # rounded once, whatever it is cast from
+            return reference.cast(value, NUMPY[dtype])
+
+        node = joined(dtype, f"{dtype}({a.text})", PRIMARY, of, a)
         if dtype not in FLOATS:
             return replace(node, indices=False)
-        bits = {"u8": (255.0, 1.0), "bool": (1.0, 1.0)}.get(a.dtype, a.bits)
+        bits = bits_stored(dtype, {"u8": (255.0, 1.0), "bool": (1.0, 1.0)}.get(a.dtype, a.bits))
         return replace(node, bits=bits if fits(dtype, bits) else None)
 
     # ------------------------------------------------------------ reads

@@ -14,9 +14,11 @@ import numpy as np
 from tests.properties.generated import reference
 from tests.properties.generated.reference import NUMPY, Value
 
-FLOATS = ("f32", "f64")
-INTEGERS = ("i32", "i64", "u8")
-DTYPES = (*FLOATS, *INTEGERS, "bool")
+NARROW = tuple(reference.NARROW)
+FLOATS = ("f32", "f64", *NARROW)
+INTEGERS = ("i32", "i64", "u8", "i8", "i16", "u16", "u32", "u64")
+# Drawn from: the common types more often.
+DTYPES = (*("f32", "f64", "i32", "i64", "u8", "bool") * 3, *FLOATS, *INTEGERS)
 INDEX_NAMES = ("i", "j", "k", "l", "h", "w", "p", "q", "r", "n", "m", "x", "y", "z")
 Sizes = dict[str, int]
 # The largest size that programs are run with.
@@ -256,7 +258,7 @@ def joined(dtype: str, text: str, level: int, of: Callable[[Env], Value], *parts
         level,
         dtype,
         of,
-        inexact=any(p.inexact for p in parts) and dtype in ("f32", "f64"),
+        inexact=any(p.inexact for p in parts) and dtype in FLOATS,
         data=any(p.data for p in parts),
         indices=dtype == "i64" and any(p.indices for p in parts) and not any(p.data for p in parts),
         direct=frozenset().union(*(p.direct for p in parts)),
@@ -268,7 +270,15 @@ def fits(dtype: str, bits: tuple[float, float] | None, terms: int = 1) -> bool:
     if bits is None:
         return False
     magnitude, step = bits
-    return terms * magnitude / step <= 2.0 ** (24 if dtype == "f32" else 53) and step >= 2.0**-100
+    return terms * magnitude / step <= 2.0 ** (53 if dtype == "f64" else 24) and step >= 2.0**-100
+
+
+def bits_stored(dtype: str, bits: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The bits of what a tensor of that type makes of numbers with these: rounding may make them larger."""
+    if bits is None or dtype not in NARROW:
+        return bits
+    magnitude, step = bits
+    return (2 * magnitude, step) if 2 * magnitude <= reference.NARROW[dtype].largest else None
 
 
 def read(name: str, dtype: str, forms: list[Form], extents: list[str]) -> Node:
@@ -353,7 +363,7 @@ def reduction(
     parts = (term,) if condition is None else (term, condition)
     node = joined(term.dtype, f"{kind}[{shown}{trimmed}]({term.text})", PRIMARY, of, *parts)
     own = {i.name for i, _ in axes}
-    is_sum = kind in ("sum", "prod", "mean") and term.dtype in ("f32", "f64")
+    is_sum = kind in ("sum", "prod", "mean") and term.dtype in FLOATS
     return replace(
         node,
         data=True,

@@ -31,11 +31,12 @@ from tests.properties.generated.nodes import (
     Node,
     Sizes,
     Tensor,
+    bits_stored,
     composite,
     size,
 )
 from tests.properties.generated.places import Scope
-from tests.properties.generated.reference import NUMPY, Value
+from tests.properties.generated.reference import NUMPY, Value, stored
 
 SIZE_NAMES = ("N", "M", "K", "h")
 # Words that are keywords elsewhere may name tensors.
@@ -95,7 +96,8 @@ class Program:
 
     def evaluate(self, sizes: Sizes, arrays: dict[str, np.ndarray]) -> dict[str, Value]:
         with np.errstate(all="ignore"):
-            return self.op.evaluate(sizes, {name: Value(a) for name, a in arrays.items()})
+            inputs = {t.name: Value(arrays[t.name].astype(NUMPY[t.dtype])) for t in self.op.inputs}
+            return self.op.evaluate(sizes, inputs)
 
 
 def draw_program(rng: random.Random) -> Program:
@@ -190,10 +192,10 @@ class OpGenerator(Expressions):
         return tuple(inputs)
 
     def _input(self, name: str, dims: tuple[Extent, ...]) -> Tensor:
-        dtype = self.rng.choice(["f32", "f32", "i32", "f64", "i64", "u8", "bool"])
+        dtype = self.rng.choice(DTYPES)
         self.taken.add(name)
         if dtype in FLOATS and self.chance(0.6):
-            return Tensor(name, dtype, dims, bits=(4.0, 0.125), values="eighths")
+            return Tensor(name, dtype, dims, bits=bits_stored(dtype, (4.0, 0.125)), values="eighths")
         return Tensor(name, dtype, dims, values="small" if self.chance(0.6) else "mixed")
 
     def fresh(self, wanted: str | None = None) -> str:
@@ -230,13 +232,14 @@ class OpGenerator(Expressions):
         ]
         target = f"{name}[{', '.join(axes)}]" if axes or self.chance(0.1) else name
         self.statements.append(f"{target} = {node.text}")
-        tensor = Tensor(name, dtype, dims, node.inexact, node.bits)
+        tensor = Tensor(name, dtype, dims, node.inexact, bits_stored(dtype, node.bits))
 
         def of(env: Env) -> Value:
             env = Env(env.sizes, env.tensors).inside((i.name, i.extent) for i in indices)
             value = node.of(env)
+            assert value.dtype == NUMPY[dtype], f"{node.text} is {value.dtype}, not {dtype}"
+            value = stored(value, dtype)
             data = np.broadcast_to(value.data, env.shape)
-            assert data.dtype == NUMPY[dtype], f"{node.text} is {data.dtype}, not {dtype}"
             return Value(data, None if value.error is None else np.broadcast_to(value.error, env.shape))
 
         self.stages.append(Stage(tensor, of))

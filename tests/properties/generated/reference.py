@@ -16,17 +16,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 from scipy import special
 
-NUMPY = {
+# What tensors hold.
+STORED = {
     "f32": np.dtype(np.float32),
     "f64": np.dtype(np.float64),
-    "i32": np.dtype(np.int32),
-    "i64": np.dtype(np.int64),
-    "u8": np.dtype(np.uint8),
+    "f16": np.dtype(np.float16),
+    "bf16": np.dtype(ml_dtypes.bfloat16),
+    "f8e4m3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "f8e5m2": np.dtype(ml_dtypes.float8_e5m2),
+    **{f"i{bits}": np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"u{bits}": np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)},
     "bool": np.dtype(np.bool_),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A narrow float: bits of its fraction, the exponent of its smallest normal number, its largest number."""
+
+    fraction: int
+    least_exponent: int
+    largest: float
+    has_infinity: bool = True
+
+
+NARROW = {
+    "f16": Format(10, -14, 65504.0),
+    "bf16": Format(7, -126, float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)),
+    "f8e4m3": Format(3, -6, 448.0, has_infinity=False),
+    "f8e5m2": Format(2, -14, 57344.0),
+}
+# What expressions are computed in. The values of narrow floats are f32, rounded where they are stored.
+NUMPY = {name: np.dtype(np.float32) if name in NARROW else dtype for name, dtype in STORED.items()}
 # What an elementary function may be off by, in units of the last place. A result below the smallest normal
 # number may be 0: `1 / (1 + exp(x))` is 0 where `exp` overflows.
 FUNCTION_ULPS = 4
@@ -45,6 +70,8 @@ class Value:
 def differences(got: np.ndarray, expected: Value) -> np.ndarray:
     """Where a result is wrong."""
     want = expected.data
+    if any(got.dtype == STORED[name] for name in NARROW):
+        got = got.astype(np.float32)
     assert got.dtype == want.dtype
     assert got.shape == want.shape, f"{got.shape} is not {want.shape}"
     if want.dtype.kind != "f":
@@ -97,6 +124,28 @@ def _error(v: Value) -> np.ndarray:
 
 def _size(v: Value) -> np.ndarray:
     return np.abs(v.data.astype(np.float64))
+
+
+def stored(a: Value, dtype: str) -> Value:
+    """A number as a tensor of that type holds it: narrow floats are rounded, once and to nearest even."""
+    if dtype not in NARROW:
+        return a
+    form = NARROW[dtype]
+    with np.errstate(all="ignore"):
+        exact = a.data.astype(np.longdouble)  # of integers of 64 bits, too
+        _, exponent = np.frexp(exact)
+        unit = np.maximum(exponent - 1, form.least_exponent) - form.fraction
+        data = np.ldexp(np.rint(np.ldexp(exact, -unit)), unit)
+        overflow = np.copysign(np.inf if form.has_infinity else np.nan, exact)
+        data = np.where(np.isnan(exact) | (np.abs(data) <= form.largest), data, overflow).astype(np.float32)
+        if a.error is None:
+            return Value(data)
+        size = np.abs(exact).astype(np.float64)
+        error = (
+            a.error + 2.0**-form.fraction * (size + a.error) + 2.0 ** (form.least_exponent - form.fraction)
+        )
+        error = np.where((size + error > form.largest) & (a.error > 0), np.inf, error)
+        return Value(data, np.broadcast_to(error, data.shape))
 
 
 # ---------------------------------------------------------------- operators
@@ -319,7 +368,7 @@ def cast(a: Value, to: np.dtype) -> Value:
             return Value(np.asarray(a.data.astype(to)))
         limits = np.iinfo(to)
         # In f64 the powers of two just outside the range are exact; the limits need not be.
-        low, above = float(limits.min), float(limits.max) + 1.0 if to.itemsize < 8 else 2.0**63
+        low, above = float(limits.min), 2.0 ** int(limits.max).bit_length()
         whole = np.trunc(a.data.astype(np.float64))
         inside = (whole >= low) & (whole < above)
         data = np.where(inside, whole, 0.0).astype(to)
