@@ -175,3 +175,10 @@ def test_a_head_that_fits_stands_on_one_line() -> None:
         formatted("op f(\n    x: f32,\n    y: f32,\n)\n    -> z: f32\n{\n}")
         == "op f(x: f32, y: f32,) -> z: f32 {}\n"
     )
+
+
+@pytest.mark.parametrize("depth", [1, 190])
+def test_nested_blocks_and_brackets(depth: int) -> None:
+    formatted("schedule f on llvm {" + "specialize M == 1 {" * depth + "}" * depth + "}")
+    formatted("op f() -> y: f32 { y = " + "(" * depth + "1" + ")" * depth + " }")
+    formatted("op f(X: f32[N]) -> y: f32 { y = X[1 + " + "*".join(["N"] * depth) + "] }")
