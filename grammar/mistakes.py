@@ -20,6 +20,7 @@ from te.grammar.limits import MAX_DEPTH
 from te.grammar.lines import OPERATORS
 from te.grammar.problem import Problem
 from te.grammar.table import END, NEWLINE
+from te.ir.types import DTYPES
 
 
 def explain(problem: Problem) -> Diagnostic:
@@ -137,8 +138,7 @@ def _missing_type(problem: Problem) -> Diagnostic | None:
     name = problem.previous
     if problem.expected != {":"} or name is None or problem.unit != "item":
         return None
-    dtypes = {"bool", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f16", "bf16", "f32", "f64"}
-    if name.text in dtypes:
+    if name.text in DTYPES:
         help = f"write a name before it, `Y: {name.text}[N]`"
     else:
         help = f"write `{name.text}: f32[N]`, or `{name.text}: f32` for a scalar"

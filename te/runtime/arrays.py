@@ -149,9 +149,7 @@ def check_dtype(array: Array, dtype: DType, called: str, explanation: str = "") 
     wanted = numpy_dtype(dtype)
     if array.dtype != wanted and array.dtype.newbyteorder("=") != wanted:
         # `np.load` gives bits without a type where NumPy alone does not know it.
-        is_bits = (
-            array.dtype.kind == "V" and array.dtype.itemsize == wanted.itemsize and not array.dtype.fields
-        )
+        is_bits = array.dtype == np.dtype((np.void, wanted.itemsize))
         raise TypeError(
             f"{called} must be {dtype}{explanation}, found {array.dtype}: "
             f"{'view' if is_bits else 'cast'} it with `.{'view' if is_bits else 'astype'}({numpy_name(dtype)})`"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import te
+from te.ir.types import DTYPES, numpy_dtype
 
 F32 = np.float32
 
@@ -104,14 +105,14 @@ def test_wrong_dtype(matmul: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "numpy_dtype"),
-    [("f32", "f4"), ("f64", "f8"), ("i32", "i4"), ("i64", "i8"), ("u8", "u1"), ("bool", "?")],
+    ("dtype", "like"),
+    [(name, numpy_dtype(dtype)) for name, dtype in DTYPES.items()],
 )
-def test_every_dtype_passes_through(dtype: str, numpy_dtype: str) -> None:
+def test_every_dtype_passes_through(dtype: str, like: np.dtype[Any]) -> None:
     copy = te.build(
         f"op copy(X: {dtype}[N], s: {dtype}) -> Y: {dtype}[N], t: {dtype} {{ Y[i] = X[i]; t = s }}"
     )
-    x = np.arange(5).astype(numpy_dtype)
+    x = np.arange(5).astype(like)
     y, t = copy(x, x[2])
     assert y.dtype == x.dtype
     assert t.dtype == x.dtype
@@ -545,6 +546,12 @@ def test_torch_of_every_dtype() -> None:
         assert torch.equal(copy(x), x)
     with pytest.raises(TypeError, match="`X`"):
         copy(torch.zeros(3, dtype=torch.bfloat16))
+    for dtype, name in ((torch.float16, "f16"), (torch.bfloat16, "bf16"), (torch.float8_e5m2, "f8e5m2")):
+        copy = te.build(f"op copy(X: {name}[N]) -> Y: {name}[N] {{ Y[i] = X[i] }}")
+        x = torch.arange(5.0).to(dtype)
+        found = copy(x)
+        assert found.dtype == dtype
+        assert torch.equal(found.float(), x.float())
 
 
 # ---------------------------------------------------------------- threads
