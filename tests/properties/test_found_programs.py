@@ -89,6 +89,15 @@ CASES = {
         (SQUARE[:9],),
         np.append(SQUARE[:9, 2], np.zeros(11, np.float32)),
     ),
+    # Building it must end.
+    "else-with-two-strides": Case(
+        """op f(X: bool[N, M], A: f64[2], B: u8[M, 9]) -> Y: f64[N, M] {
+            Y[i, j] = (A[2*j - 1] else 3) + f64(B[2*i - 2, j - 3] else 1)
+        }""",
+        (np.zeros((3, 5), bool), np.array([8.0, 9.0]), np.full((5, 9), 4, np.uint8)),
+        np.array([[3, 9, 3, 3, 3]])
+        + np.array([[1, 1, 1, 1, 1], [1, 1, 1, 4, 4], [1, 1, 1, 4, 4]], np.float64),
+    ),
     "square-of-the-lane": Case(
         "op f(X: f32[N]) -> Y: f32[9] { Y[k] = f32((k - 4) * (k - 4)) }",
         (ROW,),
@@ -119,6 +128,7 @@ BROKEN = {
     "reduction-without-its-index": ("interpreter",),
     "read-in-an-empty-loop": ("none",),
     "condition-on-two-data-loops": ("auto",),
+    "else-with-two-strides": ("auto",),
     "inlined-power-of-an-index": ("auto",),
 }
 CRASHES = ("read-in-an-empty-loop",)

@@ -43,12 +43,7 @@ def test_interpreter(rng: random.Random) -> None:
     _hold_interpreter(draw_program(rng), rng)
 
 
-AUTO = pytest.param(
-    "auto", marks=pytest.mark.xfail(strict=False, reason="see BROKEN in test_found_programs.py")
-)
-
-
-@pytest.mark.parametrize("schedule", ["none", AUTO])
+@pytest.mark.parametrize("schedule", ["none", "auto"])
 @given(rng=CHOICES)
 @QUICK
 def test_compiled(schedule: str, rng: random.Random) -> None:
