@@ -9,6 +9,7 @@ raises `IndexError` and discards its results.
 from __future__ import annotations
 
 from te.elaborate.expressions import Env
+from te.elaborate.reductions import nothing_is_empty
 from te.elaborate.scope import Scope
 from te.grammar import tree
 from te.ir.expr import Expr, Var, add, both, integer, mul, negation
@@ -24,6 +25,7 @@ def check_at_run_time(scope: Scope, env: Env, e: tree.Read, tensor: Tensor, axis
         where = both(condition, where)
     used = variables(where)
     axes = tuple(a for a in env.indices if a.name in used) or (Axis("unit", integer(1)),)
+    where = both(nothing_is_empty(scope, env.indices, axes), where)
     reduction = Reduction("min", axes, where)
     position = _position(axes)
     if any(c.axis == axis and _same(scope.stages, c.stage, position, reduction) for c in scope.checks):

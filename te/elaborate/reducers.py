@@ -160,7 +160,7 @@ def reduce_states(scope: Scope, env: Env, e: tree.Reduce, reducer: tree.Reducer)
     op = combination(reducer)
     call = Call(op, tree.Call(e.name, e.args, e.span))
     dtypes, terms = _terms(scope, domain, e, reducer, call)
-    where, outer = leave_domain(env, domain, terms)
+    where, outer = leave_domain(scope, env, domain, terms)
     identities = [
         coerce(scope, lower(scope, Env.for_sizes(scope), p.default), dtype, p.span)
         for p, dtype in zip(reducer.state, dtypes, strict=True)

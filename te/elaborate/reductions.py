@@ -8,7 +8,7 @@ around it that its reads need become its `where`, and their indices its axes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from te.diagnostics import Span, error
 from te.elaborate.builtins import REDUCERS
@@ -62,7 +62,7 @@ def reduce_term(scope: Scope, env: Env, e: tree.Reduce) -> LoweredReduction:
     domain = enter_domain(scope, env, e)
     term = lower(scope, domain.inner, e.args[0].value)
     _check_term(scope, reducer, term, e.args[0].span)
-    where, outer = leave_domain(env, domain, [term])
+    where, outer = leave_domain(scope, env, domain, [term])
     kind = "sum" if reducer == "mean" else reducer
     return LoweredReduction(Reduction(kind, domain.axes, where), term, outer)
 
@@ -93,20 +93,37 @@ def enter_domain(scope: Scope, env: Env, e: tree.Reduce) -> Domain:
     if e.where is None:
         return Domain(axes, TRUE, inner)
     where = lower_condition(scope, inner, e.where)
-    guarded = inner.guarded_by(where)
-    # The stage's own `where` is no outer guard for reductions nested in the term.
-    inner = replace(inner, base=guarded.knowledge, knowledge=guarded.knowledge, conditions=guarded.conditions)
-    return Domain(axes, where, inner)
+    return Domain(axes, where, inner.guarded_by(where))
 
 
-def leave_domain(env: Env, domain: Domain, terms: Sequence[Expr]) -> tuple[Expr, tuple[Axis, ...]]:
-    """The condition with the guards that the terms' reads adopted, and the outer indices that are used."""
+def leave_domain(
+    scope: Scope, env: Env, domain: Domain, terms: Sequence[Expr]
+) -> tuple[Expr, tuple[Axis, ...]]:
+    """The condition with the guards that the terms' reads adopted, and the outer indices that are used.
+
+    The proofs took every index in scope to have a value. Where one is not used, the stage runs
+    without it, also where its extent is 0: that becomes a guard, unless it cannot happen.
+    """
     where, adopted = domain.where, domain.inner.adopted
     for guard in reversed(_with_what_they_rest_on(domain.inner.adoptable, adopted)):
         where = both(guard, where)
     used = variables(where).union(*map(variables, terms))
     env.adopted.extend(g for g in adopted if g in env.adoptable)
-    return where, tuple(axis for axis in env.indices if axis.name in used)
+    outer = tuple(axis for axis in env.indices if axis.name in used)
+    return both(nothing_is_empty(scope, env.indices, (*outer, *domain.axes)), where), outer
+
+
+def nothing_is_empty(scope: Scope, indices: Sequence[Axis], kept: Sequence[Axis]) -> Expr:
+    """That the indices left out have values, as far as those kept do not show it."""
+    knowledge, names = scope.knowledge, {axis.name for axis in kept}
+    for axis in kept:
+        knowledge = knowledge.with_range(axis.name, axis.extent)
+    condition: Expr = TRUE
+    for axis in indices:
+        has_values = compare(">=", axis.extent, integer(1))
+        if axis.name not in names and not knowledge.proves(has_values):
+            condition = both(condition, has_values)
+    return condition
 
 
 def _position_of_extreme(scope: Scope, env: Env, e: tree.Reduce) -> Expr:

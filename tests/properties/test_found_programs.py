@@ -124,8 +124,6 @@ CASES = {
 
 # Strict: a case that works again is an error until it leaves this table.
 BROKEN = {
-    "guard-of-outer-reduction": WAYS,
-    "reduction-without-its-index": ("interpreter",),
     "read-in-an-empty-loop": ("none",),
     "condition-on-two-data-loops": ("auto",),
     "else-with-two-strides": ("auto",),
