@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 
 from te.ir.types import BF16, F8E4M3, F8E5M2, F16, F32, F64, DType
 
@@ -62,13 +61,22 @@ def nearest(value: int | float, dtype: DType) -> float:
     overflow = math.copysign(math.inf, value) if form.has_infinity else math.nan
     if isinstance(value, float) and math.isinf(value):
         return overflow
-    numerator, denominator = value.as_integer_ratio()  # the denominator is a power of two
-    exponent = abs(numerator).bit_length() - denominator.bit_length()
+    numerator, denominator = abs(value).as_integer_ratio()  # the denominator is a power of two
+    exponent = numerator.bit_length() - denominator.bit_length()
     unit = max(exponent, form.smallest_exponent) - form.fraction_bits
-    count = round(Fraction(numerator, denominator) / Fraction(2) ** unit)
-    if abs(count) * Fraction(2) ** unit > form.largest:
+    count = _shifted_right(numerator, denominator.bit_length() - 1 + unit)
+    if count << max(unit, 0) > form.largest << max(-unit, 0):
         return overflow
     return math.copysign(math.ldexp(count, unit), value)
+
+
+def _shifted_right(number: int, bits: int) -> int:
+    """`number / 2**bits`, rounded to nearest even."""
+    if bits <= 0:
+        return number << -bits
+    whole, rest = number >> bits, number & ((1 << bits) - 1)
+    half = 1 << (bits - 1)
+    return whole + (rest > half or (rest == half and whole & 1 == 1))
 
 
 def is_value_of(value: float, dtype: DType) -> bool:
