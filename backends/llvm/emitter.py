@@ -36,6 +36,7 @@ class Scope:
     lines: Lines
     writes: frozenset[str] = frozenset()  # of a BODY: the buffers that the loop, or the function, stores to
     keys: list[str] = field(default_factory=list)  # what leaves `available` with this scope
+    may_be_skipped: bool = False  # of a HOIST: its loop may have no trip, and then nothing in it may be read
 
 
 class Emitter:
@@ -99,7 +100,7 @@ class Emitter:
             return known
         depth = max(max((v.depth for v in operands), default=0), self._innermost(BRANCH))
         for position in range(len(self.scopes) - 1, depth, -1):
-            if buffer in self.scopes[position].writes:
+            if buffer in self.scopes[position].writes or self.scopes[position].may_be_skipped:
                 depth = position
                 break
         self.module.count(lanes, dtype, by_lane="gather" in text)
@@ -287,7 +288,8 @@ class Emitter:
     def loop(self, hint: str, low: Value, high: Value, writes: frozenset[str]) -> Iterator[Value]:
         """The body of `for i in low..high`; yields `i`."""
         before, body, end = (self.fresh(f"{hint}.{part}") for part in ("before", "body", "end"))
-        if low.constant is None or high.constant is None:
+        may_be_skipped = low.constant is None or high.constant is None
+        if may_be_skipped:
             has_trip = self.pure(f"icmp slt i64 {low.text}, {high.text}", BOOL, [low, high])
             self.effect(f"br i1 {has_trip.text}, label %{before}, label %{end}")
         else:
@@ -297,7 +299,8 @@ class Emitter:
         hoisted: Lines = []
         lines: Lines = []
         self.scopes[-1].lines += [f"{before}:", hoisted, f"  br label %{body}", lines]
-        with self.scope(Scope(HOIST, hoisted)), self.scope(Scope(BODY, lines, writes)):
+        hoist = Scope(HOIST, hoisted, may_be_skipped=may_be_skipped)
+        with self.scope(hoist), self.scope(Scope(BODY, lines, writes)):
             self.start_block(body)
             index = Value(f"%{self.fresh(hint)}", I64, 1, len(self.scopes) - 1, is_nonnegative=True)
             phi: Lines = []
