@@ -42,12 +42,13 @@ def refuse_overflow(scope: Scope, value: Expr, dtype: DType, span: Span) -> None
     if not dtype.is_narrow or not isinstance(value, Const):
         return
     if math.isfinite(value.value) and not math.isfinite(nearest(value.value, dtype)):
+        or_infinity = ", or write `inf`" if math.isinf(nearest(math.inf, dtype)) else ""
         scope.fail(
             error(
                 "literal-out-of-range",
                 f"{value.value:g} does not fit {dtype}",
                 span,
-                help="compute in `f32`" + (", or write `inf`" if math.isinf(nearest(math.inf, dtype)) else ""),
+                help=f"compute in `f32`{or_infinity}",
             )
         )
 

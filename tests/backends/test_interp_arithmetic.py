@@ -13,7 +13,7 @@ from te.backends.interp.arithmetic import FUNCTIONS, apply, cast, combine, const
 from te.ir.expr import OPS, Const, Op, Var
 from te.ir.types import BOOL, DTYPES, F32, F64, I32, I64, U8, integer_limits, numpy_dtype, wrap_integer
 
-INTEGERS = [I32, I64, U8]
+INTEGERS = [t for t in DTYPES.values() if t.is_integer]
 FLOATS = [F32, F64]
 
 

@@ -28,7 +28,8 @@ from te.target import TARGET_NAMES, parse_target
 Array = np.ndarray[Any, Any]
 
 NARROW = [F16, BF16, F8E4M3, F8E5M2]
-TARGETS = [name for name in TARGET_NAMES if parse_target(name).is_native][:2]  # this machine, the plainest one
+# This machine, and the plainest one of its family.
+TARGETS = [name for name in TARGET_NAMES if parse_target(name).is_native][:2]
 INTEGERS = [t for t in DTYPES.values() if t.is_integer]
 
 
