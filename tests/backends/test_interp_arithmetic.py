@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from te.backends.interp.arithmetic import FUNCTIONS, apply, cast, combine, constant, fused_factors
 from te.ir.expr import OPS, Const, Op, Var
-from te.ir.types import BOOL, DTYPES, F32, F64, I32, I64, U8, integer_limits, numpy_dtype, wrap_integer
+from te.ir.types import BOOL, DTYPES, F32, F64, I32, I64, integer_limits, numpy_dtype, wrap_integer
 
 INTEGERS = [t for t in DTYPES.values() if t.is_integer]
 FLOATS = [F32, F64]
