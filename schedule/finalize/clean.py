@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from te.ir.bounds import Facts
-from te.ir.expr import FALSE, TRUE, Const, Expr, Op, Var, both, integer, negation
+from te.ir.expr import FALSE, TRUE, Const, Expr, Op, Var, both, conjuncts, integer, negation
 from te.ir.loop import (
+    UNROLLED,
+    VECTOR,
     Accumulate,
     Alloc,
     For,
@@ -27,25 +29,26 @@ from te.ir.loop import (
 )
 from te.ir.simplify import simplify
 from te.ir.visit import children, variables, with_children
-from te.schedule.context import facts_inside
+from te.schedule.context import assuming, facts_inside
+from te.schedule.finalize.guards import conjunction
 
 NOTHING = Seq(())
 
 
-def clean(s: Stmt, facts: Facts) -> Stmt:
-    """Simplify a statement where `facts` hold."""
+def clean(s: Stmt, facts: Facts, lanes: frozenset[str] = frozenset()) -> Stmt:
+    """Simplify a statement where `facts` hold, inside the loops `lanes` that are written out."""
     match s:
         case Seq():
-            return seq(*[c for item in s.items if (c := clean(item, facts)) != NOTHING])
+            return seq(*[c for item in s.items if (c := clean(item, facts, lanes)) != NOTHING])
         case For():
-            return _loop(s, facts)
+            return _loop(s, facts, lanes)
         case If():
-            return _guard(s, facts)
+            return _guard(s, facts, lanes)
         case Let():
-            return _let(s, facts)
+            return _let(s, facts, lanes)
         case Alloc():
             shape = tuple(simplify(d, facts) for d in s.buffer.shape)
-            body = clean(s.body, facts)
+            body = clean(s.body, facts, lanes)
             return body if body == NOTHING else Alloc(replace(s.buffer, shape=shape), body)
         case Store():
             return replace(s, index=_all(s.index, facts), value=_all((s.value,), facts)[0])
@@ -70,28 +73,30 @@ def _all(index: tuple[Expr, ...], facts: Facts) -> tuple[Expr, ...]:
     return tuple(i if isinstance(i, Const | Var) else simplify(i, facts) for i in index)
 
 
-def _loop(s: For, facts: Facts) -> Stmt:
+def _loop(s: For, facts: Facts, lanes: frozenset[str]) -> Stmt:
     (extent,) = _all((s.extent,), facts)
     if isinstance(extent, Const) and extent.value <= 0:
         return NOTHING
     if extent == integer(1):
-        return clean(substitute_stmt(s.body, {s.var: integer(0)}), facts)
+        return clean(substitute_stmt(s.body, {s.var: integer(0)}), facts, lanes)
     s = replace(s, extent=extent)
-    body = clean(s.body, facts_inside(s, s.body, facts, trust_lets=False))
+    if s.kind in (UNROLLED, VECTOR):
+        lanes |= {s.var}
+    body = clean(s.body, facts_inside(s, s.body, facts, trust_lets=False), lanes)
     return body if body == NOTHING else replace(s, body=body)
 
 
-def _guard(s: If, facts: Facts) -> Stmt:
+def _guard(s: If, facts: Facts, lanes: frozenset[str]) -> Stmt:
     condition = simplify(s.condition, facts)
     if condition == FALSE:
-        return NOTHING if s.otherwise is None else clean(s.otherwise, facts)
+        return NOTHING if s.otherwise is None else clean(s.otherwise, facts, lanes)
     if condition == TRUE:
-        return clean(s.body, facts)
+        return clean(s.body, facts, lanes)
     s = If(condition, s.body, s.otherwise)
-    body = clean(s.body, facts_inside(s, s.body, facts, trust_lets=False))
+    body = clean(s.body, assuming(_without_equal_lanes(condition, lanes), facts), lanes)
     otherwise: Stmt = NOTHING
     if s.otherwise is not None:
-        otherwise = clean(s.otherwise, facts_inside(s, s.otherwise, facts, trust_lets=False))
+        otherwise = clean(s.otherwise, facts_inside(s, s.otherwise, facts, trust_lets=False), lanes)
     if otherwise != NOTHING:
         return If(negation(condition), otherwise) if body == NOTHING else If(condition, body, otherwise)
     if isinstance(body, If) and body.otherwise is None:
@@ -99,11 +104,28 @@ def _guard(s: If, facts: Facts) -> Stmt:
     return body if body == NOTHING else If(condition, body)
 
 
-def _let(s: Let, facts: Facts) -> Stmt:
+def _without_equal_lanes(condition: Expr, lanes: frozenset[str]) -> Expr:
+    """The condition less what names the one lane, or trip, for which it holds.
+
+    With `ji == i`, the simplifier could write `tile[i]` for `tile[ji]`; but a register is chosen by
+    the loops that are written out, and an accumulator in a vector loop differs in every lane.
+    """
+    return conjunction(
+        [
+            part
+            for part in conjuncts(condition)
+            if not (isinstance(part, Op) and part.op == "==" and variables(part) & lanes)
+        ]
+    )
+
+
+def _let(s: Let, facts: Facts, lanes: frozenset[str]) -> Stmt:
     value = simplify(s.value, facts)
     if isinstance(value, Const | Var):
-        return clean(substitute_stmt(s.body, {s.var: value}), facts)
+        return clean(substitute_stmt(s.body, {s.var: value}), facts, lanes)
     s = replace(s, value=value, extent=simplify(s.extent, facts))
-    body = clean(s.body, facts_inside(s, s.body, facts, trust_lets=False))
+    if variables(value) & lanes:
+        lanes |= {s.var}
+    body = clean(s.body, facts_inside(s, s.body, facts, trust_lets=False), lanes)
     used = any(s.var in variables(e) for inner, _ in walk_stmt(body) for e in direct_exprs(inner))
     return replace(s, body=body) if used else body

@@ -78,22 +78,26 @@ class Tail:
     place: int
 
 
-def split_hot_from_cold(s: Stmt, facts: Facts) -> Stmt:
-    """Give every tail a version without its guard."""
+def split_hot_from_cold(s: Stmt, facts: Facts, known: frozenset[Expr] = frozenset()) -> Stmt:
+    """Give every tail a version without its guard.
+
+    `known` are the hulls that were asked around `s` and hold. They are not asked again: where no
+    trip meets them all, what is known contradicts itself, and need not prove even what was asked.
+    """
     new: list[Stmt] = []
-    for hulls, group in _groups(s.items if isinstance(s, Seq) else (s,), facts):
+    for hulls, group in _groups(s.items if isinstance(s, Seq) else (s,), facts, known):
         if hulls:
             asked = [h for h in hulls if not any(_implies(other, h, facts) for other in hulls)]
             condition = simplify(conjunction([_holds(h) for h in asked]), facts)
             hot = _without_tails(group, set(hulls), facts)
-            hot = split_hot_from_cold(hot, assuming(condition, facts))
+            hot = split_hot_from_cold(hot, assuming(condition, facts), known.union(hulls))
             new.append(If(condition, hot, group))
         else:
-            new.append(_inside(group, facts))
+            new.append(_inside(group, facts, known))
     return float_names(new)
 
 
-def _groups(items: Sequence[Stmt], facts: Facts) -> Iterator[tuple[list[Expr], Stmt]]:
+def _groups(items: Sequence[Stmt], facts: Facts, known: frozenset[Expr]) -> Iterator[tuple[list[Expr], Stmt]]:
     """Neighbours that ask the same are asked together; a statement that asks nothing stands alone.
 
     What a reduction starts from stays with it, though it may ask less.
@@ -101,7 +105,7 @@ def _groups(items: Sequence[Stmt], facts: Facts) -> Iterator[tuple[list[Expr], S
     group: list[Stmt] = []
     asked: list[Expr] = []
     for item in items:
-        hulls = [] if isinstance(item, Alloc) else _hulls_known_here(item, facts)
+        hulls = [] if isinstance(item, Alloc) else _hulls_known_here(item, facts, known)
         begins = bool(group) and not asked and _written(group[-1]) == _written(item)
         if group and not set(hulls) & set(asked) and not (hulls and begins):
             yield asked, seq(*group)
@@ -116,26 +120,26 @@ def _written(s: Stmt) -> set[str]:
     return {leaf.buffer for leaf, _ in leaves(s)}
 
 
-def _inside(s: Stmt, facts: Facts) -> Stmt:
+def _inside(s: Stmt, facts: Facts, known: frozenset[Expr]) -> Stmt:
     """Nothing is to be asked before `s`: cut it if it is a loop with tails to cut off, and go on inside."""
     if isinstance(s, For) and s.kind in (SERIAL, PARALLEL):
         limits = _full_trips(s, facts)
         if limits:
-            return _cut(s, limits, facts)
+            return _cut(s, limits, facts, known)
     if isinstance(s, Store | Accumulate):
         return s
-    new = [split_hot_from_cold(b, facts_inside(s, b, facts, trust_lets=False)) for b in bodies(s)]
+    new = [split_hot_from_cold(b, facts_inside(s, b, facts, trust_lets=False), known) for b in bodies(s)]
     return with_bodies(s, tuple(new))
 
 
-def _hulls_known_here(s: Stmt, facts: Facts) -> list[Expr]:
+def _hulls_known_here(s: Stmt, facts: Facts, known: frozenset[Expr]) -> list[Expr]:
     """The hulls to ask before `s`: those of statements that have to wait for no other."""
     found: list[Expr] = []
     for leaf, path in leaves(s):
         tails = [tail for tail in _tails(path, facts) if not _is_cut(leaf, path, tail)]
         tails += _border_tails(leaf, path, facts)
         if tails and all(tail.place < 0 for tail in tails):
-            found += [tail.hull for tail in tails]
+            found += [tail.hull for tail in tails if tail.hull not in known]
     return found
 
 
@@ -159,7 +163,7 @@ def _full_trips(loop: For, facts: Facts) -> dict[Expr, Expr]:
     return found
 
 
-def _cut(loop: For, limits: dict[Expr, Expr], facts: Facts) -> Stmt:
+def _cut(loop: For, limits: dict[Expr, Expr], facts: Facts, known: frozenset[Expr]) -> Stmt:
     """The full trips without the guards, then the others."""
     full = loop.extent
     for limit in limits.values():
@@ -177,7 +181,7 @@ def _cut(loop: For, limits: dict[Expr, Expr], facts: Facts) -> Stmt:
         inside = assuming(_holds(hull_), inside)
     dropped = _without_tails(loop, set(limits), facts)
     assert isinstance(dropped, For)
-    hot = replace(hot, body=split_hot_from_cold(dropped.body, inside))
+    hot = replace(hot, body=split_hot_from_cold(dropped.body, inside, known))
     body = substitute_stmt(loop.body, {loop.var: add(Var(loop.var), full)})
     rest = replace(loop, extent=simplify(sub(loop.extent, full), facts), body=body, peel=False)
     return replace(name, body=seq(hot, rest)) if full == Var(name.var) else seq(hot, rest)

@@ -124,8 +124,6 @@ CASES = {
 
 # Strict: a case that works again is an error until it leaves this table.
 BROKEN = {
-    "condition-on-two-data-loops": ("auto",),
-    "else-with-two-strides": ("auto",),
     "inlined-power-of-an-index": ("auto",),
 }
 CRASHES = ("read-in-an-empty-loop",)
