@@ -83,7 +83,8 @@ def _distribute(loop: For, carried: tuple[If, ...], s: Stmt) -> Stmt:
             return _distribute(loop, carried, substitute_stmt(s.body, {s.var: s.value}))
         case Let():
             return replace(s, body=_distribute(loop, carried, s.body))
-        case If() if loop.var in variables(s.condition):
+        case If() if loop.var in variables(s.condition) or (loop.is_reduction and s.otherwise is None):
+            # Out of a reduction's loop it would take the start with it, which holds for all elements.
             return _distribute(loop, (*carried, s), s.body)
         case If():
             otherwise = None if s.otherwise is None else _distribute(loop, carried, s.otherwise)
