@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from te.diagnostics import ScheduleError, Span, error
-from te.ir.expr import TRUE, Cast, Expr, Load, Op
+from te.ir.expr import TRUE, Cast, Expr, Load
 from te.ir.loop import Accumulate, Alloc, Kernel, Seq, Stmt, Store, bodies, seq, with_bodies
-from te.ir.tensor import Program, Reduction, Stage
+from te.ir.tensor import Program, Reduction, Stage, fused_factors
 from te.ir.visit import loads, rewrite, substitute, walk
 from te.schedule.directives import Inline, span_of
 from te.schedule.names import TooLate, find_stage
@@ -130,17 +130,12 @@ def inlined(reader: Stage, stage: Stage) -> Stage:
     reduction = reader.reduction
     if reduction is None:
         return replace(reader, value=value)
-    if _is_fused(value, reduction) and not _is_fused(reader.value, reduction):
+    if fused_factors(reduction.reducer, value) and not fused_factors(reduction.reducer, reader.value):
         # A sum fuses its term's own multiplication with the addition. This one was rounded on
         # its own, when `stage` was stored, and a cast to its own type keeps it so.
         value = Cast(value, value.dtype)
     where = rewrite(reduction.where, put)
     return replace(reader, value=value, reduction=Reduction(reduction.reducer, reduction.axes, where))
-
-
-def _is_fused(term: Expr, reduction: Reduction) -> bool:
-    """Whether the reduction accumulates a term by a fused multiply-add."""
-    return reduction.reducer == "sum" and isinstance(term, Op) and term.op == "*" and term.dtype.is_float
 
 
 # ---------------------------------------------------------------- of loops

@@ -19,10 +19,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from te.backends.interp.casts import cast
-from te.ir.expr import OPS, Const, Expr, Op
+from te.ir.expr import OPS, Const
 from te.ir.types import numpy_dtype, wrap_integer
 
-__all__ = ["FUNCTIONS", "apply", "cast", "combine", "constant", "fma", "fused_factors", "quietly"]
+__all__ = ["FUNCTIONS", "apply", "cast", "combine", "constant", "fma", "quietly"]
 
 # An array or a scalar; NumPy's types cannot say "of any of our dtypes" without a cast at each step.
 Value: TypeAlias = Any
@@ -56,13 +56,6 @@ def combine(reducer: str, total: Value, term: Value) -> Value:
 
 
 REDUCERS = {"sum": "+", "prod": "*", "max": "max", "min": "min", "any": "or", "all": "and"}
-
-
-def fused_factors(reducer: str, value: Expr) -> tuple[Expr, Expr] | None:
-    """The factors of a term that a float `sum` accumulates as `fma(a, b, total)`, else None."""
-    if reducer == "sum" and isinstance(value, Op) and value.op == "*" and value.dtype.is_float:
-        return value.args[0], value.args[1]
-    return None
 
 
 # ---------------------------------------------------------------- integers

@@ -21,7 +21,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from te.backends.interp.arithmetic import Value, fused_factors, quietly
+from te.backends.interp.arithmetic import Value, quietly
 from te.backends.interp.evaluate import InterpreterError, evaluate_integer
 from te.backends.interp.inputs import bind_inputs, raise_failed_checks
 from te.backends.interp.memory import Memory
@@ -43,6 +43,7 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.ir.print import print_stmt
+from te.ir.tensor import fused_factors
 from te.ir.types import DType, numpy_dtype
 from te.ir.visit import loads, variables
 

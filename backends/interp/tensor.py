@@ -13,11 +13,11 @@ from math import prod
 
 import numpy as np
 
-from te.backends.interp.arithmetic import Value, combine, constant, fma, fused_factors, quietly
+from te.backends.interp.arithmetic import Value, combine, constant, fma, quietly
 from te.backends.interp.evaluate import InterpreterError, evaluate, evaluate_integer
 from te.backends.interp.inputs import bind_inputs, raise_failed_checks
 from te.ir.expr import TRUE
-from te.ir.tensor import Program, Recurrence, Reduction, Stage, identity
+from te.ir.tensor import Program, Recurrence, Reduction, Stage, fused_factors, identity
 from te.ir.types import numpy_dtype
 
 # Points evaluated at once: temporaries of 2 MiB stay in the second-level cache.

@@ -7,7 +7,6 @@ from te.backends.llvm.context import Context, Mask, Memory
 from te.backends.llvm.expressions import expression, index_of, position
 from te.backends.llvm.index import LANE_NUMBER, Index, integer
 from te.backends.llvm.values import Value, ascii_name, constant
-from te.ir.expr import Expr, Op
 from te.ir.loop import (
     PARALLEL,
     SERIAL,
@@ -24,6 +23,7 @@ from te.ir.loop import (
     direct_exprs,
     walk_stmt,
 )
+from te.ir.tensor import fused_factors
 from te.ir.types import I64
 from te.ir.visit import loads, variables
 
@@ -168,7 +168,7 @@ def _store(ctx: Context, name: str, index: list[Index], value: Value) -> None:
 
 def _accumulate(ctx: Context, s: Accumulate) -> None:
     index = [index_of(ctx, i) for i in s.index]
-    factors = fused_factors(s)
+    factors = fused_factors(s.reducer, s.value)
     terms = [expression(ctx, e) for e in (factors or (s.value,))]
     buffer = ctx.buffers[s.buffer]
     if not isinstance(buffer, Memory):
@@ -185,14 +185,6 @@ def _accumulate(ctx: Context, s: Accumulate) -> None:
         return
     old = memory.load(ctx, buffer, flat)
     memory.store(ctx, buffer, flat, _combine(ctx, s, old, terms))
-
-
-def fused_factors(s: Accumulate) -> tuple[Expr, ...] | None:
-    """The factors of a term that a float `sum` accumulates with one rounding."""
-    match s.value:
-        case Op(op="*", args=args) if s.reducer == "sum" and s.value.dtype.is_float:
-            return args
-    return None
 
 
 def _combine(ctx: Context, s: Accumulate, old: Value, terms: list[Value]) -> Value:

@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from te.diagnostics import Span
-from te.ir.expr import TRUE, Const, Expr
+from te.ir.expr import TRUE, Const, Expr, Op
 from te.ir.types import DType, integer_limits
 
 REDUCERS = ("sum", "prod", "max", "min", "any", "all")
@@ -183,3 +183,10 @@ def identity(reducer: str, dtype: DType) -> Const:
         case "min":
             return Const(float("inf") if dtype.is_float else integer_limits(dtype)[1], dtype)
     raise ValueError(f"no reducer is called {reducer!r}")
+
+
+def fused_factors(reducer: str, term: Expr) -> tuple[Expr, Expr] | None:
+    """The factors of a term that a float `sum` accumulates as `fma(a, b, total)`, else None."""
+    if reducer == "sum" and isinstance(term, Op) and term.op == "*" and term.dtype.is_float:
+        return term.args[0], term.args[1]
+    return None

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from te.backends.interp.arithmetic import FUNCTIONS, apply, cast, combine, constant, fused_factors
+from te.backends.interp.arithmetic import FUNCTIONS, apply, cast, combine, constant
 from te.ir.expr import OPS, Const, Op, Var
+from te.ir.tensor import fused_factors
 from te.ir.types import BOOL, DTYPES, F32, F64, I32, I64, integer_limits, numpy_dtype, wrap_integer
 
 INTEGERS = [t for t in DTYPES.values() if t.is_integer]
