@@ -19,7 +19,8 @@ from te.ir.expr import COMPARISONS, LOGICAL, Cast, Const, Expr, Load, Op, Select
 from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import substitute, variables, walk
-from te.schedule.directives import Directive, Inline, Parallel, Vectorize
+from te.schedule.directives import Inline, Parallel, Vectorize
+from te.schedule.forms import Directive
 from te.schedule.nest import loop_name
 from te.schedule.placement import inline_obstacle, inlined, node_count, readers_of, reads_of
 from te.schedule.schedule import Schedule

@@ -14,10 +14,12 @@ from te.ir.loop import PARALLEL, SERIAL, UNROLLED, VECTOR, For, Kernel, Stmt, bo
 from te.ir.print import print_expr
 from te.ir.visit import variables
 from te.schedule.context import facts_at
-from te.schedule.directives import Parallel, Place, Split, Unroll, Vectorize, span_of, verb_of
+from te.schedule.directives import Parallel, Split, Unroll, Vectorize
+from te.schedule.forms import Place, span_of
 from te.schedule.legality import Order, carried, explain
 from te.schedule.loops import replace_loop, split, split_names
 from te.schedule.names import Path, find_loop, find_loops, index_of, require_serial
+from te.schedule.vocabulary import verb_of
 
 UNROLL_LIMIT = 1024  # trips of one loop
 UNROLLED_NEST_LIMIT = 4096  # copies of one statement

@@ -45,7 +45,8 @@ from te.ir.print import print_expr
 from te.ir.simplify import simplify
 from te.ir.visit import variables
 from te.schedule.context import facts_at
-from te.schedule.directives import Fuse, Place, Reorder, Split, Tail, Tile, span_of
+from te.schedule.directives import Fuse, Reorder, Split, Tile
+from te.schedule.forms import Place, Tail, span_of
 from te.schedule.legality import explain, repetition_error, reversed_dependence
 from te.schedule.names import (
     Path,

@@ -14,7 +14,8 @@ from te.ir.expr import TRUE, Cast, Expr, Load
 from te.ir.loop import Accumulate, Alloc, Kernel, Seq, Stmt, Store, bodies, seq, with_bodies
 from te.ir.tensor import Program, Reduction, Stage, fused_factors
 from te.ir.visit import loads, rewrite, substitute, walk
-from te.schedule.directives import Inline, span_of
+from te.schedule.directives import Inline
+from te.schedule.forms import span_of
 from te.schedule.names import TooLate, find_stage
 from te.schedule.nest import nest_stage
 

@@ -29,7 +29,6 @@ from te.ir.loop import Kernel
 from te.ir.tensor import Program
 from te.schedule.directives import (
     VERBS,
-    Directive,
     Fuse,
     Inline,
     Parallel,
@@ -37,16 +36,16 @@ from te.schedule.directives import (
     Split,
     Tile,
     Unroll,
-    Value,
     Vectorize,
-    make,
 )
+from te.schedule.forms import Directive, Kind
 from te.schedule.kinds import parallel, unroll, vectorize
 from te.schedule.loops import fuse, reorder, split, tile
 from te.schedule.names import TooLate
 from te.schedule.nest import nest
 from te.schedule.placement import inline
-from te.schedule.text import names_in, read_directives
+from te.schedule.text import names_in, read_directives, value_in_python
+from te.schedule.vocabulary import Value, field_of, make, shape_of
 
 
 def apply(kernel: Kernel, directive: Directive) -> Kernel:
@@ -225,18 +224,29 @@ class Schedule:
         return self._line("inline", stages)
 
     def _line(self, verb: str, operands: Sequence[str], **clauses: object) -> Schedule:
-        given = {name: _values(value) for name, value in clauses.items() if value is not None}
-        return self.add(make(verb, [Value(o) for o in operands], given))
+        shape = shape_of(verb)
+        given = {
+            name: _values(takes.kind, clauses[field_of(name)])
+            for name, takes in shape.clauses.items()
+            if clauses.get(field_of(name)) is not None
+        }
+        return self.add(make(verb, _values(shape.operand_takes.kind, list(operands)), given))
 
 
 for _verb, _directive in VERBS.items():
     getattr(Schedule, _verb).__doc__ = _directive.__doc__
 
 
-def _values(value: object) -> list[Value]:
+def _values(kind: Kind, value: object) -> list[Value]:
     """The values of a clause given in Python: one, or a sequence."""
     many = value if isinstance(value, list | tuple) else [value]
-    return [Value(int(v) if hasattr(v, "__index__") and not isinstance(v, bool) else v) for v in many]
+    return [value_in_python(kind, _plain(v)) for v in many]
+
+
+def _plain(value: object) -> object:
+    """Integers of NumPy and others as Python's own."""
+    is_index = hasattr(value, "__index__") and not isinstance(value, bool)
+    return int(value) if is_index else value  # type: ignore[call-overload]  # it has `__index__`
 
 
 def read_schedule(written: tree.Schedule, program: Program, file: tree.File | None = None) -> Schedule:

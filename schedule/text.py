@@ -11,14 +11,17 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from te.diagnostics import Diagnostic, ScheduleError, Span, did_you_mean, error
+from te.diagnostics import Diagnostic, ScheduleError, Source, Span, did_you_mean, error
 from te.elaborate.constants import constant_value
 from te.grammar import tree
-from te.ir.expr import FALSE, TRUE, Expr
+from te.grammar.parser import parse_directives
+from te.ir.expr import FALSE, TRUE, Expr, Op, Var, integer
 from te.ir.tensor import Program
-from te.ir.types import DType
+from te.ir.types import I64, DType
 from te.schedule.condition import Constant, Names, lower_condition
-from te.schedule.directives import LATER_VERBS, VERBS, Directive, Kind, Place, Shape, Value, make, shape_of
+from te.schedule.directives import LATER_VERBS, VERBS
+from te.schedule.forms import Directive, Kind, Layout, Place, TensorAxes
+from te.schedule.vocabulary import Shape, Value, field_of, make, shape_of
 from te.target import Target
 
 # All targets there are, on this machine or another: a schedule for one is legal anywhere.
@@ -193,7 +196,7 @@ def _directive(line: tree.Directive, names: Names) -> Directive:
         for c in line.clauses
     }
     parts = {shape.operand: tuple(e.span for e in line.operands)}
-    parts |= {c.preposition: tuple(e.span for e in c.values) for c in line.clauses}
+    parts |= {field_of(c.preposition): tuple(e.span for e in c.values) for c in line.clauses}
     return make(line.verb, operands, clauses, Place(line.span, line.verb_span, parts))
 
 
@@ -225,10 +228,48 @@ def _check_clauses(line: tree.Directive, shape: Shape) -> None:
 
 def _value(e: tree.Expr, kind: Kind, names: Names) -> Value:
     """A value as `make` takes it. What has the wrong form stays a syntax tree, which `make` refuses."""
-    if kind is not Kind.SIZE:
-        return Value(e.name if isinstance(e, tree.Name) else e, e.span)
-    value = constant_value(None, e, names.constants)
-    return Value(value, e.span) if value is not None else _no_constant(e, names)
+    match kind, e:
+        case ((Kind.SIZE | Kind.NUMBER), _):
+            value = constant_value(None, e, names.constants)
+            return Value(value, e.span) if value is not None else _no_constant(e, names)
+        case Kind.TENSOR, tree.Name(name=name):
+            return Value(TensorAxes(name), e.span)
+        case Kind.TENSOR, tree.Read(name=tensor, index=index, outside=None):
+            axes = [axis.name for axis in index if isinstance(axis, tree.Name)]
+            return Value(TensorAxes(tensor.name, tuple(axes)) if len(axes) == len(index) else e, e.span)
+        case Kind.LAYOUT, tree.Table(items=items):
+            return Value(Layout(tuple(_layout_dim(item, names) for item in items)), e.span)
+    return Value(e.name if isinstance(e, tree.Name) else e, e.span)
+
+
+def _layout_dim(e: tree.Expr, names: Names) -> Expr:
+    """A dimension of a layout, over the names of a tensor's axes; knobs and `const`s stand for numbers."""
+    known = constant_value(None, e, names.constants)
+    if isinstance(known, int) and not isinstance(known, bool):
+        return integer(known)
+    match e:
+        case tree.Name(name=name):
+            return Var(name)
+        case tree.Binary(op="+" | "-" | "*" | "//" | "%" as op, left=left, right=right):
+            return Op(op, (_layout_dim(left, names), _layout_dim(right, names)), I64)
+    raise ScheduleError(
+        error(
+            "layout-dimension",
+            "a dimension of a layout is made of axes and integers by `+ - * // %`",
+            e.span,
+            "not supported here",
+        )
+    )
+
+
+def value_in_python(kind: Kind, value: object) -> Value:
+    """A value given in Python: `"A[i, k]"` and `"k // 4, i"` are read as they are in a text."""
+    if kind not in (Kind.TENSOR, Kind.LAYOUT) or not isinstance(value, str):
+        return Value(value)
+    text = value if kind is Kind.TENSOR or value.lstrip().startswith("[") else f"[{value}]"
+    (line,) = parse_directives(Source("a value of a directive", f"of {text}"))
+    (operand,) = line.operands
+    return Value(_value(operand, kind, Names({}, {}, ())).value)
 
 
 def _no_constant(e: tree.Expr, names: Names) -> Value:

@@ -9,7 +9,8 @@ import inspect
 
 from te.cli.failures import Usage
 from te.diagnostics import did_you_mean
-from te.schedule.directives import VERBS, shape_of
+from te.schedule.directives import VERBS
+from te.schedule.vocabulary import shape_of
 
 
 def show_help(verb: str | None) -> int:

@@ -11,17 +11,16 @@ from te.diagnostics import ScheduleError
 from te.ir.loop import Kernel
 from te.schedule.auto import auto_schedule
 from te.schedule.directives import (
-    Directive,
     Fuse,
     Inline,
     Parallel,
     Reorder,
     Split,
-    Tail,
     Tile,
     Unroll,
     Vectorize,
 )
+from te.schedule.forms import Directive, Tail
 from te.schedule.names import all_loops
 from te.schedule.nest import nest
 from te.schedule.schedule import Schedule, apply

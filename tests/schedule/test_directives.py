@@ -14,24 +14,21 @@ from te.ir.loop import SERIAL, Accumulate, Alloc, For, If, Let, Seq, Stmt, Store
 from te.ir.print import print_expr
 from te.schedule.directives import (
     VERBS,
-    Directive,
     Fuse,
     Inline,
     Parallel,
     Reorder,
     Split,
-    Tail,
     Tile,
     Unroll,
-    Value,
     Vectorize,
-    make,
-    print_directive,
 )
+from te.schedule.forms import Directive, Tail
 from te.schedule.names import index_of
 from te.schedule.nest import nest
 from te.schedule.schedule import Schedule
 from te.schedule.text import read_directives
+from te.schedule.vocabulary import Value, make, print_directive
 from tests.schedule.scheduling import program, scheduled
 
 # The ops whose loops the `Before` lines show.
