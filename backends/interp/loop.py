@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import partial, reduce
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -24,15 +24,16 @@ import numpy as np
 from te.backends.interp.arithmetic import Value, quietly
 from te.backends.interp.evaluate import InterpreterError, evaluate_integer
 from te.backends.interp.inputs import bind_inputs, raise_failed_checks
-from te.backends.interp.memory import Memory
+from te.backends.interp.memory import Memory, Part
 from te.backends.interp.source import ExpressionWriter
-from te.ir.expr import TRUE, Expr, both, conjuncts, negation
+from te.ir.expr import TRUE, Expr, Var, both, compare, conjuncts, integer, negation, sub
 from te.ir.loop import (
     PARALLEL,
     VECTOR,
     Accumulate,
     Alloc,
     Buffer,
+    Completed,
     For,
     If,
     Kernel,
@@ -105,7 +106,7 @@ def _check_let(name: str, value: int, extent: int) -> None:
 def _compile(kernel: Kernel) -> tuple[str, dict[str, Value]]:
     writer = _KernelWriter(kernel)
     writer.kernel()
-    namespace = {**writer.expressions.namespace, "Memory": Memory, "check_let": _check_let}
+    namespace = {**writer.expressions.namespace, "Memory": Memory, "Part": Part, "check_let": _check_let}
     return "\n".join(writer.lines) + "\n", namespace
 
 
@@ -186,6 +187,7 @@ class _KernelWriter:
                     self.statement(item, lanes)
             case For():
                 self._starts(s, lanes)
+                self._completed_at_once(s, lanes)
                 if s.kind == VECTOR and not lanes and _runs_in_lockstep(s):
                     self.statement(s.body, (s,))
                 else:
@@ -209,6 +211,11 @@ class _KernelWriter:
             case Alloc():
                 self._allocate(s.buffer)
                 self.statement(s.body, lanes)
+            case Completed():
+                extents = {w.var: w.extent for w in self.around if isinstance(w, For)}
+                last = [compare("==", Var(v), sub(extents[v], integer(1))) for v in sorted(s.over)]
+                with self.inside(If(reduce(both, last), s.body)):
+                    self.statement(s.body, lanes)
             case Store() | Accumulate():
                 self._effect(s, lanes)
 
@@ -216,8 +223,11 @@ class _KernelWriter:
         self.dtypes[buffer.name] = buffer.dtype
         name, e = self.expressions.buffer(buffer.name), self.expressions
         dtype = e.hold("n", buffer.dtype, numpy_dtype(buffer.dtype))
-        shape = "".join(f"{e.integer(d)}, " for d in buffer.shape)
-        self.line(f"{name} = Memory.fresh({buffer.name!r}, {dtype}, ({shape}))")
+        shape, origin = (
+            "".join(f"{e.integer(d)}, " for d in parts) for parts in (buffer.shape, buffer.origin)
+        )
+        made = f"Part.fresh({{}}, ({origin}))" if buffer.origin else "Memory.fresh({})"
+        self.line(f"{name} = {made.format(f'{buffer.name!r}, {dtype}, ({shape})')}")
         self.line(f"load_{name}, store_{name} = {name}.load, {name}.store")
 
     def _effect(self, s: Store | Accumulate, lanes: tuple[Wrapper, ...]) -> None:
@@ -283,6 +293,22 @@ class _KernelWriter:
                     with self.block("else:"):
                         self.line(f"{buffer}.store_if_untouched({arguments})")
 
+    def _completed_at_once(self, loop: For, lanes: tuple[Wrapper, ...]) -> None:
+        """What waits for `loop`, its outermost loop, and others, where one of these has no trip."""
+        outside = {w.var for w in self.around if isinstance(w, For)}
+        e = self.expressions
+        for s, path in walk_stmt(loop):
+            if not isinstance(s, Completed) or loop.var not in s.over or s.over & outside:
+                continue
+            extents = [w.extent for w in path if isinstance(w, For) and w.var in s.over]
+            empty = [compare("<=", extent, integer(0)) for extent in extents]
+            data, guard = _data_part([w for w in path if isinstance(w, For | Let | If)], s.over)
+            with self.block(f"if {' or '.join(e.value(c) for c in empty)}:"), ExitStack() as wrappers:
+                for wrapper in data:
+                    wrappers.enter_context(self.inside(wrapper))
+                with self.block(f"if {e.value(guard)}:"):
+                    self.statement(s.body, lanes)
+
     def _has_where(self, s: Accumulate) -> bool:
         """Whether a guard of the statement may be part of its reduction's `where`.
 
@@ -329,6 +355,8 @@ def _accumulates(s: Stmt, path: tuple[Wrapper, ...] = ()) -> Iterator[tuple[Accu
                 yield from _accumulates(item, path)
         case Alloc():
             yield from _accumulates(s.body, path)
+        case Completed():
+            yield from _accumulates(s.body, path)
         case For() | Let():
             yield from _accumulates(s.body, (*path, s))
         case If():
@@ -339,7 +367,7 @@ def _accumulates(s: Stmt, path: tuple[Wrapper, ...] = ()) -> Iterator[tuple[Accu
             pass
 
 
-def _data_part(path: tuple[Wrapper, ...], over: frozenset[str]) -> tuple[list[For | Let], Expr]:
+def _data_part(path: Sequence[Wrapper], over: frozenset[str]) -> tuple[list[For | Let], Expr]:
     """The loops and `Let`s of a path that do not depend on the loops `over`, and the guards that do not.
 
     A guard that reads a tensor is no loop's guard: it is part of a `where`, which trims a reduction

@@ -69,3 +69,27 @@ class Memory:
 
     def _place(self, index: tuple[int, ...]) -> str:
         return f"{self.name}[{', '.join(map(str, index))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Memory of a part of a tensor, under the tensor's indices; `origin` is the first of them."""
+
+    memory: Memory
+    origin: tuple[int, ...]
+
+    @staticmethod
+    def fresh(name: str, dtype: np.dtype, shape: tuple[int, ...], origin: tuple[int, ...]) -> Part:
+        return Part(Memory.fresh(name, dtype, shape), origin)
+
+    def load(self, *index: int) -> Value:
+        return self.memory.load(*self._inside(index))
+
+    def store(self, *index_and_value: Value) -> None:
+        self.memory.store(*self._inside(index_and_value[:-1]), index_and_value[-1])
+
+    def store_if_untouched(self, *index_and_value: Value) -> None:
+        self.memory.store_if_untouched(*self._inside(index_and_value[:-1]), index_and_value[-1])
+
+    def _inside(self, index: tuple[Value, ...]) -> tuple[int, ...]:
+        return tuple(int(i) - low for i, low in zip(index, self.origin, strict=True))

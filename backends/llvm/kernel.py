@@ -41,14 +41,14 @@ def kernel_functions(module: ModuleText, kernel: Kernel) -> Entry:
 
 def _lay_out(s: Stmt, start: Expr, offsets: dict[str, tuple[Buffer, Expr]]) -> Expr:
     """Give each global buffer its offset; the result is the end. Buffers that do not live at once share memory."""
-    if isinstance(s, Alloc) and s.buffer.scope != "register":
+    if isinstance(s, Alloc) and s.buffer.scope == "global":
         offsets[s.buffer.name] = (s.buffer, start)
         start = _sum(start, _aligned_size(s.buffer))
     if isinstance(s, For) and s.kind == PARALLEL:
         inside = [
             node.buffer.name
             for node, _ in walk_stmt(s.body)
-            if isinstance(node, Alloc) and node.buffer.scope != "register"
+            if isinstance(node, Alloc) and node.buffer.scope == "global"
         ]
         if inside:
             raise ValueError(f"`{inside[0]}` is allocated in memory inside the parallel loop `{s.var}`")

@@ -17,7 +17,20 @@ from te.backends.llvm.expressions import expression, index_of
 from te.backends.llvm.math import is_call
 from te.backends.llvm.values import POINTER, Value, ascii_name, constant, parameter
 from te.ir.expr import Cast, Const, Expr, Load, Op, add, floor_div, integer, mul
-from te.ir.loop import VECTOR, Accumulate, Alloc, For, If, Let, Seq, Stmt, Store, direct_exprs, walk_stmt
+from te.ir.loop import (
+    VECTOR,
+    Accumulate,
+    Alloc,
+    Completed,
+    For,
+    If,
+    Let,
+    Seq,
+    Stmt,
+    Store,
+    direct_exprs,
+    walk_stmt,
+)
 from te.ir.types import BOOL, F64, I64
 from te.ir.visit import substitute, variables, walk
 
@@ -186,7 +199,7 @@ def _work(s: Stmt, lanes: int = 1) -> Expr:
             return substitute(_work(s.body, lanes), {s.var: s.value})
         case If():
             return _total([_work(b, lanes) for b in (s.body, s.otherwise) if b is not None])
-        case Alloc():
+        case Alloc() | Completed():
             return _work(s.body, lanes)
         case Store() | Accumulate():
             operations = [n for e in direct_exprs(s) for n in walk(e) if isinstance(n, Op | Load)]

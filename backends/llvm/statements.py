@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from te.backends.llvm import arithmetic, memory, parallel, registers
 from te.backends.llvm.context import Context, Mask, Memory
 from te.backends.llvm.expressions import expression, index_of, position
 from te.backends.llvm.index import LANE_NUMBER, Index, integer
-from te.backends.llvm.values import Value, ascii_name, constant
+from te.backends.llvm.values import POINTER, Value, ascii_name, constant, memory_type
+from te.ir.expr import Const
 from te.ir.loop import (
     PARALLEL,
     SERIAL,
@@ -14,6 +17,7 @@ from te.ir.loop import (
     VECTOR,
     Accumulate,
     Alloc,
+    Buffer,
     For,
     If,
     Let,
@@ -234,6 +238,14 @@ def _each_lane(ctx: Context, s: Accumulate, index: list[Index], terms: list[Valu
 def _alloc(ctx: Context, s: Alloc) -> None:
     if s.buffer.scope == "register":
         ctx.buffers[s.buffer.name] = registers.make_registers(ctx, s)
+    elif s.buffer.scope == "stack":
+        ctx.buffers[s.buffer.name] = _on_stack(ctx, s.buffer)
     elif s.buffer.name not in ctx.buffers:
         raise ValueError(f"`{s.buffer.name}` is allocated in {s.buffer.scope} inside a loop")
     statement(ctx, s.body)
+
+
+def _on_stack(ctx: Context, buffer: Buffer) -> Memory:
+    elements = prod(int(d.value) for d in buffer.shape if isinstance(d, Const))
+    name = ctx.emit.alloca(f"[{elements} x {memory_type(buffer.dtype)}]", ascii_name(buffer.name))
+    return Memory(buffer.name, buffer.dtype, Value(name, POINTER), buffer.shape)

@@ -11,7 +11,8 @@ What the final level guarantees to a backend
 - `register` buffers have constant shapes. Each index is a constant after unrolling,
   or in the last place the variable of the vector loop, and then that axis has one
   element a lane.
-- `global` buffers are allocated outside all loops and conditions.
+- Buffers are row-major and begin at index 0. Those of scope `global` are allocated outside all
+  loops and conditions, those of scope `stack` right inside a parallel loop, with constant shapes.
 - Names of loops may occur again, in another branch or after the loop has ended;
   names of buffers are unique.
 
@@ -31,9 +32,11 @@ from te.schedule.context import program_facts
 from te.schedule.finalize.accumulators import promote_accumulators
 from te.schedule.finalize.allocations import hoist_allocations
 from te.schedule.finalize.clean import clean
+from te.schedule.finalize.completed import place_completed
 from te.schedule.finalize.lanes import sink_vector_loops
 from te.schedule.finalize.split import split_hot_from_cold
 from te.schedule.finalize.starts import place_starts
+from te.schedule.finalize.storage import lay_out_buffers
 from te.schedule.finalize.trim import trim_loops
 
 
@@ -45,9 +48,11 @@ def finalize(kernel: Kernel) -> Kernel:
     if kernel.level != SCHEDULED:
         return kernel
     facts = program_facts(kernel.program)
-    body = hoist_allocations(kernel.body)
+    body = lay_out_buffers(kernel.body, facts)
+    body = hoist_allocations(body)
     body = sink_vector_loops(body)
     body = place_starts(body, kernel.program, facts)  # before loops of one trip, and their names, go
+    body = place_completed(body, facts)
     body = clean(body, facts)
     body = trim_loops(body, facts, (SERIAL, PARALLEL))  # so that the hot loops end where guards do
     body = split_hot_from_cold(body, facts)

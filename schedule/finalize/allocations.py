@@ -1,31 +1,34 @@
-"""Memory of the call is allocated once, outside all loops.
+"""Memory is allocated once, outside all loops.
 
 A serial loop may use the same memory in each trip, since contents start
-undefined. The trips of a parallel loop run at the same time: each has a part of
-its own, along a new first axis.
+undefined. The trips of a parallel loop run at the same time: what is small and of
+constant size lies on the stack of the thread; for anything else each trip has a
+part of its own, along a new first axis.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 from te.ir.bounds import NO_FACTS, bounds
-from te.ir.expr import Expr, integer, sub
-from te.ir.loop import PARALLEL, Alloc, Buffer, For, Let, Stmt, bodies, with_bodies
+from te.ir.expr import Const, Expr, integer, sub
+from te.ir.loop import PARALLEL, Alloc, Buffer, For, Let, Stmt, bodies, map_buffer, with_bodies
 from te.ir.visit import substitute, variables
 from te.schedule.finalize.lanes import add_axis
 
+STACK_BYTES = 128 << 10  # of a thread, for all buffers of a parallel loop; the smallest stacks have 512 KiB
+
 
 def hoist_allocations(body: Stmt) -> Stmt:
-    """Move the allocation of all global buffers around the whole body."""
+    """Move the allocation of all buffers in memory around the whole body, or right inside a parallel loop."""
     body, buffers = _hoist(body)
-    for buffer in buffers:
-        body = Alloc(buffer, body)
-    return body
+    return _allocated(buffers, body, "global")
 
 
 def _hoist(s: Stmt) -> tuple[Stmt, list[Buffer]]:
-    """The statement without its global allocations, and their buffers, inner ones first."""
+    """The statement without its allocations in memory, and their buffers, inner ones first."""
     buffers: list[Buffer] = []
     new: list[Stmt] = []
     for body in bodies(s):
@@ -35,27 +38,52 @@ def _hoist(s: Stmt) -> tuple[Stmt, list[Buffer]]:
     if buffers:
         s = with_bodies(s, tuple(new))
     match s:
-        case Alloc(buffer=buffer) if buffer.scope == "global":
+        case Alloc(buffer=buffer) if buffer.scope != "register":
             return s.body, [*buffers, buffer]
         case For():
             return _out_of_loop(s, buffers)
         case Let():
-            return s, [
-                replace(b, shape=tuple(substitute(d, {s.var: s.value}) for d in b.shape)) for b in buffers
-            ]
+            return s, [map_buffer(b, lambda e: substitute(e, {s.var: s.value})) for b in buffers]
         case _:
             return s, buffers
 
 
 def _out_of_loop(loop: For, buffers: list[Buffer]) -> tuple[For, list[Buffer]]:
+    buffers = [map_buffer(b, lambda e: _largest(e, loop)) for b in buffers]
+    if loop.kind != PARALLEL:
+        return loop, buffers
+    on_stack = _small_enough(buffers)
     moved = []
     for buffer in buffers:
-        buffer = replace(buffer, shape=tuple(_largest(d, loop) for d in buffer.shape))
-        if loop.kind == PARALLEL:
+        if buffer not in on_stack:
             wider = add_axis(Alloc(buffer, loop.body), loop, last=False)
-            loop, buffer = replace(loop, body=wider.body), wider.buffer
-        moved.append(buffer)
-    return loop, moved
+            loop = replace(loop, body=wider.body)
+            moved.append(wider.buffer)
+    return replace(loop, body=_allocated(on_stack, loop.body, "stack")), moved
+
+
+def _small_enough(buffers: Sequence[Buffer]) -> list[Buffer]:
+    """The buffers that share the stack of a thread: as many of the smallest ones as fit."""
+    sizes = [(_constant_bytes(b), b) for b in buffers]
+    chosen: list[Buffer] = []
+    left = STACK_BYTES
+    for size, buffer in sorted(((n, b) for n, b in sizes if n is not None), key=lambda pair: pair[0]):
+        left -= size
+        if left >= 0:
+            chosen.append(buffer)
+    return [b for b in buffers if b in chosen]
+
+
+def _constant_bytes(buffer: Buffer) -> int | None:
+    if not all(isinstance(d, Const) for d in buffer.shape):
+        return None
+    return prod(int(d.value) for d in buffer.shape if isinstance(d, Const)) * buffer.dtype.bytes
+
+
+def _allocated(buffers: Sequence[Buffer], body: Stmt, scope: str) -> Stmt:
+    for buffer in buffers:
+        body = Alloc(replace(buffer, scope=scope), body)
+    return body
 
 
 def _largest(extent: Expr, loop: For) -> Expr:

@@ -16,6 +16,7 @@ from te.ir.loop import (
     VECTOR,
     Accumulate,
     Alloc,
+    Completed,
     For,
     If,
     Let,
@@ -23,6 +24,7 @@ from te.ir.loop import (
     Stmt,
     Store,
     direct_exprs,
+    map_buffer,
     seq,
     substitute_stmt,
     walk_stmt,
@@ -47,9 +49,11 @@ def clean(s: Stmt, facts: Facts, lanes: frozenset[str] = frozenset()) -> Stmt:
         case Let():
             return _let(s, facts, lanes)
         case Alloc():
-            shape = tuple(simplify(d, facts) for d in s.buffer.shape)
+            buffer = map_buffer(s.buffer, lambda e: simplify(e, facts))
             body = clean(s.body, facts, lanes)
-            return body if body == NOTHING else Alloc(replace(s.buffer, shape=shape), body)
+            return body if body == NOTHING else Alloc(buffer, body)
+        case Completed():
+            raise ValueError("`place_completed` comes before `clean`")
         case Store():
             return replace(s, index=_all(s.index, facts), value=_all((s.value,), facts)[0])
         case Accumulate():

@@ -23,6 +23,7 @@ from te.ir.loop import (
     VECTOR,
     Accumulate,
     Alloc,
+    Completed,
     For,
     If,
     Let,
@@ -92,6 +93,8 @@ def _distribute(loop: For, carried: tuple[If, ...], s: Stmt) -> Stmt:
         case Alloc():
             wider = add_axis(s, loop, last=True)
             return replace(wider, body=_distribute(loop, carried, wider.body))
+        case Completed():
+            return replace(s, body=_distribute(loop, carried, s.body))
         case Store() | Accumulate():
             for guard in reversed(carried):
                 s = If(guard.condition, s)

@@ -21,10 +21,16 @@ A `Kernel` runs its body once per call. Statements run in order.
   value is known to lie in 0 .. extent - 1 wherever the body's effects happen.
 - `Alloc`: a buffer that lives as long as the body. Its contents start undefined,
   and the verifier shows that nothing reads them before they are written.
+- `Completed`: the body in the last trip of the loops `over`, which stand around it:
+  what they reduce is complete there. Where one of them has no trip, the body runs
+  once all the same, for each trip of the data loops between them. Guards of those
+  loops do not guard it.
 
-Buffers have logical, row-major indices. Two levels are told apart by
-`Kernel.level`: `scheduled` (what directives see) and `final` (every `start` is
-None, guards moved outward, accumulators in registers; what backends see).
+Buffers have logical indices. One that holds a part of a tensor keeps the tensor's
+indices: `origin` is the first that it holds. `layout` says where an element lies.
+Two levels are told apart by `Kernel.level`: `scheduled` (what directives see) and
+`final` (buffers are row-major and begin at 0, every `start` is None, no `Completed`
+is left, guards moved outward, accumulators in registers; what backends see).
 
 Every loop belongs to a stage and is named `stage.index`. A loop that is no
 reduction loop of its stage is a data loop: different trips define different
@@ -47,11 +53,24 @@ SERIAL, UNROLLED, VECTOR, PARALLEL = "serial", "unrolled", "vector", "parallel"
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """A physical index, outermost first, as expressions over the `axes` of a logical one, from 0.
+
+    The map is one to one. Extents are rounded up to multiples of `align`, where that is given.
+    """
+
+    axes: tuple[str, ...]
+    dims: tuple[Expr, ...]
+    align: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Buffer:
     """Where a tensor's elements lie.
 
     Scopes: `argument` (an input or a result, given by the caller), `global`
-    (memory of the call), `register` (constant shape; after unrolling and
+    (memory of the call), `shared`, `local` (on a CPU they are as `global`), `stack` (of
+    one thread; constant shape), `register` (constant shape; after unrolling and
     vectorising every index is a constant, except that the last one may be the
     vector loop's variable).
     """
@@ -60,6 +79,13 @@ class Buffer:
     dtype: DType
     shape: tuple[Expr, ...]
     scope: str
+    origin: tuple[Expr, ...] = ()  # the logical index of its first element; () means zeros
+    layout: Layout | None = None  # None is row-major
+
+    @property
+    def exprs(self) -> tuple[Expr, ...]:
+        """The expressions over variables around its allocation. Those of the layout are not."""
+        return (*self.shape, *self.origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +144,17 @@ class Alloc:
 
 
 @dataclass(frozen=True, slots=True)
+class Completed:
+    over: frozenset[str]
+    body: Stmt
+
+
+@dataclass(frozen=True, slots=True)
 class Seq:
     items: tuple[Stmt, ...]
 
 
-Stmt: TypeAlias = For | Store | Accumulate | If | Let | Alloc | Seq
+Stmt: TypeAlias = For | Store | Accumulate | If | Let | Alloc | Completed | Seq
 
 SCHEDULED, FINAL = "scheduled", "final"
 
@@ -164,7 +196,7 @@ def bodies(s: Stmt) -> tuple[Stmt, ...]:
             return s.items
         case If():
             return (s.body,) if s.otherwise is None else (s.body, s.otherwise)
-        case For() | Let() | Alloc():
+        case For() | Let() | Alloc() | Completed():
             return (s.body,)
         case Store() | Accumulate():
             return ()
@@ -176,7 +208,7 @@ def with_bodies(s: Stmt, new: tuple[Stmt, ...]) -> Stmt:
             return seq(*new)
         case If():
             return If(s.condition, new[0], new[1] if s.otherwise is not None else None)
-        case For() | Let() | Alloc():
+        case For() | Let() | Alloc() | Completed():
             return replace(s, body=new[0])
         case Store() | Accumulate():
             return s
@@ -212,11 +244,16 @@ def map_exprs(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
             case Let():
                 return replace(s, value=f(s.value), extent=f(s.extent))
             case Alloc():
-                return replace(s, buffer=replace(s.buffer, shape=tuple(f(d) for d in s.buffer.shape)))
-            case Seq():
+                return replace(s, buffer=map_buffer(s.buffer, f))
+            case Seq() | Completed():
                 return s
 
     return rewrite_stmt(s, one)
+
+
+def map_buffer(b: Buffer, f: Callable[[Expr], Expr]) -> Buffer:
+    """Apply `f` to the expressions of a buffer."""
+    return replace(b, shape=tuple(f(d) for d in b.shape), origin=tuple(f(d) for d in b.origin))
 
 
 def substitute_stmt(s: Stmt, values: Mapping[str, Expr]) -> Stmt:
@@ -245,6 +282,6 @@ def direct_exprs(s: Stmt) -> tuple[Expr, ...]:
         case Let():
             return (s.value, s.extent)
         case Alloc():
-            return s.buffer.shape
-        case Seq():
+            return s.buffer.exprs
+        case Seq() | Completed():
             return ()

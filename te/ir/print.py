@@ -23,6 +23,7 @@ from te.ir.loop import (
     Accumulate,
     Alloc,
     Buffer,
+    Completed,
     For,
     If,
     Kernel,
@@ -277,7 +278,10 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
                 yield from block(s.otherwise)
         case Alloc():
             b = s.buffer
-            yield f"  alloc {b.name}: {_type(b.dtype, b.shape, naming)} in {b.scope}:"
+            yield f"  alloc {b.name}: {_type(b.dtype, b.shape, naming)} in {b.scope}{_storage(b, expr)}:"
+            yield from block(s.body)
+        case Completed():
+            yield f"  complete over {', '.join(v for v in scope if v in s.over)}:"
             yield from block(s.body)
         case Store():
             yield f"  {_target(s, naming)} = {expr(s.value)}{_remarks(s, [])}"
@@ -289,6 +293,15 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
             elif over and level != FINAL:
                 remarks.append(f"over {', '.join(over)}")
             yield f"  {_target(s, naming)} {s.reducer}= {expr(s.value)}{_remarks(s, remarks)}"
+
+
+def _storage(b: Buffer, expr: Callable[[Expr], str]) -> str:
+    """Where a buffer begins and how it lies, where that is not plain."""
+    text = f" from [{', '.join(map(expr, b.origin))}]" if b.origin else ""
+    if b.layout:
+        text += f" layout [{', '.join(b.layout.axes)}] as [{', '.join(map(print_expr, b.layout.dims))}]"
+        text += f" align {', '.join(map(str, b.layout.align))}" if b.layout.align else ""
+    return text
 
 
 def _loop_flags(s: For) -> tuple[tuple[str, bool], ...]:

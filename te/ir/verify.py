@@ -26,6 +26,7 @@ from te.ir.loop import (
     Accumulate,
     Alloc,
     Buffer,
+    Completed,
     For,
     If,
     Kernel,
@@ -44,7 +45,7 @@ from te.ir.wellformed import Buffers, Shape, assuming, guarded_loads, problem_in
 
 __all__ = ["InvalidIR", "verify_kernel", "verify_program"]
 
-SCOPES = ("argument", "global", "register")
+SCOPES = ("argument", "global", "shared", "local", "stack", "register")
 
 
 class InvalidIR(RuntimeError):
@@ -110,9 +111,12 @@ def _check_reads(e: Expr, facts: Facts, buffers: Buffers, place: str) -> None:
 
 def _check_inside(buffer: str, index: tuple[Expr, ...], facts: Facts, buffers: Buffers, place: str) -> None:
     """An index that depends on no data lies inside the buffer, wherever the facts hold."""
-    for axis, (i, extent) in enumerate(zip(index, buffers[buffer].extents, strict=True)):
+    shape = buffers[buffer]
+    for axis, (i, extent) in enumerate(zip(index, shape.extents, strict=True)):
         if any(loads(i)) or i.dtype != I64:
             continue
+        if shape.origin:
+            i = sub(i, shape.origin[axis])
         for inside in (compare("<=", integer(0), i), compare("<", i, extent)):
             found = None if prove(inside, facts) else counterexample(inside, facts)
             if found is not None:
@@ -280,8 +284,10 @@ def _writes(s: Stmt) -> Iterable[Store | Accumulate]:
 def _check_buffer(b: Buffer, scope: frozenset[str]) -> None:
     place = f"buffer {b.name}"
     _require(b.scope in SCOPES, f"there is no scope `{b.scope}` ({place})")
+    _require(len(b.origin) in (0, len(b.shape)), f"the origin does not fit the shape ({place})")
+    for e in b.exprs:
+        _check_extent(e, scope, place)
     for extent in b.shape:
-        _check_extent(extent, scope, place)
         _require(
             b.scope != "register" or isinstance(extent, Const), f"registers need constant shapes ({place})"
         )
@@ -313,10 +319,18 @@ def _check_stmt(s: Stmt, at: _Place) -> None:
                 _check_stmt(s.otherwise, at.inside(s, facts=assuming(at.facts, negation(s.condition))))
         case Alloc():
             _check_buffer(s.buffer, at.scope)
-            moved = at.kernel.level == FINAL and s.buffer.scope == "global" and at.loops
-            _require(not moved, f"`{s.buffer.name}` is allocated inside a loop")
-            buffers = {**at.buffers, s.buffer.name: Shape(s.buffer.dtype, s.buffer.shape)}
-            _check_stmt(s.body, replace(at.inside(s), buffers=buffers))
+            if at.kernel.level == FINAL:
+                moved = s.buffer.scope == "global" and at.loops
+                _require(not moved, f"`{s.buffer.name}` is allocated inside a loop")
+                plain = not s.buffer.origin and s.buffer.layout is None
+                _require(plain, f"the storage of `{s.buffer.name}` is not laid out")
+            shape = Shape(s.buffer.dtype, s.buffer.shape, s.buffer.origin)
+            _check_stmt(s.body, replace(at.inside(s), buffers={**at.buffers, s.buffer.name: shape}))
+        case Completed():
+            _require(at.kernel.level == SCHEDULED, "a `Completed` is left")
+            loops = {loop.var for loop in at.loops if loop.is_reduction}
+            _require(s.over and s.over <= loops, f"{sorted(s.over - loops)} are no reduction loops around it")
+            _check_stmt(s.body, at.inside(s))
         case Store() | Accumulate():
             _check_effect(s, at)
 

@@ -59,6 +59,7 @@ class Shape:
 
     dtype: DType
     extents: tuple[Expr, ...]
+    origin: tuple[Expr, ...] = ()  # the first index; () means zeros
 
 
 Buffers = Mapping[str, Shape]

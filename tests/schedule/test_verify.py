@@ -252,7 +252,7 @@ BROKEN_KERNELS = [
     (loop("M", "M", store()), "`M` hides a variable"),
     (seq(*[loop("C.i", "M", loop("C.j", "N", store()))] * 2), "two loops are called"),
     (Alloc(Buffer("C", F32, (), "global"), nested(accumulate())), "two buffers are called"),
-    (Alloc(Buffer("T", F32, (), "shared"), nested(accumulate())), "there is no scope `shared`"),
+    (Alloc(Buffer("T", F32, (), "elsewhere"), nested(accumulate())), "there is no scope `elsewhere`"),
     (in_registers(nested(accumulate()), "M"), "registers need constant shapes"),
     (nested(store(index="C_i, C_k", buffer="A")), "the input `A` is written"),
     (loop("C.i", "M", store(index="C_i, 0", buffer="D")), "no buffer `D` is in scope"),

@@ -1,0 +1,101 @@
+"""Every buffer becomes row-major and begins at index 0.
+
+    alloc Ap: f32[8, 256] from [8 * io, 256 * ko] layout [i, k] as [k, i]:
+      ... Ap[8 * io + ii, 256 * ko + ki] ...
+->
+    alloc Ap: f32[256, 8]:
+      ... Ap[ki, ii] ...
+
+Until here a buffer that holds a part of a tensor has the tensor's indices, so that
+directives that put it in the tensor's place change a name and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from te.ir.bounds import Facts, bounds
+from te.ir.expr import Expr, Load, add, floor_div, integer, mul, sub
+from te.ir.loop import (
+    Accumulate,
+    Alloc,
+    Buffer,
+    Layout,
+    Stmt,
+    Store,
+    bodies,
+    map_exprs,
+    rewrite_stmt,
+    with_bodies,
+)
+from te.ir.simplify import simplify
+from te.ir.visit import rewrite, substitute
+from te.schedule.context import facts_inside
+
+
+def lay_out_buffers(s: Stmt, facts: Facts) -> Stmt:
+    """Apply the origins and layouts of all buffers that are allocated in `s`."""
+    if isinstance(s, Alloc) and (s.buffer.origin or s.buffer.layout):
+        s = _laid_out(s, facts)
+    old = bodies(s)
+    new = tuple([lay_out_buffers(b, facts_inside(s, b, facts)) for b in old])
+    return with_bodies(s, new) if any(a is not b for a, b in zip(old, new, strict=True)) else s
+
+
+def _laid_out(s: Alloc, facts: Facts) -> Stmt:
+    buffer = s.buffer
+
+    def address(index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        return physical_index(buffer, index, facts)
+
+    def expr(e: Expr) -> Expr:
+        return replace(e, index=address(e.index)) if isinstance(e, Load) and e.buffer == buffer.name else e
+
+    def stmt(s: Stmt) -> Stmt:
+        if isinstance(s, Store | Accumulate) and s.buffer == buffer.name:
+            return replace(s, index=address(s.index))
+        return s
+
+    body = rewrite_stmt(map_exprs(s.body, lambda e: rewrite(e, expr)), stmt)
+    plain = replace(buffer, shape=physical_shape(buffer, facts), origin=(), layout=None)
+    return Alloc(plain, body)
+
+
+def physical_index(buffer: Buffer, index: tuple[Expr, ...], facts: Facts) -> tuple[Expr, ...]:
+    """Where the element of a logical index lies."""
+    if buffer.origin:
+        index = tuple(simplify(sub(i, low), facts) for i, low in zip(index, buffer.origin, strict=True))
+    if buffer.layout is None:
+        return index
+    values: Mapping[str, Expr] = dict(zip(buffer.layout.axes, index, strict=True))
+    return tuple(simplify(substitute(d, values), facts) for d in buffer.layout.dims)
+
+
+def physical_shape(buffer: Buffer, facts: Facts) -> tuple[Expr, ...]:
+    """The extents of a buffer's physical index."""
+    layout = buffer.layout
+    if layout is None:
+        return buffer.shape
+    return tuple(
+        _aligned(simplify(add(_last(d, buffer, layout, facts), integer(1)), facts), multiple, facts)
+        for d, multiple in zip(layout.dims, layout.align or (1,) * len(layout.dims), strict=True)
+    )
+
+
+def _aligned(extent: Expr, multiple: int, facts: Facts) -> Expr:
+    if multiple == 1:
+        return extent
+    blocks = floor_div(add(extent, integer(multiple - 1)), integer(multiple))
+    return simplify(mul(blocks, integer(multiple)), facts)
+
+
+def _last(dim: Expr, buffer: Buffer, layout: Layout, facts: Facts) -> Expr:
+    """The largest value of a dimension of the physical index."""
+    inside = facts
+    for axis, extent in zip(layout.axes, buffer.shape, strict=True):
+        inside = inside.with_range(axis, integer(0), sub(extent, integer(1)))
+    _, last = bounds(dim, inside, layout.axes)
+    if last is None:
+        raise ValueError(f"a dimension of the layout of {buffer.name} has no bound: {dim}")
+    return last
