@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from te.schedule.forms import Directive, Kind, Tail, takes
+from te.schedule.forms import Directive, Kind, Scope, Tail, takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +153,49 @@ class Inline(Directive):
     stages: tuple[str, ...] = field(metadata=takes(Kind.STAGE, 1, None))
 
 
+@dataclass(frozen=True, slots=True)
+class ComputeAt(Directive):
+    """Compute stages inside a loop: just the part that its body needs, or has completed.
+
+    Before:  for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0
+    Line:    compute_at e at Y.i
+    After:   for i in 0..N: e[i] = X[i] + 1.0; Y[i] = e[i] * 2.0
+
+    A stage that the loop's body reads is computed before its readers, into a buffer that lives for one
+    trip (`in` says where). All its readers must stand in the loop. Parts that several trips need are
+    computed by each; `keep Y.i` makes the buffer live for all trips of that serial loop, and each
+    compute only what the trips before it have not (a sliding window).
+
+    A stage that reads what the loop's body writes is an epilogue: the part just completed is
+    computed behind it, each element from those at its own index; under a reduction loop, in the
+    last trip. Stages of one line move together; they must not have been split or reordered before.
+
+    Errors: compute-at-refused, compute-at-keep, scope-size, stage-touched, unknown-stage, repeated-stage,
+    unknown-loop, ambiguous-loop
+    """
+
+    stages: tuple[str, ...] = field(metadata=takes(Kind.STAGE, 1, None))
+    at: str = field(metadata=takes(Kind.LOOP))
+    in_: Scope | None = field(default=None, metadata=takes(Kind.SCOPE))
+    keep: str | None = field(default=None, metadata=takes(Kind.LOOP))
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeRoot(Directive):
+    """Compute stages whole, in nests of their own: what undoes `compute_at`.
+
+    Before:  for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0
+    Line:    compute_root e
+    After:   for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0
+
+    The nest is made anew: lines that changed the stage's loops are undone with it.
+
+    Errors: compute-root-refused, unknown-stage
+    """
+
+    stages: tuple[str, ...] = field(metadata=takes(Kind.STAGE, 1, None))
+
+
 VERBS: dict[str, type[Directive]] = {
     "split": Split,
     "tile": Tile,
@@ -162,10 +205,12 @@ VERBS: dict[str, type[Directive]] = {
     "vectorize": Vectorize,
     "parallel": Parallel,
     "inline": Inline,
+    "compute_at": ComputeAt,
+    "compute_root": ComputeRoot,
 }
 
 # Verbs of the language that this version does not have.
 LATER_VERBS = frozenset(
-    "bind compute_at compute_root cache_read cache_write layout rfactor online pipeline prefetch stream tensorize "
+    "bind cache_read cache_write layout rfactor online pipeline prefetch stream tensorize "
     "align swizzle specialize fission merge fold set_scope precompute distribute".split()
 )

@@ -6,7 +6,7 @@ stands at the innermost place: moving conditions outward again is `finalize`'s b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 from te.diagnostics import Diagnostic, ScheduleError, Span, error
@@ -28,6 +28,7 @@ from te.ir.expr import (
 from te.ir.loop import (
     Accumulate,
     Alloc,
+    Completed,
     For,
     If,
     Kernel,
@@ -90,7 +91,7 @@ def split(kernel: Kernel, d: Split) -> Kernel:
     body = substitute_stmt(loop.body, {loop.var: simplify(index, inside)})
     body = _with_steps(body, {loop.var}, {outer, inner})
     if has_tail and not prove(in_range, inside):
-        body = guard(body, simplify(in_range, inside))
+        body = guard(body, simplify(in_range, inside), {outer, inner})
     new = For(
         outer,
         trips,
@@ -417,17 +418,19 @@ def ceil_div(a: Expr, b: Expr) -> Expr:
     return floor_div(sub(add(a, b), integer(1)), b)
 
 
-def guard(s: Stmt, condition: Expr) -> Stmt:
-    """`s` with a condition around each innermost statement.
+def guard(s: Stmt, condition: Expr, loops: Set[str] = frozenset()) -> Stmt:
+    """`s` with a condition around each innermost statement, for the overhang of some loops.
 
     It stops at conditions that stand there already: they may read what is only in range
-    under the new one.
+    under the new one. What waits for those loops does so to their end, overhang or not.
     """
     match s:
-        case For() | Let() | Alloc():
-            return replace(s, body=guard(s.body, condition))
+        case Completed() if s.over & loops:
+            return s
+        case For() | Let() | Alloc() | Completed():
+            return replace(s, body=guard(s.body, condition, loops))
         case Seq():
-            return seq(*[guard(item, condition) for item in s.items])
+            return seq(*[guard(item, condition, loops) for item in s.items])
         case _:
             return If(condition, s)
 
@@ -440,7 +443,7 @@ def _with_steps(s: Stmt, old: set[str], new: set[str]) -> Stmt:
     """`s` with other reduction loops in the place of `old`, where its reductions run over them."""
 
     def renamed(s: Stmt) -> Stmt:
-        if isinstance(s, Accumulate) and s.over & old:
+        if isinstance(s, Accumulate | Completed) and s.over & old:
             return replace(s, over=(s.over - old) | new)
         return s
 

@@ -22,10 +22,13 @@ Tensors between the inputs and the results are allocated around the whole body.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from te.ir.expr import TRUE, Var, compare
+from te.ir.bounds import Facts, prove
+from te.ir.expr import TRUE, Expr, Var, add, both, compare, integer, sub
 from te.ir.loop import Accumulate, Alloc, Buffer, For, If, Kernel, Stmt, Store, seq
+from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Program, Recurrence, Stage, Tensor, identity
 from te.ir.visit import substitute
 
@@ -69,30 +72,71 @@ def _within(body: Stmt, stage: Stage, recurrence: Recurrence, shared: Mapping[st
 
 def nest_stage(stage: Stage, shared: Mapping[str, Var] | None = None) -> Stmt:
     """The plain loop nest of one stage. Of the axes in `shared` others have the loops."""
-    shared = shared or {}
-    reduction_axes = stage.reduction.axes if stage.reduction else ()
-    own = [axis for axis in (*stage.axes, *reduction_axes) if axis.name not in shared]
-    names = {**shared, **{axis.name: Var(loop_name(stage.name, axis.name)) for axis in own}}
+    names: dict[str, Expr] = {axis.name: Var(loop_name(stage.name, axis.name)) for axis in all_axes(stage)}
+    names |= shared or {}
+    axes = [axis for axis in stage.axes if axis.name not in (shared or {})]
+    return _data_loops(stage, axes, _reduced(stage, names))
+
+
+def nest_part(stage: Stage, low: Sequence[Expr], extents: Sequence[Expr], facts: Facts) -> Stmt:
+    """The nest that computes a box of a stage's elements: those from `low` on, `extents` of them.
+
+    What overhangs the tensor is guarded; an axis of one element has no loop. `facts` hold where the
+    nest will stand.
+    """
+    names: dict[str, Expr] = {axis.name: Var(loop_name(stage.name, axis.name)) for axis in all_axes(stage)}
+    part = [replace(axis, extent=extent) for axis, extent in zip(stage.axes, extents, strict=True)]
+    for axis, first in zip(part, low, strict=True):
+        loop = loop_name(stage.name, axis.name)
+        if axis.extent == integer(1):
+            names[axis.name] = first
+            continue
+        facts = facts.with_range(loop, integer(0), sub(axis.extent, integer(1)))
+        names[axis.name] = simplify(add(first, Var(loop)), facts)
+    body = _reduced(
+        stage, names, guards_of_box([names[a.name] for a in stage.axes], stage.tensor.shape, facts)
+    )
+    return _data_loops(stage, [axis for axis in part if axis.extent != integer(1)], body)
+
+
+def guards_of_box(index: Sequence[Expr], shape: Sequence[Expr], facts: Facts) -> Expr:
+    """What says that an index lies inside a tensor, less what is proved."""
+    inside: Expr = TRUE
+    for i, extent in zip(index, shape, strict=True):
+        for condition in (compare("<=", integer(0), i), compare("<", i, extent)):
+            if not prove(condition, facts):
+                inside = both(inside, simplify(condition, facts))
+    return inside
+
+
+def all_axes(stage: Stage) -> tuple[Axis, ...]:
+    """The data axes of a stage, then its reduction axes."""
+    return (*stage.axes, *(stage.reduction.axes if stage.reduction else ()))
+
+
+def _reduced(stage: Stage, names: Mapping[str, Expr], guard: Expr = TRUE) -> Stmt:
+    """A stage's statement for one element, in its reduction loops. `names` stand for the indices."""
     index = tuple(names[axis.name] for axis in stage.axes)
     value = substitute(stage.value, names)
-
     body: Stmt = Store(stage.name, index, value, stage.name)
-    if stage.reduction:
-        reducer = stage.reduction.reducer
-        over = frozenset(names[axis.name].name for axis in reduction_axes)
-        start = identity(reducer, stage.tensor.dtype)
-        body = Accumulate(stage.name, index, reducer, value, over, start, stage.name)
-        if stage.reduction.where != TRUE:
-            body = If(substitute(stage.reduction.where, names), body)
+    if stage.reduction is None:
+        return body if guard == TRUE else If(guard, body)
+    reducer, axes = stage.reduction.reducer, stage.reduction.axes
+    loops = [loop_name(stage.name, axis.name) for axis in axes]
+    start = identity(reducer, stage.tensor.dtype)
+    body = Accumulate(stage.name, index, reducer, value, frozenset(loops), start, stage.name)
+    if stage.reduction.where != TRUE:
+        body = If(substitute(stage.reduction.where, names), body)
+    if guard != TRUE:
+        body = If(guard, body)
+    for loop, axis in zip(reversed(loops), reversed(axes), strict=True):
+        body = For(loop, substitute(axis.extent, names), body, is_reduction=True)
+    return body
 
-    def loop(axis: Axis, body: Stmt, is_reduction: bool) -> For:
-        return For(names[axis.name].name, substitute(axis.extent, names), body, is_reduction=is_reduction)
 
-    for axis in reversed(reduction_axes):
-        body = loop(axis, body, is_reduction=True)
-    for axis in reversed(stage.axes):
-        if axis.name not in shared:
-            body = loop(axis, body, is_reduction=False)
+def _data_loops(stage: Stage, axes: Sequence[Axis], body: Stmt) -> Stmt:
+    for axis in reversed(axes):
+        body = For(loop_name(stage.name, axis.name), axis.extent, body)
     return body
 
 

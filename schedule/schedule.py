@@ -27,8 +27,11 @@ from te.diagnostics import Note, ScheduleError
 from te.grammar import tree
 from te.ir.loop import Kernel
 from te.ir.tensor import Program
+from te.schedule.compute_at import compute_at, compute_root
 from te.schedule.directives import (
     VERBS,
+    ComputeAt,
+    ComputeRoot,
     Fuse,
     Inline,
     Parallel,
@@ -83,6 +86,10 @@ def _rewrite(kernel: Kernel, directive: Directive) -> Kernel:
             return parallel(kernel, directive)
         case Inline():
             return inline(kernel, directive)
+        case ComputeAt():
+            return compute_at(kernel, directive)
+        case ComputeRoot():
+            return compute_root(kernel, directive)
     raise TypeError(f"no rewrite for {directive!r}")
 
 
@@ -222,6 +229,12 @@ class Schedule:
 
     def inline(self, *stages: str) -> Schedule:
         return self._line("inline", stages)
+
+    def compute_at(self, *stages: str, at: str, in_: str | None = None, keep: str | None = None) -> Schedule:
+        return self._line("compute_at", stages, at=at, in_=in_, keep=keep)
+
+    def compute_root(self, *stages: str) -> Schedule:
+        return self._line("compute_root", stages)
 
     def _line(self, verb: str, operands: Sequence[str], **clauses: object) -> Schedule:
         shape = shape_of(verb)

@@ -1,0 +1,500 @@
+"""Rewrites that place stages: `compute_at`, `compute_root`.
+
+They make the nest of a stage anew, from its definition, for the part that is needed at its
+new place. So they come before the lines that change that stage's loops, and what the
+part is follows from the loops around as they are then.
+
+A *producer* goes before its readers. It computes the box that the loop's body reads
+(`regions.py`), into a buffer that lives for one trip: elements that several trips read are
+computed by each, and since a stage is a pure function of what it reads, with the same value.
+
+A *consumer* goes behind what it reads, as an epilogue. Its elements are those whose operands
+the loop's body has completed, so these must be a box that the loops fill exactly; under a
+reduction loop it waits for the last trip (`Completed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from te.diagnostics import ScheduleError, Span, error
+from te.ir.bounds import Facts
+from te.ir.expr import Const, Expr, Select, Var, add, compare, integer, sub
+from te.ir.loop import (
+    PARALLEL,
+    SERIAL,
+    Accumulate,
+    Alloc,
+    Buffer,
+    Completed,
+    For,
+    If,
+    Kernel,
+    Let,
+    Seq,
+    Stmt,
+    Store,
+    bodies,
+    direct_exprs,
+    rewrite_stmt,
+    seq,
+    walk_stmt,
+    with_bodies,
+)
+from te.ir.print import print_expr
+from te.ir.simplify import simplify
+from te.ir.tensor import Stage
+from te.ir.visit import loads, substitute, variables
+from te.schedule.context import facts_at, facts_inside
+from te.schedule.directives import ComputeAt, ComputeRoot
+from te.schedule.forms import Scope, span_of
+from te.schedule.names import Path, TooLate, all_loops, find_loop, find_stage, index_of, stage_of
+from te.schedule.nest import loop_name, nest_part, nest_stage
+from te.schedule.regions import Box, box_of, fills_its_box, reads_in, writes_in
+
+REGISTER_ELEMENTS = 4096  # of one buffer; far more than any machine has
+
+
+def compute_at(kernel: Kernel, d: ComputeAt) -> Kernel:
+    """Compute stages where one loop needs them, or completes what they need."""
+    positions = {stage.name: i for i, stage in enumerate(kernel.program.stages)}
+    named: dict[str, Span | None] = {}
+    for position, name in enumerate(d.stages):
+        span = span_of(d, "stages", position)
+        find_stage(kernel, name, span)
+        if name in named:
+            raise ScheduleError(error("repeated-stage", f"the stage `{name}` is named twice", span))
+        named[name] = span
+    pending = sorted(named, key=lambda name: positions[name])
+    while pending:
+        name = _next(kernel, d, pending)
+        pending.remove(name)
+        kernel = _place(kernel, _Move(kernel, find_stage(kernel, name, named[name]), d, named[name]))
+    return kernel
+
+
+def _next(kernel: Kernel, d: ComputeAt, pending: Sequence[str]) -> str:
+    """The stage to move next: readers before what they read, else epilogues in their order.
+
+    Only once its readers stand in the loop is it known what they need of a producer.
+    """
+    loop, _ = find_loop(kernel, d.at, span_of(d, "at"))
+    producers = [name for name in pending if reads_in(loop.body, name)]
+    consumers = [
+        name
+        for name in pending
+        if any(writes_in(loop.body, t) for t in operands(find_stage(kernel, name, None)))
+    ]
+    return [*reversed(producers), *consumers, *pending][0]
+
+
+class _Move:
+    """A stage on its way to a loop."""
+
+    def __init__(self, kernel: Kernel, stage: Stage, d: ComputeAt, span: Span | None):
+        self.kernel = kernel
+        self.stage = stage
+        self.d = d
+        self.span = span
+        self.loop, self.path = find_loop(kernel, d.at, span_of(d, "at"))
+
+    @property
+    def name(self) -> str:
+        return self.stage.name
+
+    def refuse(self, reason: str, help_text: str | None = None) -> NoReturn:
+        raise ScheduleError(
+            error(
+                "compute-at-refused",
+                f"`{self.name}` cannot be computed at `{self.loop.var}`: {reason}",
+                span_of(self.d, "at"),
+                "not here",
+                help=help_text or _places_for(self.kernel, self.stage),
+            )
+        )
+
+
+def _place(kernel: Kernel, move: _Move) -> Kernel:
+    _require_whole(kernel, move.stage, move.span, "move")
+    if stage_of(move.loop.var) == move.name or _contains_stage(move.path, move.name):
+        move.refuse("that is a loop of its own")
+    if move.loop.kind not in (SERIAL, PARALLEL) or any(
+        isinstance(s, For) and s.kind not in (SERIAL, PARALLEL) for s in move.path
+    ):
+        move.refuse(f"the loop is {move.loop.kind} already", "place stages before setting the kinds of loops")
+    is_read = bool(reads_in(move.loop.body, move.name))
+    rest = take_out(kernel.body, move.name, with_buffer=is_read)
+    loop, path = find_loop(replace(kernel, body=rest), move.loop.var, span_of(move.d, "at"))
+    if is_read:
+        new = _as_producer(kernel, move, rest, loop, path)
+    elif any(writes_in(loop, tensor) for tensor in operands(move.stage)):
+        new = _as_consumer(kernel, move, rest, loop, path)
+    else:
+        move.refuse("nothing in that loop reads it, and nothing that it reads is computed there")
+    owners = {s.stage for s in (*path, loop) if isinstance(s, For)}
+    return replace(kernel, body=new, touched=kernel.touched | owners | {move.name})
+
+
+def _contains_stage(path: Path, name: str) -> bool:
+    return any(isinstance(s, For) and s.stage == name for s in path)
+
+
+def _require_whole(kernel: Kernel, stage: Stage, span: Span | None, verb: str) -> None:
+    """Refuse a stage that recurs, or whose loops a line has changed."""
+    if any(stage.name in r.stages for r in kernel.program.recurrences):
+        raise ScheduleError(
+            error(
+                "compute-at-refused",
+                f"`{stage.name}` cannot be placed elsewhere: it is part of a recurrence",
+                span,
+                help="stages that recur together share their loops",
+            )
+        )
+    if stage.name in kernel.touched:
+        name = stage.name
+        raise TooLate(
+            error(
+                "stage-touched",
+                f"the loops of `{name}` have been changed already",
+                span,
+                f"too late to {verb} it",
+                help=f"write this line before the first one that changes a loop of `{name}`",
+            ),
+            lambda kernel: name in kernel.touched,
+        )
+
+
+def _places_for(kernel: Kernel, stage: Stage) -> str:
+    """The loops at which a stage may be computed."""
+    rest = take_out(kernel.body, stage.name)
+    readers = [s for s, _ in walk_stmt(rest) if _reads_directly(s, stage.name)]
+    places = [
+        loop.var
+        for loop, _ in all_loops(replace(kernel, body=rest))
+        if loop.kind in (SERIAL, PARALLEL)
+        and readers
+        and stage.name not in kernel.program.outputs
+        and sum(_reads_directly(s, stage.name) for s, _ in walk_stmt(loop.body)) == len(readers)
+    ]
+    listed = ", ".join(f"`{name}`" for name in places)
+    return f"legal places for `{stage.name}`: {listed + ', ' if listed else ''}`compute_root`"
+
+
+def _reads_directly(s: Stmt, tensor: str) -> bool:
+    return any(load.buffer == tensor for e in direct_exprs(s) for load in loads(e))
+
+
+def operands(stage: Stage) -> list[str]:
+    """The tensors that a stage reads."""
+    where = stage.reduction.where if stage.reduction else Const(True, stage.value.dtype)
+    return list(dict.fromkeys(load.buffer for e in (stage.value, where) for load in loads(e)))
+
+
+# ---------------------------------------------------------------- producers
+
+
+def _as_producer(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path) -> Stmt:
+    if move.name in kernel.program.outputs:
+        move.refuse("it is a result, and must be stored whole")
+    inside = {id(s) for s, _ in walk_stmt(loop.body)}
+    outside = [s for s, _ in walk_stmt(rest) if _reads_directly(s, move.name) and id(s) not in inside]
+    if outside:
+        reader = getattr(outside[0], "stage", "a condition")
+        move.refuse(f"`{reader}` reads it outside that loop")
+    facts = facts_at((*path, loop), kernel.program)
+    if move.d.keep is None:
+        body = _before_readers(loop.body, facts, move)
+        return _replaced(rest, loop, replace(loop, body=body))
+    return _kept(kernel, move, rest, loop, path, facts)
+
+
+def _before_readers(s: Stmt, facts: Facts, move: _Move) -> Stmt:
+    """The nest for what `s` reads, and `s` behind it, inside names and guards that are around all of it."""
+    match s:
+        case Let() | Alloc():
+            return replace(s, body=_before_readers(s.body, facts_inside(s, s.body, facts), move))
+        case If(otherwise=None) if not _reads_directly(s, move.name):
+            return replace(s, body=_before_readers(s.body, facts_inside(s, s.body, facts), move))
+    stage = move.stage
+    box = box_of(reads_in(s, move.name), stage.tensor.shape, facts)
+    nest = nest_part(stage, box.low, box.extents, facts)
+    return Alloc(local_buffer(stage, box, move), _inserted(s, nest, move))
+
+
+def local_buffer(stage: Stage, box: Box, move: _Move) -> Buffer:
+    """The buffer of a box of a stage's tensor."""
+    scope = move.d.in_ or Scope.GLOBAL
+    refuse_scope(stage.name, box.extents, scope, span_of(move.d, "in_"))
+    origin = () if all(i == integer(0) for i in box.low) else box.low
+    return Buffer(stage.name, stage.tensor.dtype, box.extents, scope.value, origin)
+
+
+def refuse_scope(name: str, extents: Sequence[Expr], scope: Scope, span: Span | None) -> None:
+    """Refuse registers and stack for a buffer whose size is not a small constant."""
+    if scope not in (Scope.REGISTER, Scope.STACK):
+        return
+    elements = 1
+    for extent in extents:
+        if not isinstance(extent, Const):
+            raise ScheduleError(
+                error(
+                    "scope-size",
+                    f"`{name}` has no constant size here: an extent is {print_expr(extent, index_of)}",
+                    span,
+                    f"needed in {scope}",
+                    help="split the loops first, so that the part in a tile has a constant size",
+                )
+            )
+        elements *= int(extent.value)
+    if elements > REGISTER_ELEMENTS and scope is Scope.REGISTER:
+        raise ScheduleError(
+            error(
+                "scope-size",
+                f"`{name}` has {elements} elements here",
+                span,
+                f"at most {REGISTER_ELEMENTS} in registers",
+                help="smaller tiles, or `in stack`",
+            )
+        )
+
+
+def _inserted(s: Stmt, nest: Stmt, move: _Move) -> Stmt:
+    """`nest` right before the first statement of `s` that reads the stage."""
+    items = s.items if isinstance(s, Seq) else (s,)
+    at = next(i for i, item in enumerate(items) if reads_in(item, move.name))
+    for item in items[at:]:
+        late = next((t for t in operands(move.stage) if writes_in(item, t)), None)
+        if late:
+            move.refuse(f"`{late}`, which it reads, is computed behind its first reader")
+    return seq(*items[:at], nest, *items[at:])
+
+
+def _kept(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path, facts: Facts) -> Stmt:
+    """A sliding window: each trip of a loop computes what the trips before it have not."""
+    assert move.d.keep is not None
+    span = span_of(move.d, "keep")
+    window, around = find_loop(replace(kernel, body=rest), move.d.keep, span)
+    if window.var != loop.var and not any(isinstance(s, For) and s.var == window.var for s in path):
+        _refuse_keep(move, f"`{loop.var}` is not inside `{window.var}`")
+    if window.kind != SERIAL:
+        _refuse_keep(move, f"the trips of the {window.kind} loop `{window.var}` are in no order")
+    stage = move.stage
+    box = box_of(reads_in(loop.body, move.name), stage.tensor.shape, facts)
+    axis, step = _moving_axis(box, window, facts, move)
+    nest = _new_part(stage, box, axis, step, window, facts)
+    body = replace(loop, body=_in_names(loop.body, lambda s: _inserted(s, nest, move)))
+    whole = box_of(reads_in(window, move.name), stage.tensor.shape, facts_at(around, kernel.program))
+    rest = _replaced(rest, loop, body)
+    window, _ = find_loop(replace(kernel, body=rest), window.var, span)
+    return _replaced(rest, window, Alloc(local_buffer(stage, whole, move), window))
+
+
+def _in_names(s: Stmt, change: Callable[[Stmt], Stmt]) -> Stmt:
+    """`change` applied inside the allocations around all of a statement."""
+    return replace(s, body=_in_names(s.body, change)) if isinstance(s, Alloc) else change(s)
+
+
+def _refuse_keep(move: _Move, reason: str) -> NoReturn:
+    raise ScheduleError(
+        error(
+            "compute-at-keep",
+            f"`{move.name}` cannot be kept from trip to trip: {reason}",
+            span_of(move.d, "keep"),
+            "not kept",
+            help="`keep` takes a serial loop, at or around the place, whose trips move the part along one axis",
+        )
+    )
+
+
+def _moving_axis(box: Box, window: For, facts: Facts, move: _Move) -> tuple[int, int]:
+    """The axis along which the box moves with the window's trips, and by how much."""
+    moving = [axis for axis, low in enumerate(box.low) if window.var in variables(low)]
+    if len(moving) != 1:
+        _refuse_keep(move, "the part that is needed does not move along one axis with it")
+    (axis,) = moving
+    following = substitute(box.low[axis], {window.var: add(Var(window.var), integer(1))})
+    step = simplify(sub(following, box.low[axis]), facts)
+    extent = box.extents[axis]
+    if not (isinstance(step, Const) and isinstance(extent, Const) and 0 < step.value < extent.value):
+        _refuse_keep(move, "its parts in neighbouring trips do not overlap, or not by a constant")
+    return axis, int(step.value)
+
+
+def _new_part(stage: Stage, box: Box, axis: int, step: int, window: For, facts: Facts) -> Stmt:
+    """The nest of what a trip needs and the trip before did not."""
+    extent = box.extents[axis]
+    known = simplify(sub(extent, integer(step)))
+    first = Var(loop_name(stage.name, stage.axes[axis].name) + "_first")
+    is_first = compare("==", Var(window.var), integer(0))
+    low, extents = list(box.low), list(box.extents)
+    low[axis], extents[axis] = add(low[axis], first), sub(extent, first)
+    nest = nest_part(stage, low, extents, facts.with_range(first.name, integer(0), known))
+    return Let(first.name, Select(is_first, integer(0), known), add(known, integer(1)), nest)
+
+
+# ---------------------------------------------------------------- consumers
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A tensor that the loop's body writes, and the box of what one trip completes."""
+
+    tensor: str
+    box: Box
+    waits_for: frozenset[str]
+
+
+def _as_consumer(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path) -> Stmt:
+    stage = move.stage
+    if stage.reduction is not None:
+        move.refuse("an epilogue is computed for each element by itself, and it is a reduction")
+    if move.d.in_ or move.d.keep:
+        move.refuse("`in` and `keep` are for stages that the loop's body reads")
+    facts = facts_at((*path, loop), kernel.program)
+    parts = [
+        _completed_part(kernel, move, t, loop, path, facts) for t in operands(stage) if writes_in(loop, t)
+    ]
+    box = _box_of_consumer(move, parts)
+    _require_operands(move, rest, loop)
+    nest = nest_part(stage, box.low, box.extents, facts)
+    waits_for = frozenset().union(*(part.waits_for for part in parts))
+    body = _in_names(loop.body, lambda s: _behind(s, nest, waits_for))
+    return _replaced(rest, loop, replace(loop, body=body))
+
+
+def _behind(s: Stmt, nest: Stmt, waits_for: frozenset[str]) -> Stmt:
+    """`nest` behind `s`, with what waits for the same loops where such a statement stands there."""
+    if not waits_for:
+        return seq(s, nest)
+    items = s.items if isinstance(s, Seq) else (s,)
+    match items[-1]:
+        case Completed(over=over, body=body) if over == waits_for:
+            return seq(*items[:-1], Completed(over, seq(body, nest)))
+    return seq(s, Completed(waits_for, nest))
+
+
+def _completed_part(kernel: Kernel, move: _Move, tensor: str, loop: For, path: Path, facts: Facts) -> _Part:
+    """What a trip completes of a tensor. Refused where that is no box."""
+    if any(tensor in r.stages for r in kernel.program.recurrences):
+        move.refuse(f"`{tensor}` is part of a recurrence")
+    shape = kernel.program.tensor(tensor).shape
+    uses = writes_in(loop.body, tensor)
+    if not all(fills_its_box(use, facts) for use in uses):
+        move.refuse(f"what its body computes of `{tensor}` is no box: there are elements between")
+    around = {s.var for s in (*path, loop) if isinstance(s, For)}
+    waits_for: frozenset[str] = frozenset()
+    for s, inside in walk_stmt(loop):
+        if isinstance(s, Store | Accumulate) and s.buffer == tensor:
+            over = [x.over for x in (*inside, s) if isinstance(x, Accumulate | Completed)]
+            waits_for = waits_for.union(*over)
+    return _Part(tensor, box_of(uses, shape, facts), waits_for & around)
+
+
+def _box_of_consumer(move: _Move, parts: Sequence[_Part]) -> Box:
+    """The elements of the stage whose operands are complete."""
+    stage = move.stage
+    low: list[Expr] = [integer(0)] * len(stage.axes)
+    extents: list[Expr] = list(stage.tensor.shape)
+    names = [axis.name for axis in stage.axes]
+    for part in parts:
+        for load in loads(stage.value):
+            if load.buffer != part.tensor:
+                continue
+            axes = [i.name for i in load.index if isinstance(i, Var) and i.name in names]
+            if len(set(axes)) < len(load.index):
+                move.refuse(f"it reads other elements of `{part.tensor}` than the one at its own index")
+            for position, name in enumerate(axes):
+                at = names.index(name)
+                new = (part.box.low[position], part.box.extents[position])
+                if (low[at], extents[at]) not in (new, (integer(0), stage.tensor.shape[at])):
+                    move.refuse(f"its operands are complete in different parts along `{name}`")
+                low[at], extents[at] = new
+    return Box(tuple(low), tuple(extents))
+
+
+def _require_operands(move: _Move, rest: Stmt, loop: For) -> None:
+    """Refuse a consumer of something that is computed behind the loop."""
+    is_behind = False
+    for s, path in walk_stmt(rest):
+        is_behind = is_behind or s is loop
+        elsewhere = all(around is not loop for around in path)
+        if is_behind and elsewhere and isinstance(s, Store | Accumulate) and s.buffer in operands(move.stage):
+            move.refuse(f"`{s.buffer}`, which it reads, is computed behind that loop")
+
+
+# ---------------------------------------------------------------- back to the root
+
+
+def compute_root(kernel: Kernel, d: ComputeRoot) -> Kernel:
+    """Compute stages whole again, before everything that reads them."""
+    for position, name in enumerate(d.stages):
+        span = span_of(d, "stages", position)
+        kernel = _to_root(kernel, find_stage(kernel, name, span), span)
+    return kernel
+
+
+def _to_root(kernel: Kernel, stage: Stage, span: Span | None) -> Kernel:
+    nests = [s for s, _ in walk_stmt(kernel.body) if isinstance(s, For) and s.stage == stage.name]
+    guests = {x.stage for s in nests for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)} - {
+        stage.name
+    }
+    if any(stage.name in r.stages for r in kernel.program.recurrences) or guests:
+        reason = f"`{min(guests)}` is computed in its loops" if guests else "it is part of a recurrence"
+        raise ScheduleError(
+            error("compute-root-refused", f"`{stage.name}` cannot go to the root: {reason}", span)
+        )
+    rest = take_out(kernel.body, stage.name)
+    nest = nest_stage(stage)
+    buffer = Buffer(stage.name, stage.tensor.dtype, stage.tensor.shape, "global")
+    body = _at_root(rest, nest, stage, span)
+    if stage.name not in kernel.program.outputs:
+        body = Alloc(buffer, body)
+    return replace(kernel, body=body, touched=kernel.touched - {stage.name})
+
+
+def _at_root(s: Stmt, nest: Stmt, stage: Stage, span: Span | None) -> Stmt:
+    """`nest` behind all that it reads, and before all that reads it."""
+    if isinstance(s, Alloc):
+        return replace(s, body=_at_root(s.body, nest, stage, span))
+    items = s.items if isinstance(s, Seq) else (s,)
+    reads = [i for i, item in enumerate(items) if any(writes_in(item, t) for t in operands(stage))]
+    read = [i for i, item in enumerate(items) if reads_in(item, stage.name)]
+    at = reads[-1] + 1 if reads else 0
+    if read and read[0] < at:
+        raise ScheduleError(
+            error(
+                "compute-root-refused",
+                f"`{stage.name}` cannot go to the root: what it reads is computed in the loops of its reader",
+                span,
+                help="`compute_root` those stages first",
+            )
+        )
+    at = max(at, read[0]) if read else at
+    return seq(*items[:at], nest, *items[at:])
+
+
+# ---------------------------------------------------------------- of loops
+
+
+def take_out(s: Stmt, stage: str, with_buffer: bool = True) -> Stmt:
+    """`s` without the nest of a stage, and without the allocation of its buffer."""
+    if _stages(s) == {stage} and not isinstance(s, Alloc | Seq):
+        return seq()
+    if isinstance(s, Alloc) and s.buffer.name == stage and with_buffer:
+        return take_out(s.body, stage)
+    if isinstance(s, Store | Accumulate) or not bodies(s):
+        return s
+    new = tuple([take_out(body, stage, with_buffer) for body in bodies(s)])
+    return with_bodies(s, new)
+
+
+def _stages(s: Stmt) -> set[str]:
+    if isinstance(s, Store | Accumulate):
+        return {s.stage}
+    return {stage for body in bodies(s) for stage in _stages(body)}
+
+
+def _replaced(s: Stmt, old: For, new: Stmt) -> Stmt:
+    return rewrite_stmt(s, lambda x: new if isinstance(x, For) and x.var == old.var else x)

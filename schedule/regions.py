@@ -1,0 +1,194 @@
+"""Boxes: which part of a tensor a statement reads or writes.
+
+    for ii < 8: for r < 3: ... X[8 * io + ii + r]      reads X from 8 * io, 10 elements
+
+A box has a low corner and extents, over the variables outside the statement. Guards do not
+count: what overhangs a tensor is guarded where it is computed. So extents are constant
+where loops are, which registers, vectors and `unroll` need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from te.ir.bounds import Facts, bounds, prove
+from te.ir.expr import (
+    Expr,
+    Op,
+    Var,
+    add,
+    compare,
+    floor_div,
+    floor_mod,
+    integer,
+    maximum,
+    minimum,
+    sub,
+)
+from te.ir.loop import Accumulate, For, Let, Stmt, Store, direct_exprs, walk_stmt
+from te.ir.simplify import simplify
+from te.ir.visit import loads, substitute, variables
+from te.schedule.finalize.guards import coefficient
+from te.schedule.names import Path
+
+Index: TypeAlias = tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Indices from `low`, `extents` of them along each axis."""
+
+    low: Index
+    extents: Index
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """An index at which a region reads or writes, and what stands around it there."""
+
+    index: Index
+    path: Path
+
+
+def reads_in(region: Stmt, tensor: str) -> list[Use]:
+    """Where a region reads a tensor."""
+    return [
+        Use(load.index, path)
+        for s, path in walk_stmt(region)
+        for e in direct_exprs(s)
+        for load in loads(e)
+        if load.buffer == tensor
+    ]
+
+
+def writes_in(region: Stmt, tensor: str) -> list[Use]:
+    """Where a region writes a tensor."""
+    return [
+        Use(s.index, path)
+        for s, path in walk_stmt(region)
+        if isinstance(s, Store | Accumulate) and s.buffer == tensor
+    ]
+
+
+def box_of(uses: Sequence[Use], shape: Index, facts: Facts) -> Box:
+    """The smallest box, as far as it is known, that holds all uses of a tensor of that shape.
+
+    `facts` hold around the region. An axis whose part is not known, or would have an extent that
+    differs between trips, is taken whole.
+    """
+    ends = [_ends(use, facts) for use in uses]
+    low: list[Expr] = []
+    extents: list[Expr] = []
+    for axis, whole in enumerate(shape):
+        part = _hull([e[axis] for e in ends], facts)
+        extent = None if part is None else _extent(*part, facts)
+        if part is None or extent is None or _is_whole(extent, whole, facts):
+            part, extent = (integer(0), whole), whole
+        low.append(part[0])
+        extents.append(extent)
+    return Box(tuple(low), tuple(extents))
+
+
+def _ends(use: Use, facts: Facts) -> list[tuple[Expr, Expr] | None]:
+    """The lowest and the highest value of each index over the loops in the region; None if unknown."""
+    hidden: list[str] = []
+    values: dict[str, Expr] = {}
+    for s in use.path:
+        if isinstance(s, Let) and not variables(s.value) & {*hidden}:
+            values[s.var] = substitute(s.value, values)
+        elif isinstance(s, For | Let):
+            # A `Let` of the loops inside takes all values of its range: the parts of a fused loop do.
+            hidden.append(s.var)
+            last = sub(substitute(s.extent, values), integer(1))
+            facts = facts.with_range(s.var, integer(0), last)
+    ends: list[tuple[Expr, Expr] | None] = []
+    for e in use.index:
+        e = substitute(e, values)
+        if any(True for _ in loads(e)):
+            ends.append(None)
+            continue
+        low, high = bounds(e, facts, hidden)
+        ends.append(None if low is None or high is None else (low, high))
+    return ends
+
+
+def _hull(ends: Sequence[tuple[Expr, Expr] | None], facts: Facts) -> tuple[Expr, Expr] | None:
+    hull: tuple[Expr, Expr] | None = None
+    for end in ends:
+        if end is None:
+            return None
+        hull = end if hull is None else (_smaller(hull[0], end[0], facts), _larger(hull[1], end[1], facts))
+    return hull
+
+
+def _smaller(a: Expr, b: Expr, facts: Facts) -> Expr:
+    if prove(compare("<=", a, b), facts):
+        return a
+    return b if prove(compare("<=", b, a), facts) else simplify(minimum(a, b), facts)
+
+
+def _larger(a: Expr, b: Expr, facts: Facts) -> Expr:
+    if prove(compare("<=", a, b), facts):
+        return b
+    return a if prove(compare("<=", b, a), facts) else simplify(maximum(a, b), facts)
+
+
+def _extent(low: Expr, high: Expr, facts: Facts) -> Expr | None:
+    """How many values there are, if that is the same in all trips of all loops."""
+    extent = simplify(add(sub(high, low), integer(1)), facts)
+    ranged = {name for name, _, _ in facts.ranges}
+    return None if variables(extent) & ranged else extent
+
+
+def _is_whole(extent: Expr, whole: Expr, facts: Facts) -> bool:
+    return extent == whole or prove(compare("<=", whole, extent), facts)
+
+
+# ---------------------------------------------------------------- exact boxes
+
+
+def fills_its_box(use: Use, facts: Facts) -> bool:
+    """Whether the loops in the region take an index through every element of its box.
+
+    True for `8 * io + ii` over `ii < 8`, and over `io` too; not for `8 * ii`. Each loop may count in
+    one axis only. Loops that an axis does not mention repeat the same elements.
+    """
+    loops = [s for s in use.path if isinstance(s, For | Let)]
+    taken: set[str] = set()
+    for e in use.index:
+        mine = [s for s in loops if s.var in variables(e)]
+        if any(s.var in taken for s in mine) or not _is_contiguous(e, mine, facts):
+            return False
+        taken |= {s.var for s in mine}
+    parts = [s for s in loops if isinstance(s, Let)]
+    return all(_is_part_of_fused(s, loops) for s in parts if s.var in taken)
+
+
+def _is_contiguous(e: Expr, loops: Sequence[For | Let], facts: Facts) -> bool:
+    """Whether a sum of loop variables takes each value between its ends."""
+    steps: list[tuple[int, Expr]] = []
+    for loop in loops:
+        factor = coefficient(e, loop.var)
+        if factor is None or factor < 0:
+            return False
+        steps.append((factor, loop.extent))
+    reached: Expr = integer(0)  # all values from 0 to here are taken by the loops so far
+    for factor, extent in sorted(steps, key=lambda step: step[0]):
+        if not prove(compare("<=", integer(factor), add(reached, integer(1))), facts):
+            return False
+        reached = add(reached, Op("*", (integer(factor), sub(extent, integer(1))), e.dtype))
+    return True
+
+
+def _is_part_of_fused(s: Let, loops: Sequence[For | Let]) -> bool:
+    """Whether a `Let` is `f // n` or `f % n` of a loop `f` that is a box of its parts."""
+    for loop in loops:
+        if not isinstance(loop, For) or loop.var not in variables(s.value):
+            continue
+        inner = [
+            p.extent for p in loops if isinstance(p, Let) and p.value == floor_mod(Var(loop.var), p.extent)
+        ]
+        return any(s.value in (floor_mod(Var(loop.var), n), floor_div(Var(loop.var), n)) for n in inner)
+    return False
