@@ -12,7 +12,10 @@ from dataclasses import replace
 from te.diagnostics import ScheduleError, Span, error
 from te.ir.expr import TRUE, Cast, Expr, Load
 from te.ir.loop import Accumulate, Alloc, Kernel, Seq, Stmt, Store, bodies, seq, with_bodies
+from te.ir.magnitude import overflows
+from te.ir.overflow import USUAL_SIZE, as_data, facts_of, wrap_values
 from te.ir.tensor import Program, Reduction, Stage, fused_factors
+from te.ir.types import I64
 from te.ir.visit import loads, rewrite, substitute, walk
 from te.schedule.directives import Inline
 from te.schedule.forms import span_of
@@ -120,11 +123,25 @@ def node_count(stage: Stage) -> int:
 
 def inlined(reader: Stage, stage: Stage) -> Stage:
     """`reader` with the definition of `stage` in the place of its reads."""
+    new = _with_definition(reader, stage, stage.value)
+    if stage.tensor.dtype != I64:
+        return new
+    # What was computed from data, and could wrap, may be index arithmetic now. It stays data.
+    if overflows(_expressions(new), facts_of(new), USUAL_SIZE):
+        new = _with_definition(reader, stage, as_data(stage.value))
+    return replace(new, value=wrap_values(new.value, facts_of(new)))
+
+
+def _expressions(stage: Stage) -> tuple[Expr, ...]:
+    return (stage.value, stage.reduction.where) if stage.reduction else (stage.value,)
+
+
+def _with_definition(reader: Stage, stage: Stage, definition: Expr) -> Stage:
     axes = [axis.name for axis in stage.axes]
 
     def put(e: Expr) -> Expr:
         if isinstance(e, Load) and e.buffer == stage.name:
-            return substitute(stage.value, dict(zip(axes, e.index, strict=True)))
+            return substitute(definition, dict(zip(axes, e.index, strict=True)))
         return e
 
     value = rewrite(reader.value, put)

@@ -8,12 +8,15 @@ Sides without reads are evaluated both: nothing can go wrong in them.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from te.backends.llvm import arithmetic, math, memory, registers
 from te.backends.llvm.casts import cast
 from te.backends.llvm.context import Context, Memory
 from te.backends.llvm.index import LANE, ZERO, Index, add, integer, multiply
 from te.backends.llvm.values import Value, constant, lane_numbers
 from te.ir.expr import COMPARISONS, Cast, Const, Expr, Load, Op, Select, Var
+from te.ir.overflow import reads_data
 from te.ir.types import BOOL, I32, I64
 
 LARGE = 1 << 40  # no index is larger; constants of data may be
@@ -21,6 +24,14 @@ LARGE = 1 << 40  # no index is larger; constants of data may be
 
 def expression(ctx: Context, e: Expr) -> Value:
     """The value of an expression; a vector if it depends on the lane."""
+    value = _expression(ctx, e)
+    if value.is_nonnegative and reads_data(e):
+        # Only of what does not wrap are sums and products known to stay at or above 0.
+        return replace(value, is_nonnegative=False)
+    return value
+
+
+def _expression(ctx: Context, e: Expr) -> Value:
     match e:
         case Const():
             return constant(e.value, e.dtype)

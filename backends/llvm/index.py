@@ -104,8 +104,10 @@ class Indices:
         """The index that is this i64 value."""
         if isinstance(value.constant, int):
             return integer(value.constant)
-        self.values[value.text] = value
-        return Index({(value.text,): 1})
+        # A loop's index may be used as data too (a cast to its own type), and may then wrap.
+        name = value.text if value.is_nonnegative else f"{value.text} as data"
+        self.values[name] = value
+        return Index({(name,): 1})
 
     def split(self, index: Index, lanes: int) -> Lanes:
         """How the index depends on the lane, of which there are `lanes`."""

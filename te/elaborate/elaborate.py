@@ -27,6 +27,7 @@ from te.elaborate.unsupported import unsupported
 from te.elaborate.unused import unused
 from te.grammar import tree
 from te.ir.expr import TRUE, Expr, integer
+from te.ir.overflow import facts_of, wrap_values
 from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Check, Program, Recurrence, Reduction, Requirement, Stage, Tensor
 from te.ir.types import DTYPES, DType
@@ -328,7 +329,14 @@ def _program(scope: Scope, sizes: Mapping[str, int]) -> Program:
     def fix_stage(s: Stage) -> Stage:
         r = s.reduction
         reduction = None if r is None else Reduction(r.reducer, fix_axes(r.axes), fix(r.where))
-        return Stage(fix_tensor(s.tensor), fix_axes(s.axes), fix(s.value), reduction, s.span)
+        fixed = Stage(
+            fix_tensor(s.tensor), fix_axes(s.axes), substitute(s.value, bindings), reduction, s.span
+        )
+        facts = facts_of(fixed)
+        value = simplify(
+            wrap_values(fixed.value, facts)
+        )  # as exact arithmetic, so what wraps is marked before
+        return replace(fixed, value=wrap_values(value, facts))  # and after: a cast may have become a constant
 
     def fix_check(c: Check) -> Check:
         return replace(c, extent=fix(c.extent), axes=fix_axes(c.axes))

@@ -52,7 +52,8 @@ def prove(condition: Expr, facts: Facts) -> bool:
     (True, False)
     """
     try:
-        return _holds(condition, context_of(facts))
+        context = context_of(facts)
+        return context.known.is_contradictory or _holds(condition, context)
     except RecursionError:
         return False  # hundreds of levels deep
 

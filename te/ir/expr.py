@@ -9,7 +9,8 @@ contracted or approximated: `a + b + c` is `(a + b) + c`.
 - `Const`: a literal. NaN and the sign of zero count for equality.
 - `Var`: a size, an index or a loop variable, always `i64`. Index arithmetic (an
   expression of `Var`s and integer constants) does not overflow: a kernel refuses
-  sizes for which it could.
+  sizes for which it could. A `Var` cast to `i64` is data, and what is computed from
+  it wraps (`te.ir.overflow`).
 - `Load`: an element of a buffer, at logical indices. It must lie inside the
   buffer whenever it is evaluated.
 - `Op`: an operator or a function; `OPS` lists them all. `and` and `or` evaluate

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from te.ir.evaluate import integer_operation
-from te.ir.expr import Const, Expr, Op
+from te.ir.expr import Const, Expr, Op, Select, Var
 from te.ir.floats import FORMATS, is_value_of, nearest
-from te.ir.types import BOOL, DType, integer_limits, wrap_integer
+from te.ir.types import BOOL, I64, DType, integer_limits, wrap_integer
 
 
 def fold_integers(e: Op) -> Expr:
@@ -27,8 +27,10 @@ def fold_cast(value: Expr, dtype: DType) -> Expr | None:
     """The constant that a cast makes, where it is certain to the last bit; None for other casts."""
     if value.dtype == dtype:
         # A float cast to its own type keeps a product from being fused into a sum, so that one stays.
-        is_product = isinstance(value, Op) and value.op == "*"
-        return None if dtype.is_float and is_product else value
+        # Index arithmetic cast to its own type is data (`te.ir.overflow`).
+        is_product = dtype.is_float and isinstance(value, Op) and value.op == "*"
+        is_index = dtype == I64 and isinstance(value, Var | Op | Select)
+        return None if is_product or is_index else value
     if not isinstance(value, Const):
         return None
     number = value.value

@@ -54,6 +54,7 @@ class Knowledge:
         self.facts: list[Fact] = []
         self.cases: dict[Atom, tuple[list[Fact], list[Fact]]] = {}  # what the condition of a `select` tells
         self.multiples: list[tuple[Linear, Linear]] = []  # `(x, d)` where d >= 1 divides x
+        self.is_contradictory = False  # an empty range, a condition that fails: nothing happens here
         self.answers: dict[Hashable, bool] = {}  # found by te.ir.inequality
         self.signs: dict[Hashable, int] = {}
         self._limits: dict[Atom, Interval] = {}
@@ -69,6 +70,7 @@ class Knowledge:
         other.facts = list(self.facts)
         other.cases = dict(self.cases)
         other.multiples = list(self.multiples)
+        other.is_contradictory = self.is_contradictory
         other._limits = dict(self._limits)
         other._constants = dict(self._constants)
         return other
@@ -85,6 +87,7 @@ class Knowledge:
         """`form >= 0`, and what follows from it about fewer variables."""
         form = tighten(form)
         terms = frozenset(form.terms.items())
+        self.is_contradictory |= not terms and form.constant < 0
         if not terms or self._constants.get(terms, form.constant + 1) <= form.constant:
             return
         if len(self.facts) >= MAX_FACTS:

@@ -38,6 +38,11 @@ def magnitude_limit(exprs: Iterable[Expr], facts: Facts) -> int:
     return low
 
 
+def overflows(exprs: Iterable[Expr], facts: Facts, limit: int) -> bool:
+    """Whether the index arithmetic in `exprs` could overflow for sizes in 0 .. `limit`."""
+    return not _fits(list(exprs), facts, limit)
+
+
 class _TooLarge(Exception):
     pass
 

@@ -1,6 +1,6 @@
 """Small programs that `test_programs` found to be compiled wrongly, and refusals that it met, each reduced by hand.
 
-A case holds the program, its inputs, and the result in NumPy. `BROKEN` lists what does not work yet.
+A case holds the program, its inputs, and the result in NumPy.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Case:
     text: str
     inputs: tuple[np.ndarray, ...]
     expected: np.ndarray
+    sizes: dict[str, int] | None = None
 
 
 CASES = {
@@ -120,24 +121,64 @@ CASES = {
         (COLUMNS > 9,),
         (COLUMNS**2) ** 40,
     ),
+    "inlined-index": Case(
+        "op f(X: bool[N]) -> Y: i64[N] { T[i < N] = i; Y[i] = T[i] ** 40 }",
+        (COLUMNS > 9,),
+        COLUMNS**40,
+    ),
+    "inlined-index-in-a-read": Case(
+        "op f(X: i64[N]) -> Y: i64[N] { T[i < N] = i + 7; Y[i] = X[clamp(T[i] ** 40, 0, N - 1)] }",
+        (COLUMNS,),
+        np.clip((COLUMNS + 7) ** 40, 0, 19),
+    ),
+    # No element, and so no read.
+    "size-that-is-0": Case(
+        "op f(X: f32[N], B: f32[M]) -> Y: f32[N] { Y[i] = X[clamp(i - 1, 0, N - 1)] + sum[j](B[j] * X[N - 1]) }",
+        (ROW[:0], ROW),
+        ROW[:0],
+        {"N": 0},
+    ),
+    "size-that-is-too-small": Case(
+        "op f(X: f32[N], Z: f32[M]) -> Y: f32[M] { Y[i] = where(N > 5, X[5], 1) }",
+        (ROW[:3], ROW),
+        np.ones(20, np.float32),
+        {"N": 3},
+    ),
+    # A value wraps, whether it is computed from indices or from data.
+    "hash-of-an-index": Case(
+        "op f(X: bool[N]) -> Y: i64[N] { Y[i] = (i * 6364136223846793005 + 1442695040888963407) // 7 }",
+        (COLUMNS > 9,),
+        (COLUMNS * 6364136223846793005 + 1442695040888963407) // 7,
+    ),
+    "sum-of-powers-of-an-index": Case(
+        "op f(X: bool[N]) -> y: i64 { y = sum[i < N](i ** 40) }",
+        (COLUMNS > 9,),
+        np.sum(COLUMNS**40),
+    ),
+    "negated-smallest-integer": Case(
+        "op f(X: f32[N]) -> Y: i64[N] { Y[i] = -where(X[i] > 0, i, i64(X[i - N] else -inf)) }",
+        (ROW,),
+        np.where(ROW > 0, -COLUMNS, np.iinfo(np.int64).min),
+    ),
+    # No data is known to stay at or above 0 when it is added or multiplied.
+    **{
+        f"hash-of-{name}": Case(
+            f"op f(X: i64[N]) -> Y: i64[N] {{ Y[i] = {text} * 6364136223846793005 // 7 }}",
+            (COLUMNS - 9,),
+            value * 6364136223846793005 // 7,
+        )
+        for name, text, value in (
+            ("a-remainder", "(X[i] % 8)", (COLUMNS - 9) % 8),
+            ("a-maximum", "max(X[i], 0)", np.maximum(COLUMNS - 9, 0)),
+            ("a-clamped-value", "clamp(X[i], 2, 6)", np.clip(COLUMNS - 9, 2, 6)),
+            ("a-choice", "where(X[i] > 0, i, 5)", np.where(COLUMNS > 9, COLUMNS, 5)),
+        )
+    },
 }
 
-# Strict: a case that works again is an error until it leaves this table.
-BROKEN = {
-    "inlined-power-of-an-index": ("auto",),
-}
-CRASHES = ("read-in-an-empty-loop",)
 
-
-def _marks(name: str, way: str) -> list[pytest.MarkDecorator]:
-    if way not in BROKEN.get(name, ()):
-        return []
-    return [pytest.mark.xfail(reason="known to be broken", run=name not in CRASHES)]
-
-
-@pytest.mark.parametrize(
-    ("name", "way"), [pytest.param(name, way, marks=_marks(name, way)) for name in CASES for way in WAYS]
-)
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("way", WAYS)
 def test_found_program(name: str, way: str) -> None:
     case = CASES[name]
     got = np.asarray(_run(case, way))
@@ -150,9 +191,9 @@ def test_found_program(name: str, way: str) -> None:
 
 def _run(case: Case, way: str) -> np.ndarray:
     if way != "interpreter":
-        result = te.build(case.text, schedule=way)(*case.inputs)
+        result = te.build(case.text, schedule=way, sizes=case.sizes)(*case.inputs)
         assert not isinstance(result, tuple)
         return result
-    program = elaborate(parse_file(Source("<case>", case.text)), "f")
+    program = elaborate(parse_file(Source("<case>", case.text)), "f", sizes=case.sizes)
     named = {t.name: a for t, a in zip(program.inputs, case.inputs, strict=True)}
     return run_program(program, named)[program.results[0]]
