@@ -14,17 +14,30 @@ import te
 from tests.std.comparing import Array, Case, case, compare, comparisons
 
 
+def each_axis(axes: int, own: dict[str, int], **alike: int) -> dict[str, tuple[int, ...]]:
+    """The numbers of each axis: its own (`stride_w`), or those that hold for all alike (`stride`)."""
+    return {
+        name: tuple(own.get(f"{name}_{axis}", value) for axis in "dhw"[3 - axes :])
+        for name, value in alike.items()
+    }
+
+
 def windows(
-    x: Array, size: tuple[int, ...], stride: int, padding: int, dilation: int, outside: float
+    x: Array,
+    size: tuple[int, ...],
+    outside: float,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
 ) -> Iterator[tuple[tuple[int, ...], Array]]:
     """The place and the contents of every window over the axes behind the second."""
     axes = len(size)
-    x = np.pad(x, [(0, 0)] * (x.ndim - axes) + [(padding, padding)] * axes, constant_values=outside)
-    counts = [(n - dilation * (s - 1) - 1) // stride + 1 for n, s in zip(x.shape[-axes:], size, strict=True)]
+    x = np.pad(x, [(0, 0)] * (x.ndim - axes) + [(p, p) for p in padding], constant_values=outside)
+    covered = [d * (s - 1) + 1 for d, s in zip(dilation, size, strict=True)]
+    counts = [(n - c) // by + 1 for n, c, by in zip(x.shape[-axes:], covered, stride, strict=True)]
     for place in product(*map(range, counts)):
         cut = [
-            slice(p * stride, p * stride + dilation * (s - 1) + 1, dilation)
-            for p, s in zip(place, size, strict=True)
+            slice(p * by, p * by + c, d) for p, by, c, d in zip(place, stride, covered, dilation, strict=True)
         ]
         yield place, x[(..., *cut)]
 
@@ -47,9 +60,12 @@ def conv(
     padding: int = 0,
     dilation: int = 1,
     groups: int = 1,
+    **own: int,
 ) -> Array:
+    numbers = each_axis(x.ndim - 2, own, stride=stride, padding=padding, dilation=dilation)
+
     def parts() -> Iterator[tuple[tuple[int, ...], Array]]:
-        for place, window in windows(x, weight.shape[2:], stride, padding, dilation, 0):
+        for place, window in windows(x, weight.shape[2:], 0, **numbers):
             of_groups = [
                 np.tensordot(w, f, (range(1, w.ndim), range(1, f.ndim)))
                 for w, f in zip(np.split(window, groups, 1), np.split(weight, groups, 0), strict=True)
@@ -71,28 +87,39 @@ def conv_transpose(
     padding: int = 0,
     output_padding: int = 0,
     dilation: int = 1,
+    **own: int,
 ) -> Array:
     """Every element of `x` adds the filter to the result, which is then cut."""
+    numbers = each_axis(
+        x.ndim - 2, own, stride=stride, padding=padding, output_padding=output_padding, dilation=dilation
+    )
+    covered = [d * (s - 1) + 1 for d, s in zip(numbers["dilation"], weight.shape[2:], strict=True)]
     extents = [
-        (n - 1) * stride + dilation * (s - 1) + 1 + output_padding
-        for n, s in zip(x.shape[2:], weight.shape[2:], strict=True)
+        (n - 1) * by + c + more
+        for n, by, c, more in zip(
+            x.shape[2:], numbers["stride"], covered, numbers["output_padding"], strict=True
+        )
     ]
     y = np.zeros((x.shape[0], weight.shape[1], *extents))
     for place in product(*map(range, x.shape[2:])):
         added = np.tensordot(x[(..., *place)], weight, (1, 0))
         cut = [
-            slice(p * stride, p * stride + dilation * (s - 1) + 1, dilation)
-            for p, s in zip(place, weight.shape[2:], strict=True)
+            slice(p * by, p * by + c, d)
+            for p, by, c, d in zip(place, numbers["stride"], covered, numbers["dilation"], strict=True)
         ]
         y[(..., *cut)] += added
-    y = y[(..., *[slice(padding, n - padding) for n in extents])]
+    y = y[(..., *[slice(p, n - p) for p, n in zip(numbers["padding"], extents, strict=True)])]
     return y + bias.reshape(-1, *[1] * (x.ndim - 2))
 
 
 def pool(reduce: Callable[..., Any], outside: float) -> Callable[..., Array]:
-    def pooled(x: Array, kernel_size: int, stride: int = 0, padding: int = 0, dilation: int = 1) -> Array:
+    def pooled(
+        x: Array, kernel_size: int, stride: int = 0, padding: int = 0, dilation: int = 1, **own: int
+    ) -> Array:
         axes = x.ndim - 2
-        each = windows(x, (kernel_size,) * axes, stride or kernel_size, padding, dilation, outside)
+        size = each_axis(axes, own, kernel=kernel_size)["kernel"]
+        numbers = each_axis(axes, own, stride=stride or kernel_size, padding=padding, dilation=dilation)
+        each = windows(x, size, outside, **numbers)
         return collected((place, reduce(w, tuple(range(2, x.ndim)))) for place, w in each)
 
     return pooled
@@ -150,9 +177,19 @@ SETTINGS = [
 LINE = [((2, 4, 11), (6, 4, 3), (6,)), ((1, 1, 7), (1, 1, 1), (1,))]
 PLANE = [((2, 4, 9, 7), (6, 4, 3, 2), (6,)), ((1, 1, 7, 7), (1, 1, 1, 1), (1,))]
 GROUPS = [((2, 4, 9, 7), (6, 2, 3, 2), (6,)), ((1, 2, 7, 7), (2, 1, 3, 3), (2,))]
+OWN = [
+    {"stride_h": 2, "padding_w": 1, "dilation_h": 2},
+    {"stride": 2, "stride_w": 1, "padding": 1, "padding_h": 2, "dilation_w": 3},
+]
+OWN_IN_SPACE = [{**OWN[0], "padding_d": 2}, {"stride_d": 3, "dilation_w": 2, "padding": 1, "padding_h": 0}]
+OWN_WINDOWS = [
+    {"kernel_size": 3, "kernel_w": 2, "stride": 1, "padding_h": 1},
+    {"kernel_size": 2, "kernel_h": 4, "stride_h": 1, "padding": 1, "padding_h": 2},
+]
 SPACE = [((1, 2, 6, 5, 7), (3, 2, 3, 2, 3), (3,))]
 CHANNELS = [((2, 4, 9, 7), (4, 3, 2), (4,)), ((1, 1, 7, 7), (1, 1, 1), (1,))]
 TRANSPOSED = [((2, 4, 5, 3), (4, 6, 3, 2), (6,)), ((1, 1, 4, 4), (1, 1, 3, 3), (1,))]
+BOXES = [((2, 2, 5, 6, 7),), ((1, 1, 4, 4, 4),)]
 PICTURES = [((2, 3, 8, 9),), ((1, 1, 5, 5),)]
 BLOCKS = [((2, 4, 6, 8),), ((1, 8, 2, 2),)]
 
@@ -161,6 +198,10 @@ CASES = [
     *[case("conv.conv2d", conv, PLANE, **s) for s in SETTINGS],
     *[case("conv.conv2d", conv, GROUPS, groups=2, **s) for s in SETTINGS[:2]],
     *[case("conv.conv3d", conv, SPACE, **s) for s in SETTINGS[:2]],
+    *[case("conv.conv2d", conv, PLANE[:1], **s) for s in OWN],
+    *[case("conv.conv3d", conv, SPACE, **s) for s in OWN_IN_SPACE],
+    *[case("conv.depthwise_conv2d", depthwise, CHANNELS[:1], **s) for s in OWN],
+    *[case("conv.conv_transpose2d", conv_transpose, TRANSPOSED, output_padding_w=1, **s) for s in OWN],
     case("conv.conv1d", conv, [((2, 4, 9), (6, 2, 3), (6,))], groups=2),
     *[case("conv.depthwise_conv2d", depthwise, CHANNELS, **s) for s in SETTINGS],
     *[case("conv.conv_transpose1d", conv_transpose, [((2, 4, 5), (4, 6, 3), (6,))], **s) for s in SETTINGS],
@@ -170,11 +211,24 @@ CASES = [
     case("conv.max_pool2d", pool(np.max, -np.inf), PICTURES, kernel_size=2),
     case("conv.max_pool2d", pool(np.max, -np.inf), PICTURES, kernel_size=3, stride=2, padding=1),
     case("conv.max_pool2d", pool(np.max, -np.inf), PICTURES, kernel_size=2, stride=1, dilation=2),
+    *[case("conv.max_pool2d", pool(np.max, -np.inf), PICTURES, dilation_w=2, **s) for s in OWN_WINDOWS],
+    case("conv.max_pool3d", pool(np.max, -np.inf), BOXES, kernel_size=2),
+    case("conv.max_pool3d", pool(np.max, -np.inf), BOXES, kernel_size=3, kernel_d=2, stride=2, padding=1),
     case("conv.avg_pool1d", avg_pool, [((2, 3, 9),)], kernel_size=3, stride=2, padding=1),
     case("conv.avg_pool1d", avg_pool, [((2, 3, 9),)], kernel_size=3, padding=1, count_include_pad=False),
     case("conv.avg_pool2d", avg_pool, PICTURES, kernel_size=2),
     case("conv.avg_pool2d", avg_pool, PICTURES, kernel_size=3, stride=2, padding=1),
     case("conv.avg_pool2d", avg_pool, PICTURES, kernel_size=3, stride=2, padding=1, count_include_pad=False),
+    *[
+        case("conv.avg_pool2d", avg_pool, PICTURES, count_include_pad=counts, **s)
+        for s in OWN_WINDOWS
+        for counts in (True, False)
+    ],
+    case("conv.avg_pool3d", avg_pool, BOXES, kernel_size=2),
+    *[
+        case("conv.avg_pool3d", avg_pool, BOXES, kernel_size=3, kernel_w=2, padding=1, count_include_pad=c)
+        for c in (True, False)
+    ],
     case(
         "conv.global_average_pool", lambda x: x.reshape(*x.shape[:2], -1).mean(-1), [*PICTURES, ((2, 3, 4),)]
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,14 @@ THREE = [((3, 4), (2, 4), (1, 4)), ((5,), (0,), (4,))]
 TWO_LAST = [((4, 3), (4, 2)), ((5,), (4,)), ((4, 0), (4, 2)), ((2, 3, 4), (2, 3, 1))]
 THREE_LAST = [((4, 3), (4, 2), (4, 1)), ((5,), (0,), (4,))]
 
+
+def sliced(axis: int) -> Callable[..., Array]:
+    def cut(x: Array, start: int, stop: int, step: int = 1) -> Array:
+        return np.take(x, range(start, stop, step), axis)
+
+    return cut
+
+
 CASES = [
     case("tensor.nchw_to_nhwc", lambda x: np.moveaxis(x, 1, -1), [((2, 3, 4, 5),), ((0, 3, 4, 5),)], NUMBERS),
     case("tensor.nhwc_to_nchw", lambda x: np.moveaxis(x, -1, 1), [((2, 3, 4, 5),), ((0, 3, 4, 5),)], NUMBERS),
@@ -97,6 +106,18 @@ CASES = [
     case("tensor.concat3", lambda *x: np.concatenate(x), THREE, NUMBERS),
     case("tensor.concat_last", lambda *x: np.concatenate(x, -1), TWO_LAST, NUMBERS),
     case("tensor.concat3_last", lambda *x: np.concatenate(x, -1), THREE_LAST, NUMBERS),
+    case(
+        "tensor.concat_channels",
+        lambda *x: np.concatenate(x, 1),
+        [((2, 3), (2, 4)), ((2, 3, 5, 4), (2, 1, 5, 4)), ((2, 0, 5), (2, 3, 5))],
+        NUMBERS,
+    ),
+    case(
+        "tensor.concat_rows",
+        lambda *x: np.concatenate(x, -2),
+        [((3, 2), (4, 2)), ((2, 5, 3, 4), (2, 5, 1, 4)), ((5, 0, 2), (5, 3, 2))],
+        NUMBERS,
+    ),
     case("tensor.stack", lambda *x: np.stack(x), [((3, 4), (3, 4)), ((5,), (5,)), ((0,), (0,))]),
     case("tensor.chunk2", lambda x: tuple(np.array_split(x, 2, -1)), ROWS, NUMBERS),
     case(
@@ -107,6 +128,11 @@ CASES = [
         stop=8,
         step=3,
     ),
+    *[
+        case(f"tensor.{op}", sliced(axis), [((9, 8),), ((8, 8, 8),)], start=start, stop=stop, **step)
+        for op, axis in (("slice_first", 0), ("slice_channels", 1), ("slice_rows", -2))
+        for start, stop, step in ((1, 8, {"step": 3}), (2, 2, {}))
+    ],
     case("tensor.slice", lambda x, start, stop: x[..., start:stop], [((3, 9),)], start=2, stop=2),
     case(
         "tensor.narrow",
