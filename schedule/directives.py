@@ -196,6 +196,44 @@ class ComputeRoot(Directive):
     stages: tuple[str, ...] = field(metadata=takes(Kind.STAGE, 1, None))
 
 
+@dataclass(frozen=True, slots=True)
+class Fission(Directive):
+    """Give the statements of a loop from a position on a loop of their own, which runs after the first.
+
+    Before:  for i in 0..N: e[i] = X[i] + 1.0; Y[i] = e[i] * 2.0
+    Line:    fission i at 1
+    After:   for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0
+
+    What stands between the loop and its statements, conditions and names, is copied. The second
+    loop is called after its own stage, as here `Y.i`, with a number behind it where that exists.
+    Legal where no trip of the first part depends on the second part of an earlier trip, and both
+    share no buffer that each trip allocates anew.
+
+    Errors: fission-position, fission-dependence, unknown-loop, ambiguous-loop, loop-kind
+    """
+
+    loop: str = field(metadata=takes(Kind.LOOP))
+    at: int = field(metadata=takes(Kind.SIZE))
+
+
+@dataclass(frozen=True, slots=True)
+class Merge(Directive):
+    """Run two loops that follow each other as one, a trip of both in turn.
+
+    Before:  for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0
+    Line:    merge e.i, Y.i
+    After:   for i in 0..N: e[i] = X[i] + 1.0; Y[i] = e[i] * 2.0
+
+    Both have provably the same extent; the first one gives its name. Legal where no trip of the
+    second loop depends on a later trip of the first.
+
+    Errors: merge-neighbours, merge-extents, merge-dependence, unknown-loop, ambiguous-loop,
+    repeated-loop, loop-kind
+    """
+
+    loops: tuple[str, ...] = field(metadata=takes(Kind.LOOP, 2, 2))
+
+
 VERBS: dict[str, type[Directive]] = {
     "split": Split,
     "tile": Tile,
@@ -207,10 +245,12 @@ VERBS: dict[str, type[Directive]] = {
     "inline": Inline,
     "compute_at": ComputeAt,
     "compute_root": ComputeRoot,
+    "fission": Fission,
+    "merge": Merge,
 }
 
 # Verbs of the language that this version does not have.
 LATER_VERBS = frozenset(
     "bind cache_read cache_write layout rfactor online pipeline prefetch stream tensorize "
-    "align swizzle specialize fission merge fold set_scope precompute distribute".split()
+    "align swizzle specialize fold set_scope precompute distribute".split()
 )

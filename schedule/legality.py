@@ -5,12 +5,15 @@ writes it. Every verb that changes an order asks here, and nowhere else:
 
 - `carried(loop)`: the dependences between different trips of a loop;
 - `reversed_dependence(chain, order)`: one that a new order of nested loops would reverse;
+- `overtaking_dependence(loop, first, second)`: one from a part of a loop's body to an earlier
+  part, in a later trip, which keeps the parts from having loops of their own, or from sharing one;
 - `repetition_error(loop)`: why a trip cannot run twice with the same result.
 
 Two facts of the loop IR answer most questions without arithmetic. Data loops of a stage
 define different elements in different trips (unless one of them `overlaps`), and the
 steps of one `Accumulate` for one element, which differ in its `over` loops alone, may
-run in any order but not at the same time. Everything else is index arithmetic, as in
+run in any order but not at the same time. A loop that is neither for a statement (another
+stage's, around it) repeats it, and answers nothing. Everything else is index arithmetic, as in
 Banerjee's test: the accesses are independent if, with both iterations' loop variables in
 their ranges and in the order asked about, the indices of some axis are proved to differ.
 What is not proved independent counts as dependent.
@@ -21,7 +24,7 @@ Buffers that the region allocates are its own in every trip, and carry no depend
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import combinations_with_replacement
 
@@ -119,6 +122,27 @@ def reversed_dependence(chain: Sequence[For], order: Sequence[str], facts: Facts
     return None
 
 
+def overtaking_dependence(
+    loop: For, first: Sequence[Stmt], second: Sequence[Stmt], facts: Facts
+) -> Dependence | None:
+    """A dependence of a later trip's `first` on an earlier trip's `second`; both are parts of the body.
+
+    Without one, all trips of `first` may as well run before all trips of `second`.
+    """
+    touches = accesses(loop)
+    before, after = ([a for a in touches if _is_in(a, part)] for part in (first, second))
+    for earlier in after:
+        for later in before:
+            dependence = depends(earlier, later, {loop.var: LATER}, facts)
+            if dependence:
+                return dependence
+    return None
+
+
+def _is_in(access: Access, part: Sequence[Stmt]) -> bool:
+    return any(s is item for s in (*access.path, access.statement) for item in part)
+
+
 def repetition_error(loop: For, facts: Facts) -> str | None:
     """Why running a trip of `loop` a second time, after others, could change a result."""
     touches = accesses(loop)
@@ -211,15 +235,39 @@ def depends(first: Access, second: Access, directions: Directions, facts: Facts)
     if first.buffer != second.buffer or not (first.writes or second.writes):
         return None
     order = Order.FIXED
-    if first.statement is second.statement and first.writes and second.writes:
-        if _apart_by_construction(first, directions):
-            return None
-        order = _order_with_itself(first, directions)
     pair = _Pair(first, second, directions)
+    if first.statement is second.statement:
+        if first.writes and second.writes:
+            if _apart_by_construction(first, directions):
+                return None
+            order = _order_with_itself(first, directions)
+    elif _apart_by_one_index(first, second, directions):
+        return None
+    else:
+        pair = _Pair(_from_its_start(first), _from_its_start(second), directions)
     scene = pair.facts(facts)
     if any(_differ(a, b, scene) for a, b in zip(first.index, pair.second_index(), strict=True)):
         return None
     return Dependence(order, first, second, directions, facts)
+
+
+def _from_its_start(access: Access) -> Access:
+    """A write of an unfinished reduction, as wide as it is with the store of its start.
+
+    That store happens before the first trip of its loops, even if there is none, and whatever the
+    conditions on its terms say.
+    """
+    statement = access.statement
+    if not (access.writes and isinstance(statement, Accumulate) and statement.start is not None):
+        return access
+    of_terms = set(statement.over)
+    path: list[Stmt] = []
+    for s in access.path:
+        if isinstance(s, Let) and variables(s.value) & of_terms:
+            of_terms.add(s.var)
+        elif not isinstance(s, If) and not (isinstance(s, For) and s.var in of_terms):
+            path.append(s)
+    return replace(access, path=tuple(path))
 
 
 def _moving(access: Access, directions: Directions) -> list[For]:
@@ -230,16 +278,42 @@ def _moving(access: Access, directions: Directions) -> list[For]:
 def _apart_by_construction(access: Access, directions: Directions) -> bool:
     """Whether a statement writes different elements because a data loop is in different trips."""
     moving = _moving(access, directions)
-    own = all(loop.stage == _stage(access) and not loop.overlaps for loop in moving)
+    own = all(_is_own(loop, access) and not loop.overlaps for loop in moving)
     return own and any(
-        not loop.is_reduction and directions.get(loop.var, ANY) in (LATER, EARLIER) for loop in moving
+        loop.is_data_loop_of(_stage(access)) and directions.get(loop.var, ANY) in (LATER, EARLIER)
+        for loop in moving
     )
+
+
+def _apart_by_one_index(first: Access, second: Access, directions: Directions) -> bool:
+    """Whether two statements touch different elements because one index, over loops of both, says which.
+
+    It says of one of them, a write, that other trips of its data loops define other elements.
+    """
+    indices = []
+    for access in (first, second):
+        lets = _definitions(access)
+        indices.append([substitute(i, lets) for i in access.index])
+    if indices[0] != indices[1] or any(any(loads(i)) for i in indices[0]):
+        return False
+    shared = {s.var for s in first.path if isinstance(s, For) and any(s is other for other in second.path)}
+    bound = {s.var for access in (first, second) for s in access.path if isinstance(s, For)}
+    used = {name for i in indices[0] for name in variables(i)}
+    if used & bound - shared:
+        return False
+    return any(_apart_by_construction(a, directions) for a in (first, second) if a.writes)
+
+
+def _is_own(loop: For, access: Access) -> bool:
+    """Whether a loop says which element or which step it is; not if it merely repeats the statement."""
+    step = isinstance(access.statement, Accumulate) and loop.var in access.statement.over
+    return step or loop.is_data_loop_of(_stage(access))
 
 
 def _order_with_itself(access: Access, directions: Directions) -> Order:
     """What is free between two runs of one statement that write the same element."""
     moving = _moving(access, directions)
-    if any(loop.stage != _stage(access) for loop in moving):
+    if not all(_is_own(loop, access) for loop in moving):
         return Order.FIXED
     match access.statement:
         case Store():
@@ -247,17 +321,12 @@ def _order_with_itself(access: Access, directions: Directions) -> Order:
         case Accumulate(over=over, start=start):
             # Data loops in different trips that do not overlap would give different elements.
             data = [loop for loop in moving if loop.var not in over]
-            if not any(loop.overlaps or loop.is_reduction for loop in data):
+            if not any(loop.overlaps for loop in data):
                 return Order.REDUCTION
             depth = [loop.var in over for loop in moving]
             is_whole = depth == sorted(depth) and not any(directions.get(name, ANY) != ANY for name in over)
             inside = {loop.var for loop in moving}
-            if (
-                start is not None
-                and over <= inside
-                and is_whole
-                and not any(loop.is_reduction for loop in data)
-            ):
+            if start is not None and over <= inside and is_whole:
                 return Order.RECOMPUTED
     return Order.FIXED
 

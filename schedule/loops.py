@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from te.diagnostics import Diagnostic, ScheduleError, Span, error
 from te.ir.bounds import Facts, prove
@@ -51,6 +52,7 @@ from te.schedule.forms import Place, Tail, span_of
 from te.schedule.legality import explain, repetition_error, reversed_dependence
 from te.schedule.names import (
     Path,
+    all_loops,
     find_loop,
     find_loops,
     index_of,
@@ -89,16 +91,17 @@ def split(kernel: Kernel, d: Split) -> Kernel:
         index = add(minimum(mul(chunk, Var(outer)), last), Var(inner))
         in_range = compare("<", Var(inner), loop.extent)  # all that a loop shorter than one tile needs
     body = substitute_stmt(loop.body, {loop.var: simplify(index, inside)})
-    body = _with_steps(body, {loop.var}, {outer, inner})
+    body = with_steps(body, {loop.var}, {outer, inner})
     if has_tail and not prove(in_range, inside):
         body = guard(body, simplify(in_range, inside), {outer, inner})
     new = For(
         outer,
         trips,
-        For(inner, chunk, body, is_reduction=loop.is_reduction, overlaps=loop.overlaps),
+        replace(loop, var=inner, extent=chunk, body=body, peel=False),
         is_reduction=loop.is_reduction,
         overlaps=loop.overlaps or (tail is Tail.SHIFT and trips != integer(1)),
         peel=loop.peel or tail is Tail.PEEL,
+        data_of=loop.data_of,
     )
     return replace_loop(kernel, loop.var, new)
 
@@ -243,7 +246,7 @@ def fuse(kernel: Kernel, d: Fuse) -> Kernel:
     name = new_loop_name(kernel, outer.stage, d.into, span_of(d, "into"))
 
     facts = facts_at(chain.path, kernel.program)
-    body = _with_steps(chain.body, {outer.var, inner.var}, {name})
+    body = with_steps(chain.body, {outer.var, inner.var}, {name})
     for s in reversed(chain.between):
         body = _rewrap(s, body)
     body = Let(inner.var, floor_mod(Var(name), inner.extent), inner.extent, body)
@@ -254,6 +257,7 @@ def fuse(kernel: Kernel, d: Fuse) -> Kernel:
         body,
         is_reduction=outer.is_reduction,
         overlaps=outer.overlaps or inner.overlaps,
+        data_of=outer.data_of & inner.data_of,
     )
     return replace_loop(kernel, outer.var, new)
 
@@ -280,9 +284,8 @@ def _check_fusible(chain: Chain, named: Sequence[For], d: Fuse) -> None:
                 help=f"`reorder` can move `{chain.loops[1].var}` out of the way",
             )
         )
-    steps = [s for s in leaves(chain.body) if isinstance(s, Accumulate)]
-    one_is_step = any((outer.var in s.over) != (inner.var in s.over) for s in steps)
-    if outer.stage != inner.stage or outer.is_reduction != inner.is_reduction or one_is_step:
+    of_one_kind = all(role(outer, s) is role(inner, s) for s in leaves(chain.body))
+    if outer.stage != inner.stage or outer.is_reduction != inner.is_reduction or not of_one_kind:
         what = {True: "a reduction loop", False: "a data loop"}
         raise ScheduleError(
             error(
@@ -332,7 +335,8 @@ def reorder(kernel: Kernel, d: Reorder) -> Kernel:
         body = _rewrap(s, body)
     for loop in reversed(order):
         body = replace(loop, body=body)
-    return replace_loop(kernel, chain.loops[0].var, body, touched={stage_of(n) for n in names})
+    touched = {stage for loop, _ in found for stage in stages_of(loop)}
+    return replace_loop(kernel, chain.loops[0].var, body, touched=touched)
 
 
 # ---------------------------------------------------------------- perfect nests
@@ -439,7 +443,26 @@ def leaves(s: Stmt) -> list[Store | Accumulate]:
     return [x for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)]
 
 
-def _with_steps(s: Stmt, old: set[str], new: set[str]) -> Stmt:
+class Role(Enum):
+    """What a loop is for a statement in it."""
+
+    DATA = "its trips define different elements"
+    STEP = "its trips are steps of one reduction"
+    REPETITION = "the statement is another stage's, and runs again in each trip"
+
+
+def role(loop: For, s: Store | Accumulate) -> Role:
+    if isinstance(s, Accumulate) and loop.var in s.over:
+        return Role.STEP
+    return Role.DATA if loop.is_data_loop_of(s.stage) else Role.REPETITION
+
+
+def stages_of(loop: For) -> set[str]:
+    """The stages whose loop it is: its own, and others that share it."""
+    return {loop.stage, *(s.stage for s in leaves(loop.body) if role(loop, s) is not Role.REPETITION)}
+
+
+def with_steps(s: Stmt, old: set[str], new: set[str]) -> Stmt:
     """`s` with other reduction loops in the place of `old`, where its reductions run over them."""
 
     def renamed(s: Stmt) -> Stmt:
@@ -451,9 +474,11 @@ def _with_steps(s: Stmt, old: set[str], new: set[str]) -> Stmt:
 
 
 def replace_loop(kernel: Kernel, name: str, new: Stmt, touched: set[str] | None = None) -> Kernel:
-    """The kernel with another statement in the place of a loop; the loop's stage counts as touched."""
+    """The kernel with another statement in the place of a loop; the stages whose loop it is count as touched."""
+    if touched is None:
+        touched = next(stages_of(loop) for loop, _ in all_loops(kernel) if loop.var == name)
     body = rewrite_stmt(kernel.body, lambda s: new if isinstance(s, For) and s.var == name else s)
-    return replace(kernel, body=body, touched=kernel.touched | (touched or {stage_of(name)}))
+    return replace(kernel, body=body, touched=kernel.touched | touched)
 
 
 def require_depth(loop: For, path: Path, span: Span | None) -> None:

@@ -56,8 +56,9 @@ def nest_group(recurrence: Recurrence | None, stages: tuple[Stage, ...]) -> Stmt
         return nest_stage(stages[0])
     shared = {axis.name: Var(loop_name(stages[0].name, axis.name)) for axis in recurrence.axes}
     body = seq(*[_within(nest_stage(stage, shared), stage, recurrence, shared) for stage in stages])
+    others = frozenset(recurrence.stages[1:])
     for axis in reversed(recurrence.axes):
-        body = For(shared[axis.name].name, axis.extent, body)
+        body = For(shared[axis.name].name, axis.extent, body, data_of=others)
     return body
 
 

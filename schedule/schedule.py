@@ -32,8 +32,10 @@ from te.schedule.directives import (
     VERBS,
     ComputeAt,
     ComputeRoot,
+    Fission,
     Fuse,
     Inline,
+    Merge,
     Parallel,
     Reorder,
     Split,
@@ -45,6 +47,7 @@ from te.schedule.forms import Directive, Kind
 from te.schedule.kinds import parallel, unroll, vectorize
 from te.schedule.loops import fuse, reorder, split, tile
 from te.schedule.names import TooLate
+from te.schedule.neighbours import fission, merge
 from te.schedule.nest import nest
 from te.schedule.placement import inline
 from te.schedule.text import names_in, read_directives, value_in_python
@@ -90,6 +93,10 @@ def _rewrite(kernel: Kernel, directive: Directive) -> Kernel:
             return compute_at(kernel, directive)
         case ComputeRoot():
             return compute_root(kernel, directive)
+        case Fission():
+            return fission(kernel, directive)
+        case Merge():
+            return merge(kernel, directive)
     raise TypeError(f"no rewrite for {directive!r}")
 
 
@@ -235,6 +242,12 @@ class Schedule:
 
     def compute_root(self, *stages: str) -> Schedule:
         return self._line("compute_root", stages)
+
+    def fission(self, loop: str, *, at: int) -> Schedule:
+        return self._line("fission", [loop], at=at)
+
+    def merge(self, *loops: str) -> Schedule:
+        return self._line("merge", loops)
 
     def _line(self, verb: str, operands: Sequence[str], **clauses: object) -> Schedule:
         shape = shape_of(verb)

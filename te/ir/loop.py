@@ -35,7 +35,10 @@ is left, guards moved outward, accumulators in registers; what backends see).
 Every loop belongs to a stage and is named `stage.index`. A loop that is no
 reduction loop of its stage is a data loop: different trips define different
 elements, unless `overlaps` says that trips may define an element again (the
-`shift` tail), each time with the same value.
+`shift` tail), each time with the same value. Stages may share a loop: it is a
+reduction loop of the statements that have it in `over` (`is_reduction`: there are
+some), a data loop of the stages in `data_of`, and for the others in it a mere
+repetition, which says nothing about their elements.
 """
 
 from __future__ import annotations
@@ -97,10 +100,15 @@ class For:
     is_reduction: bool = False
     overlaps: bool = False
     peel: bool = False  # finalize runs the full trips in a loop of their own, without the tail's guard
+    data_of: frozenset[str] = frozenset()  # stages whose data loop it is, besides its own
 
     @property
     def stage(self) -> str:
         return self.var.rsplit(".", 1)[0]
+
+    def is_data_loop_of(self, stage: str) -> bool:
+        """Whether different trips define different elements of a stage (or, where it `overlaps`, the same again)."""
+        return stage in self.data_of or (stage == self.stage and not self.is_reduction)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from te.backends.interp.loop import Order, run_kernel
 from te.diagnostics import ScheduleError
-from te.ir.loop import Kernel
+from te.ir.loop import For, Kernel, Seq, walk_stmt
 from te.schedule.auto import auto_schedule
 from te.schedule.directives import (
+    Fission,
     Fuse,
     Inline,
+    Merge,
     Parallel,
     Reorder,
     Split,
@@ -55,10 +59,31 @@ PROGRAMS = {
             total   = sum[i, j](e[i, j])
         }
     """,
+    "chain": """
+        op f(X: i32[M, N]) -> Y: i32[M, N], Z: i32[M, N] {
+            a[i, j] = X[i, j] + 1
+            b[i]    = sum[j](a[i, j] * 2)
+            Y[i, j] = a[i, N - 1 - j] - b[i]
+            Z[i, j] = (Y[i - 1, j] else 7) + Y[i, j]
+        }
+    """,
     "masks": "op f(X: u8[M, N]) -> any_odd: bool[M], Y: u8[M, N] {\n"
     "    any_odd[i] = any[j](X[i, j] % 2 == 1)\n    Y[i, j] = where(any_odd[i], X[i, j], 255 - X[i, j])\n}",
 }
 PLAIN = {name: nest(program(text)) for name, text in PROGRAMS.items()}
+
+
+def side_by_side(kernel: Kernel) -> list[tuple[str, str]]:
+    """The loops that follow each other directly, and the first two of all."""
+    pairs = [
+        (a.var, b.var)
+        for s, _ in walk_stmt(kernel.body)
+        if isinstance(s, Seq)
+        for a, b in pairwise(s.items)
+        if isinstance(a, For) and isinstance(b, For)
+    ]
+    return pairs or [tuple(loop.var for loop, _ in all_loops(kernel))[:2]]  # type: ignore[list-item]  # any two
+
 
 factors = st.sampled_from([1, 2, 3, 4, 5, 8])
 
@@ -84,7 +109,7 @@ def directives(draw: st.DrawFn, kernel: Kernel) -> Directive:
 
     verbs = ["split", "split", "tile", "fuse", "reorder", "reorder", "unroll", "vectorize", "parallel"]
     if len(kernel.program.stages) > 1:
-        verbs.append("inline")
+        verbs += ["inline", "merge", "merge", "fission"]
     match draw(st.sampled_from(verbs)):
         case "split":
             tail = draw(st.sampled_from(list(Tail)))
@@ -105,6 +130,13 @@ def directives(draw: st.DrawFn, kernel: Kernel) -> Directive:
             return Vectorize(several(1, 2), by=draw(st.none() | factors))
         case "parallel":
             return Parallel(several(1, 2))
+        case "merge":
+            return Merge(
+                draw(st.sampled_from(side_by_side(kernel)) | st.permutations(loops).map(lambda p: (*p[:2],)))
+            )
+        case "fission":
+            shared = [x.var for x, _ in all_loops(kernel) if any(isinstance(s, Seq) for s, _ in walk_stmt(x))]
+            return Fission(draw(st.sampled_from(shared or loops)), draw(st.integers(1, 2)))
     names = [s.name for s in kernel.program.stages]
     return Inline(tuple(draw(st.lists(st.sampled_from(names), min_size=1, max_size=2))))
 

@@ -14,8 +14,10 @@ from te.ir.loop import SERIAL, Accumulate, Alloc, For, If, Let, Seq, Stmt, Store
 from te.ir.print import print_expr
 from te.schedule.directives import (
     VERBS,
+    Fission,
     Fuse,
     Inline,
+    Merge,
     Parallel,
     Reorder,
     Split,
@@ -25,11 +27,10 @@ from te.schedule.directives import (
 )
 from te.schedule.forms import Directive, Tail
 from te.schedule.names import index_of
-from te.schedule.nest import nest
 from te.schedule.schedule import Schedule
 from te.schedule.text import read_directives
 from te.schedule.vocabulary import Value, make, print_directive
-from tests.schedule.scheduling import program, scheduled
+from tests.schedule.scheduling import scheduled
 
 # The ops whose loops the `Before` lines show.
 OPS = {
@@ -43,6 +44,14 @@ OPS = {
             Y[i] = e[i] * 2.0
         }
     """,
+}
+
+# Lines that make a nest with such a `Before` of another one's op.
+MADE_BY = {
+    "for i in 0..N: e[i] = X[i] + 1.0; Y[i] = e[i] * 2.0": (
+        "for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0",
+        "merge e.i, Y.i",
+    )
 }
 
 
@@ -76,7 +85,8 @@ def rendered(s: Stmt, full: bool) -> str:
 def test_the_documented_example_is_what_happens(verb: str) -> None:
     parts = parts_of(verb)
     full = "[" in parts["Before"]
-    before = nest(program(OPS[parts["Before"]]))
+    plain, lines = MADE_BY.get(parts["Before"], (parts["Before"], ""))
+    before = scheduled(OPS[plain], lines)
     assert rendered(before.body, full) == parts["Before"]
     assert rendered(scheduled(before, parts["Line"]).body, full) == parts["After"]
 
@@ -111,6 +121,8 @@ LINES: list[tuple[str, Directive]] = [
     ("vectorize m.j, e.j by 16", Vectorize(("m.j", "e.j"), by=16)),
     ("parallel Y.i", Parallel(("Y.i",))),
     ("inline e", Inline(("e",))),
+    ("fission k at 1", Fission("k", at=1)),
+    ("merge e.j, Y_sum.k", Merge(("e.j", "Y_sum.k"))),
 ]
 
 
