@@ -17,6 +17,7 @@ from te.ir.expr import Var, compare
 from te.ir.loop import (
     Accumulate,
     Alloc,
+    Completed,
     For,
     If,
     Kernel,
@@ -137,7 +138,9 @@ def _part(loop: For, name: str, between: Between, items: Sequence[Stmt]) -> For:
         if not isinstance(s, Alloc) or _uses([body], s.buffer.name):
             body = replace(s, body=body)
     data = {s.stage for s in leaves(body) if role(loop, s) is Role.DATA}
-    is_reduction = any(role(loop, s) is Role.STEP for s in leaves(body))
+    is_reduction = any(
+        isinstance(s, Accumulate | Completed) and loop.var in s.over for s, _ in walk_stmt(body)
+    )
     return replace(loop, var=name, body=body, is_reduction=is_reduction, data_of=frozenset(data))
 
 
