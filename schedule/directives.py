@@ -234,6 +234,26 @@ class Merge(Directive):
     loops: tuple[str, ...] = field(metadata=takes(Kind.LOOP, 2, 2))
 
 
+@dataclass(frozen=True, slots=True)
+class Rfactor(Directive):
+    """Reduce in two stages: a partial result for each trip of a loop, then the reduction of those.
+
+    Before:  for i in 0..M: for j in 0..N: Y[i] sum= X[i, j]
+    Line:    rfactor j of Y as P
+    After:   for i in 0..M: for j in 0..N: P[j, i] = X[i, j]; for i in 0..M: for j in 0..N: Y[i] sum= P[j, i]
+
+    The stage's nest becomes that of the new stage (`Y_part` without `as`), which has an axis for the
+    loop: its trips are independent then, and may be parallel or stand outside others. The stage
+    itself gets a plain nest that reduces the parts. The order of a sum changes, as by `reorder`.
+
+    Errors: rfactor-refused, stage-name, unknown-stage, unknown-loop, ambiguous-loop, loop-kind
+    """
+
+    loop: str = field(metadata=takes(Kind.LOOP))
+    of: str = field(metadata=takes(Kind.STAGE))
+    as_: str | None = field(default=None, metadata=takes(Kind.NAME))
+
+
 VERBS: dict[str, type[Directive]] = {
     "split": Split,
     "tile": Tile,
@@ -247,10 +267,11 @@ VERBS: dict[str, type[Directive]] = {
     "compute_root": ComputeRoot,
     "fission": Fission,
     "merge": Merge,
+    "rfactor": Rfactor,
 }
 
 # Verbs of the language that this version does not have.
 LATER_VERBS = frozenset(
-    "bind cache_read cache_write layout rfactor online pipeline prefetch stream tensorize "
+    "bind cache_read cache_write layout online pipeline prefetch stream tensorize "
     "align swizzle specialize fold set_scope precompute distribute".split()
 )

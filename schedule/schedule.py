@@ -38,6 +38,7 @@ from te.schedule.directives import (
     Merge,
     Parallel,
     Reorder,
+    Rfactor,
     Split,
     Tile,
     Unroll,
@@ -50,6 +51,7 @@ from te.schedule.names import TooLate
 from te.schedule.neighbours import fission, merge
 from te.schedule.nest import nest
 from te.schedule.placement import inline
+from te.schedule.rfactor import rfactor
 from te.schedule.text import names_in, read_directives, value_in_python
 from te.schedule.vocabulary import Value, field_of, make, shape_of
 
@@ -97,6 +99,8 @@ def _rewrite(kernel: Kernel, directive: Directive) -> Kernel:
             return fission(kernel, directive)
         case Merge():
             return merge(kernel, directive)
+        case Rfactor():
+            return rfactor(kernel, directive)
     raise TypeError(f"no rewrite for {directive!r}")
 
 
@@ -248,6 +252,9 @@ class Schedule:
 
     def merge(self, *loops: str) -> Schedule:
         return self._line("merge", loops)
+
+    def rfactor(self, loop: str, *, of: str, as_: str | None = None) -> Schedule:
+        return self._line("rfactor", [loop], of=of, as_=as_)
 
     def _line(self, verb: str, operands: Sequence[str], **clauses: object) -> Schedule:
         shape = shape_of(verb)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from te.backends.interp.loop import Order, run_kernel
 from te.diagnostics import ScheduleError
-from te.ir.loop import For, Kernel, Seq, walk_stmt
+from te.ir.loop import Accumulate, For, Kernel, Seq, walk_stmt
 from te.schedule.auto import auto_schedule
 from te.schedule.directives import (
     Fission,
@@ -19,6 +19,7 @@ from te.schedule.directives import (
     Merge,
     Parallel,
     Reorder,
+    Rfactor,
     Split,
     Tile,
     Unroll,
@@ -108,6 +109,7 @@ def directives(draw: st.DrawFn, kernel: Kernel) -> Directive:
         return tuple(loops[first : first + 2])
 
     verbs = ["split", "split", "tile", "fuse", "reorder", "reorder", "unroll", "vectorize", "parallel"]
+    verbs.append("rfactor")
     if len(kernel.program.stages) > 1:
         verbs += ["inline", "merge", "merge", "fission"]
     match draw(st.sampled_from(verbs)):
@@ -130,6 +132,16 @@ def directives(draw: st.DrawFn, kernel: Kernel) -> Directive:
             return Vectorize(several(1, 2), by=draw(st.none() | factors))
         case "parallel":
             return Parallel(several(1, 2))
+        case "rfactor":
+            steps = [
+                (x.var, s.stage)
+                for s, path in walk_stmt(kernel.body)
+                if isinstance(s, Accumulate)
+                for x in path
+                if isinstance(x, For) and x.var in s.over
+            ]
+            of = draw(st.sampled_from(steps or [(loops[0], "q")]))
+            return Rfactor(of[0], of=of[1], as_=draw(st.sampled_from(["P", "Q"])))
         case "merge":
             return Merge(
                 draw(st.sampled_from(side_by_side(kernel)) | st.permutations(loops).map(lambda p: (*p[:2],)))

@@ -20,6 +20,7 @@ from te.schedule.directives import (
     Merge,
     Parallel,
     Reorder,
+    Rfactor,
     Split,
     Tile,
     Unroll,
@@ -45,6 +46,10 @@ OPS = {
         }
     """,
 }
+
+OPS["for i in 0..M: for j in 0..N: Y[i] sum= X[i, j]"] = (
+    "op f(X: f32[M, N]) -> Y: f32[M] { Y[i] = sum[j](X[i, j]) }"
+)
 
 # Lines that make a nest with such a `Before` of another one's op.
 MADE_BY = {
@@ -78,7 +83,8 @@ def rendered(s: Stmt, full: bool) -> str:
             return "; ".join(rendered(item, full) for item in s.items)
         case Store() | Accumulate():
             index = ", ".join(print_expr(i, index_of) for i in s.index)
-            return f"{s.buffer}[{index}] = {print_expr(s.value, index_of)}" if full else f"S({index})"
+            steps = "=" if isinstance(s, Store) else f"{s.reducer}="
+            return f"{s.buffer}[{index}] {steps} {print_expr(s.value, index_of)}" if full else f"S({index})"
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -121,6 +127,8 @@ LINES: list[tuple[str, Directive]] = [
     ("vectorize m.j, e.j by 16", Vectorize(("m.j", "e.j"), by=16)),
     ("parallel Y.i", Parallel(("Y.i",))),
     ("inline e", Inline(("e",))),
+    ("rfactor ko of C as P", Rfactor("ko", of="C", as_="P")),
+    ("rfactor C.k of C", Rfactor("C.k", of="C")),
     ("fission k at 1", Fission("k", at=1)),
     ("merge e.j, Y_sum.k", Merge(("e.j", "Y_sum.k"))),
 ]
