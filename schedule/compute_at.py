@@ -50,7 +50,7 @@ from te.ir.visit import loads, substitute, variables
 from te.schedule.context import facts_at, facts_inside
 from te.schedule.directives import ComputeAt, ComputeRoot
 from te.schedule.forms import Scope, span_of
-from te.schedule.names import Path, TooLate, all_loops, find_loop, find_stage, index_of, stage_of
+from te.schedule.names import Path, TooLate, all_loops, find_loop, find_stage, index_of
 from te.schedule.nest import loop_name, nest_part, nest_stage
 from te.schedule.regions import Box, box_of, fills_its_box, reads_in, writes_in
 
@@ -71,7 +71,7 @@ def compute_at(kernel: Kernel, d: ComputeAt) -> Kernel:
     while pending:
         name = _next(kernel, d, pending)
         pending.remove(name)
-        kernel = _place(kernel, _Move(kernel, find_stage(kernel, name, named[name]), d, named[name]))
+        kernel = _place(kernel, find_stage(kernel, name, named[name]), d, named[name])
     return kernel
 
 
@@ -90,43 +90,72 @@ def _next(kernel: Kernel, d: ComputeAt, pending: Sequence[str]) -> str:
     return [*reversed(producers), *consumers, *pending][0]
 
 
+class _Impossible(Exception):
+    """A stage cannot be computed at a loop; why, and what to do instead."""
+
+    def __init__(self, reason: str, help_text: str | None = None):
+        super().__init__(reason)
+        self.reason = reason
+        self.help = help_text
+
+
+@dataclass(frozen=True, slots=True)
 class _Move:
     """A stage on its way to a loop."""
 
-    def __init__(self, kernel: Kernel, stage: Stage, d: ComputeAt, span: Span | None):
-        self.kernel = kernel
-        self.stage = stage
-        self.d = d
-        self.span = span
-        self.loop, self.path = find_loop(kernel, d.at, span_of(d, "at"))
+    stage: Stage
+    d: ComputeAt
+    span: Span | None
+    loop: For
 
     @property
     def name(self) -> str:
         return self.stage.name
 
     def refuse(self, reason: str, help_text: str | None = None) -> NoReturn:
+        raise _Impossible(reason, help_text)
+
+
+def _place(kernel: Kernel, stage: Stage, d: ComputeAt, span: Span | None) -> Kernel:
+    _require_whole(kernel, stage, span)
+    loop, path = find_loop(kernel, d.at, span_of(d, "at"))
+    try:
+        return _placed(kernel, _Move(stage, d, span, loop), path)
+    except _Impossible as refused:
         raise ScheduleError(
             error(
                 "compute-at-refused",
-                f"`{self.name}` cannot be computed at `{self.loop.var}`: {reason}",
-                span_of(self.d, "at"),
+                f"`{stage.name}` cannot be computed at `{loop.var}`: {refused.reason}",
+                span_of(d, "at"),
                 "not here",
-                help=help_text or _places_for(self.kernel, self.stage),
+                help=refused.help or _places_for(kernel, stage),
             )
-        )
+        ) from None
 
 
-def _place(kernel: Kernel, move: _Move) -> Kernel:
-    _require_whole(kernel, move.stage, move.span, "move")
-    if stage_of(move.loop.var) == move.name or _contains_stage(move.path, move.name):
+def _places_for(kernel: Kernel, stage: Stage) -> str:
+    """The loops at which a stage may be computed: those where it works."""
+    places: list[str] = []
+    for loop, path in all_loops(kernel):
+        move = _Move(stage, ComputeAt((stage.name,), loop.var), None, loop)
+        try:
+            _placed(kernel, move, path)
+        except _Impossible:
+            continue
+        places.append(f"`{loop.var}`")
+    return f"legal places for `{stage.name}`: {', '.join([*places, 'the root'])}"
+
+
+def _placed(kernel: Kernel, move: _Move, path: Path) -> Kernel:
+    loop = move.loop
+    if loop.stage == move.name or _contains_stage(path, move.name):
         move.refuse("that is a loop of its own")
-    if move.loop.kind not in (SERIAL, PARALLEL) or any(
-        isinstance(s, For) and s.kind not in (SERIAL, PARALLEL) for s in move.path
-    ):
-        move.refuse(f"the loop is {move.loop.kind} already", "place stages before setting the kinds of loops")
-    is_read = bool(reads_in(move.loop.body, move.name))
+    kinds = {s.kind for s in (*path, loop) if isinstance(s, For)} - {SERIAL, PARALLEL}
+    if kinds:
+        move.refuse(f"it is in {_a(min(kinds))} loop", "place stages before setting the kinds of loops")
+    is_read = bool(reads_in(loop.body, move.name))
     rest = take_out(kernel.body, move.name, with_buffer=is_read)
-    loop, path = find_loop(replace(kernel, body=rest), move.loop.var, span_of(move.d, "at"))
+    loop, path = find_loop(replace(kernel, body=rest), loop.var, span_of(move.d, "at"))
     if is_read:
         new = _as_producer(kernel, move, rest, loop, path)
     elif any(writes_in(loop, tensor) for tensor in operands(move.stage)):
@@ -137,11 +166,15 @@ def _place(kernel: Kernel, move: _Move) -> Kernel:
     return replace(kernel, body=new, touched=kernel.touched | owners | {move.name})
 
 
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
 def _contains_stage(path: Path, name: str) -> bool:
     return any(isinstance(s, For) and s.stage == name for s in path)
 
 
-def _require_whole(kernel: Kernel, stage: Stage, span: Span | None, verb: str) -> None:
+def _require_whole(kernel: Kernel, stage: Stage, span: Span | None) -> None:
     """Refuse a stage that recurs, or whose loops a line has changed."""
     if any(stage.name in r.stages for r in kernel.program.recurrences):
         raise ScheduleError(
@@ -159,30 +192,14 @@ def _require_whole(kernel: Kernel, stage: Stage, span: Span | None, verb: str) -
                 "stage-touched",
                 f"the loops of `{name}` have been changed already",
                 span,
-                f"too late to {verb} it",
+                "too late to move it",
                 help=f"write this line before the first one that changes a loop of `{name}`",
             ),
             lambda kernel: name in kernel.touched,
         )
 
 
-def _places_for(kernel: Kernel, stage: Stage) -> str:
-    """The loops at which a stage may be computed."""
-    rest = take_out(kernel.body, stage.name)
-    readers = [s for s, _ in walk_stmt(rest) if _reads_directly(s, stage.name)]
-    places = [
-        loop.var
-        for loop, _ in all_loops(replace(kernel, body=rest))
-        if loop.kind in (SERIAL, PARALLEL)
-        and readers
-        and stage.name not in kernel.program.outputs
-        and sum(_reads_directly(s, stage.name) for s, _ in walk_stmt(loop.body)) == len(readers)
-    ]
-    listed = ", ".join(f"`{name}`" for name in places)
-    return f"legal places for `{stage.name}`: {listed + ', ' if listed else ''}`compute_root`"
-
-
-def _reads_directly(s: Stmt, tensor: str) -> bool:
+def reads_directly(s: Stmt, tensor: str) -> bool:
     return any(load.buffer == tensor for e in direct_exprs(s) for load in loads(e))
 
 
@@ -199,7 +216,7 @@ def _as_producer(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path)
     if move.name in kernel.program.outputs:
         move.refuse("it is a result, and must be stored whole")
     inside = {id(s) for s, _ in walk_stmt(loop.body)}
-    outside = [s for s, _ in walk_stmt(rest) if _reads_directly(s, move.name) and id(s) not in inside]
+    outside = [s for s, _ in walk_stmt(rest) if reads_directly(s, move.name) and id(s) not in inside]
     if outside:
         reader = getattr(outside[0], "stage", "a condition")
         move.refuse(f"`{reader}` reads it outside that loop")
@@ -215,7 +232,7 @@ def _before_readers(s: Stmt, facts: Facts, move: _Move) -> Stmt:
     match s:
         case Let() | Alloc():
             return replace(s, body=_before_readers(s.body, facts_inside(s, s.body, facts), move))
-        case If(otherwise=None) if not _reads_directly(s, move.name):
+        case If(otherwise=None) if not reads_directly(s, move.name):
             return replace(s, body=_before_readers(s.body, facts_inside(s, s.body, facts), move))
     stage = move.stage
     box = box_of(reads_in(s, move.name), stage.tensor.shape, facts)
@@ -325,13 +342,15 @@ def _moving_axis(box: Box, window: For, facts: Facts, move: _Move) -> tuple[int,
 def _new_part(stage: Stage, box: Box, axis: int, step: int, window: For, facts: Facts) -> Stmt:
     """The nest of what a trip needs and the trip before did not."""
     extent = box.extents[axis]
-    known = simplify(sub(extent, integer(step)))
+    assert isinstance(extent, Const)
+    steps_kept = int(extent.value) - step
+    known = integer(steps_kept)
     first = Var(loop_name(stage.name, stage.axes[axis].name) + "_first")
     is_first = compare("==", Var(window.var), integer(0))
     low, extents = list(box.low), list(box.extents)
     low[axis], extents[axis] = add(low[axis], first), sub(extent, first)
     nest = nest_part(stage, low, extents, facts.with_range(first.name, integer(0), known))
-    return Let(first.name, Select(is_first, integer(0), known), add(known, integer(1)), nest)
+    return Let(first.name, Select(is_first, integer(0), known), integer(steps_kept + 1), nest)
 
 
 # ---------------------------------------------------------------- consumers
@@ -429,9 +448,10 @@ def _require_operands(move: _Move, rest: Stmt, loop: For) -> None:
 
 def compute_root(kernel: Kernel, d: ComputeRoot) -> Kernel:
     """Compute stages whole again, before everything that reads them."""
-    for position, name in enumerate(d.stages):
-        span = span_of(d, "stages", position)
-        kernel = _to_root(kernel, find_stage(kernel, name, span), span)
+    spans = {name: span_of(d, "stages", position) for position, name in enumerate(d.stages)}
+    stages = [find_stage(kernel, name, span) for name, span in spans.items()]
+    for stage in sorted(stages, key=kernel.program.stages.index):  # what others read comes first
+        kernel = _to_root(kernel, stage, spans[stage.name])
     return kernel
 
 
@@ -443,7 +463,12 @@ def _to_root(kernel: Kernel, stage: Stage, span: Span | None) -> Kernel:
     if any(stage.name in r.stages for r in kernel.program.recurrences) or guests:
         reason = f"`{min(guests)}` is computed in its loops" if guests else "it is part of a recurrence"
         raise ScheduleError(
-            error("compute-root-refused", f"`{stage.name}` cannot go to the root: {reason}", span)
+            error(
+                "compute-root-refused",
+                f"`{stage.name}` cannot go to the root: {reason}",
+                span,
+                help=f"`compute_root {min(guests)}` first" if guests else None,
+            )
         )
     rest = take_out(kernel.body, stage.name)
     nest = nest_stage(stage)

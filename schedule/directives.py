@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from te.schedule.forms import Directive, Kind, Scope, Tail, takes
+from te.schedule.forms import Directive, Kind, Layout, Scope, Tail, TensorAxes, takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +254,107 @@ class Rfactor(Directive):
     as_: str | None = field(default=None, metadata=takes(Kind.NAME))
 
 
+@dataclass(frozen=True, slots=True)
+class CacheRead(Directive):
+    """Read a copy of a tensor: of the part that a loop's body reads, or without `at` of all of it.
+
+    Before:  for i in 0..M: for j in 0..N: Y[i, j] = X[j, i]
+    Line:    cache_read X[a, b] at i as Xc
+    After:   for i in 0..M: for a in 0..N: Xc[a, i] = X[a, i]; for j in 0..N: Y[i, j] = Xc[j, i]
+
+    The copy is a stage, `X_copy` or what `as` says; its loops are called by the axes named in
+    `X[a, b]`. `in` says where it lives, `layout` how it is stored (`layout [a // 4, b, a % 4]`: each
+    axis whole, or cut into digits). With `fill 0` the copy also holds what overhangs the tensor, filled
+    with that number, and reads with that very `else` need no condition any more: a padded copy.
+    The tensor must be complete before the place.
+
+    Errors: copy-refused, storage-refused, unknown-tensor, buffer-name, scope-size, layout-dimension, unknown-loop,
+    ambiguous-loop
+    """
+
+    tensor: TensorAxes = field(metadata=takes(Kind.TENSOR))
+    at: str | None = field(default=None, metadata=takes(Kind.LOOP))
+    as_: str | None = field(default=None, metadata=takes(Kind.NAME))
+    in_: Scope | None = field(default=None, metadata=takes(Kind.SCOPE))
+    layout: Layout | None = field(default=None, metadata=takes(Kind.LAYOUT))
+    fill: int | float | None = field(default=None, metadata=takes(Kind.NUMBER))
+
+
+@dataclass(frozen=True, slots=True)
+class CacheWrite(Directive):
+    """Compute the part of a tensor that a loop's body writes in a buffer, and copy it once it is done.
+
+    Before:  for i in 0..M: for j in 0..N: for k in 0..K: S(i, j)
+    Line:    cache_write C at i as Ct
+    After:   for i in 0..M: for j in 0..N: for k in 0..K: S(i, j); for j in 0..N: S(i, j)
+
+    The copy is a stage, `C_tile` or what `as` says, with loops of its own. Where a reduction loop
+    lies outside, the buffer holds the partial result of one trip, which is combined with the tensor:
+    the order of a floating-point reduction changes.
+
+    Errors: copy-refused, unknown-tensor, buffer-name, scope-size, unknown-loop, ambiguous-loop
+    """
+
+    tensor: TensorAxes = field(metadata=takes(Kind.TENSOR))
+    at: str = field(metadata=takes(Kind.LOOP))
+    as_: str | None = field(default=None, metadata=takes(Kind.NAME))
+    in_: Scope | None = field(default=None, metadata=takes(Kind.SCOPE))
+
+
+@dataclass(frozen=True, slots=True)
+class SetScope(Directive):
+    """Say where the buffer of an intermediate or a copy lives.
+
+    Before:  for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0
+    Line:    compute_at e at Y.i; set_scope e in register
+    After:   for i in 0..N: alloc e[1] in register: e[i] = X[i] + 1.0; Y[i] = e[i] * 2.0
+
+    The buffer shrinks to what one trip of the loops around all its uses needs, where no trip reads
+    what another has written. `register` and `stack` need a constant size; loops that index
+    registers are unrolled or vectorised.
+
+    Errors: storage-refused, unknown-tensor, scope-size
+    """
+
+    tensor: str = field(metadata=takes(Kind.STAGE))
+    in_: Scope = field(metadata=takes(Kind.SCOPE))
+
+
+@dataclass(frozen=True, slots=True)
+class SetLayout(Directive):
+    """Say how a whole intermediate or copy is stored.
+
+    Before:  for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0
+    Line:    layout e[i] as [i % 16, i // 16]
+    After:   alloc e[N] layout [i % 16, i // 16]: for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0
+
+    The last dimension is contiguous. Each axis stands there whole, or cut into digits that make it up,
+    such as `i // 16` and `i % 16`. Indices in loops stay what they are. Inputs and results are stored
+    as the caller stores them: `cache_read` makes a copy.
+
+    Errors: storage-refused, layout-dimension, unknown-tensor
+    """
+
+    tensor: TensorAxes = field(metadata=takes(Kind.TENSOR))
+    as_: Layout = field(metadata=takes(Kind.LAYOUT))
+
+
+@dataclass(frozen=True, slots=True)
+class Align(Directive):
+    """Round the extent of one axis of a buffer's storage up to a multiple: padding.
+
+    Before:  for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0
+    Line:    align e axis 0 by 16
+    After:   alloc e[N] layout [x0] align 16: for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0
+
+    Errors: storage-refused, unknown-tensor
+    """
+
+    tensor: str = field(metadata=takes(Kind.STAGE))
+    axis: int = field(metadata=takes(Kind.SIZE))
+    by: int = field(metadata=takes(Kind.SIZE))
+
+
 VERBS: dict[str, type[Directive]] = {
     "split": Split,
     "tile": Tile,
@@ -268,10 +369,14 @@ VERBS: dict[str, type[Directive]] = {
     "fission": Fission,
     "merge": Merge,
     "rfactor": Rfactor,
+    "cache_read": CacheRead,
+    "cache_write": CacheWrite,
+    "set_scope": SetScope,
+    "layout": SetLayout,
+    "align": Align,
 }
 
 # Verbs of the language that this version does not have.
 LATER_VERBS = frozenset(
-    "bind cache_read cache_write layout online pipeline prefetch stream tensorize "
-    "align swizzle specialize fold set_scope precompute distribute".split()
-)
+    "bind rfactor online pipeline prefetch stream tensorize swizzle specialize fold precompute distribute".split()
+).difference(VERBS)

@@ -72,20 +72,20 @@ def writes_in(region: Stmt, tensor: str) -> list[Use]:
     ]
 
 
-def box_of(uses: Sequence[Use], shape: Index, facts: Facts) -> Box:
+def box_of(uses: Sequence[Use], shape: Index, facts: Facts, whole: bool = True) -> Box:
     """The smallest box, as far as it is known, that holds all uses of a tensor of that shape.
 
     `facts` hold around the region. An axis whose part is not known, or would have an extent that
-    differs between trips, is taken whole.
+    differs between trips, is taken whole; with `whole`, so is one whose part is no smaller.
     """
     ends = [_ends(use, facts) for use in uses]
     low: list[Expr] = []
     extents: list[Expr] = []
-    for axis, whole in enumerate(shape):
+    for axis, all_of_it in enumerate(shape):
         part = _hull([e[axis] for e in ends], facts)
         extent = None if part is None else _extent(*part, facts)
-        if part is None or extent is None or _is_whole(extent, whole, facts):
-            part, extent = (integer(0), whole), whole
+        if part is None or extent is None or (whole and _is_whole(extent, all_of_it, facts)):
+            part, extent = (integer(0), all_of_it), all_of_it
         low.append(part[0])
         extents.append(extent)
     return Box(tuple(low), tuple(extents))

@@ -30,6 +30,9 @@ from te.ir.tensor import Program
 from te.schedule.compute_at import compute_at, compute_root
 from te.schedule.directives import (
     VERBS,
+    Align,
+    CacheRead,
+    CacheWrite,
     ComputeAt,
     ComputeRoot,
     Fission,
@@ -39,6 +42,8 @@ from te.schedule.directives import (
     Parallel,
     Reorder,
     Rfactor,
+    SetLayout,
+    SetScope,
     Split,
     Tile,
     Unroll,
@@ -47,6 +52,7 @@ from te.schedule.directives import (
 from te.schedule.forms import Directive, Kind
 from te.schedule.kinds import parallel, unroll, vectorize
 from te.schedule.loops import fuse, reorder, split, tile
+from te.schedule.memory import align, cache_read, cache_write, set_layout, set_scope
 from te.schedule.names import TooLate
 from te.schedule.neighbours import fission, merge
 from te.schedule.nest import nest
@@ -101,6 +107,16 @@ def _rewrite(kernel: Kernel, directive: Directive) -> Kernel:
             return merge(kernel, directive)
         case Rfactor():
             return rfactor(kernel, directive)
+        case CacheRead():
+            return cache_read(kernel, directive)
+        case CacheWrite():
+            return cache_write(kernel, directive)
+        case SetScope():
+            return set_scope(kernel, directive)
+        case SetLayout():
+            return set_layout(kernel, directive)
+        case Align():
+            return align(kernel, directive)
     raise TypeError(f"no rewrite for {directive!r}")
 
 
@@ -255,6 +271,32 @@ class Schedule:
 
     def rfactor(self, loop: str, *, of: str, as_: str | None = None) -> Schedule:
         return self._line("rfactor", [loop], of=of, as_=as_)
+
+    def cache_read(
+        self,
+        tensor: str,
+        *,
+        at: str | None = None,
+        as_: str | None = None,
+        in_: str | None = None,
+        layout: str | None = None,
+        fill: float | None = None,
+    ) -> Schedule:
+        return self._line("cache_read", [tensor], at=at, as_=as_, in_=in_, layout=layout, fill=fill)
+
+    def cache_write(
+        self, tensor: str, *, at: str, as_: str | None = None, in_: str | None = None
+    ) -> Schedule:
+        return self._line("cache_write", [tensor], at=at, as_=as_, in_=in_)
+
+    def set_scope(self, tensor: str, *, in_: str) -> Schedule:
+        return self._line("set_scope", [tensor], in_=in_)
+
+    def layout(self, tensor: str, *, as_: str) -> Schedule:
+        return self._line("layout", [tensor], as_=as_)
+
+    def align(self, tensor: str, *, axis: int, by: int) -> Schedule:
+        return self._line("align", [tensor], axis=axis, by=by)
 
     def _line(self, verb: str, operands: Sequence[str], **clauses: object) -> Schedule:
         shape = shape_of(verb)

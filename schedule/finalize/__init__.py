@@ -34,6 +34,7 @@ from te.schedule.finalize.allocations import hoist_allocations
 from te.schedule.finalize.clean import clean
 from te.schedule.finalize.completed import place_completed
 from te.schedule.finalize.lanes import sink_vector_loops
+from te.schedule.finalize.registers import unroll_register_loops
 from te.schedule.finalize.split import split_hot_from_cold
 from te.schedule.finalize.starts import place_starts
 from te.schedule.finalize.storage import lay_out_buffers
@@ -48,7 +49,7 @@ def finalize(kernel: Kernel) -> Kernel:
     if kernel.level != SCHEDULED:
         return kernel
     facts = program_facts(kernel.program)
-    body = lay_out_buffers(kernel.body, facts)
+    body = unroll_register_loops(lay_out_buffers(kernel.body, facts))
     body = hoist_allocations(body)
     body = sink_vector_loops(body)
     body = place_starts(body, kernel.program, facts)  # before loops of one trip, and their names, go

@@ -35,7 +35,7 @@ def _hoist(s: Stmt) -> tuple[Stmt, list[Buffer]]:
         inner, found = _hoist(body)
         new.append(inner)
         buffers += found
-    if buffers:
+    if any(a is not b for a, b in zip(bodies(s), new, strict=True)):
         s = with_bodies(s, tuple(new))
     match s:
         case Alloc(buffer=buffer) if buffer.scope != "register":

@@ -10,10 +10,16 @@ import pytest
 
 from te.diagnostics import ScheduleError
 from te.grammar.parser import parse_directives
-from te.ir.loop import SERIAL, Accumulate, Alloc, For, If, Let, Seq, Stmt, Store
+from te.ir.expr import Var, floor_div, floor_mod, integer
+from te.ir.loop import SERIAL, Accumulate, Alloc, Buffer, Completed, For, If, Let, Seq, Stmt, Store
 from te.ir.print import print_expr
 from te.schedule.directives import (
     VERBS,
+    Align,
+    CacheRead,
+    CacheWrite,
+    ComputeAt,
+    ComputeRoot,
     Fission,
     Fuse,
     Inline,
@@ -21,23 +27,27 @@ from te.schedule.directives import (
     Parallel,
     Reorder,
     Rfactor,
+    SetLayout,
+    SetScope,
     Split,
     Tile,
     Unroll,
     Vectorize,
 )
-from te.schedule.forms import Directive, Tail
+from te.schedule.forms import Directive, Layout, Scope, Tail, TensorAxes
 from te.schedule.names import index_of
 from te.schedule.schedule import Schedule
 from te.schedule.text import read_directives
 from te.schedule.vocabulary import Value, make, print_directive
-from tests.schedule.scheduling import scheduled
+from tests.schedule.scheduling import MATMUL, scheduled
 
 # The ops whose loops the `Before` lines show.
 OPS = {
     "for i in 0..N: S(i)": "op f(X: f32[N]) -> Y: f32[N] { Y[i] = X[i] }",
     "for i in 0..4: S(i)": "op f(X: f32[4]) -> Y: f32[4] { Y[i] = X[i] }",
     "for i in 0..M: for j in 0..N: S(i, j)": "op f(X: f32[M, N]) -> Y: f32[M, N] { Y[i, j] = X[i, j] }",
+    "for i in 0..M: for j in 0..N: Y[i, j] = X[j, i]": "op f(X: f32[N, M]) -> Y: f32[M, N] { Y[i, j] = X[j, i] }",
+    "for i in 0..M: for j in 0..N: for k in 0..K: S(i, j)": MATMUL,
     "for i in 0..64: for j in 0..64: S(i, j)": "op f(X: f32[64, 64]) -> Y: f32[64, 64] { Y[i, j] = X[i, j] }",
     "for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0": """
         op f(X: f32[N]) -> Y: f32[N] {
@@ -78,13 +88,25 @@ def rendered(s: Stmt, full: bool) -> str:
         case Let():
             return f"let {index_of(s.var)} = {print_expr(s.value, index_of)}: {rendered(s.body, full)}"
         case Alloc():
-            return rendered(s.body, full)
+            return _allocation(s.buffer) + rendered(s.body, full)
+        case Completed():
+            return f"in the last trip of {', '.join(map(index_of, sorted(s.over)))}: {rendered(s.body, full)}"
         case Seq():
             return "; ".join(rendered(item, full) for item in s.items)
         case Store() | Accumulate():
             index = ", ".join(print_expr(i, index_of) for i in s.index)
             steps = "=" if isinstance(s, Store) else f"{s.reducer}="
             return f"{s.buffer}[{index}] {steps} {print_expr(s.value, index_of)}" if full else f"S({index})"
+
+
+def _allocation(b: Buffer) -> str:
+    """A buffer, where something about it is out of the ordinary."""
+    if b.scope == "global" and b.layout is None:
+        return ""
+    where = "" if b.scope == "global" else f" in {b.scope}"
+    layout = f" layout [{', '.join(map(print_expr, b.layout.dims))}]" if b.layout else ""
+    align = f" align {', '.join(map(str, b.layout.align))}" if b.layout and b.layout.align else ""
+    return f"alloc {b.name}[{', '.join(print_expr(d, index_of) for d in b.shape)}]{where}{layout}{align}: "
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -94,7 +116,7 @@ def test_the_documented_example_is_what_happens(verb: str) -> None:
     plain, lines = MADE_BY.get(parts["Before"], (parts["Before"], ""))
     before = scheduled(OPS[plain], lines)
     assert rendered(before.body, full) == parts["Before"]
-    assert rendered(scheduled(before, parts["Line"]).body, full) == parts["After"]
+    assert rendered(scheduled(before, parts["Line"].replace("; ", "\n")).body, full) == parts["After"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -114,6 +136,7 @@ def test_documented_errors_exist() -> None:
         assert listed <= written, verb
 
 
+PACKED = Layout((floor_div(Var("k"), integer(4)), Var("i"), floor_mod(Var("k"), integer(4))))
 LINES: list[tuple[str, Directive]] = [
     ("split i by 8", Split("i", by=8)),
     ("split C.k by 256 into ko, ki", Split("C.k", by=256, into=("ko", "ki"))),
@@ -131,6 +154,17 @@ LINES: list[tuple[str, Directive]] = [
     ("rfactor C.k of C", Rfactor("C.k", of="C")),
     ("fission k at 1", Fission("k", at=1)),
     ("merge e.j, Y_sum.k", Merge(("e.j", "Y_sum.k"))),
+    ("compute_at m, e at Y.i in stack", ComputeAt(("m", "e"), "Y.i", Scope.STACK)),
+    ("compute_at h at x keep Y.y", ComputeAt(("h",), "x", keep="Y.y")),
+    ("compute_root e", ComputeRoot(("e",))),
+    (
+        "cache_read A[i, k] at ko as Ap in shared layout [k // 4, i, k % 4] fill 0",
+        CacheRead(TensorAxes("A", ("i", "k")), "ko", "Ap", Scope.SHARED, PACKED, 0),
+    ),
+    ("cache_write C at jo as Ct in register", CacheWrite(TensorAxes("C"), "jo", "Ct", Scope.REGISTER)),
+    ("set_scope e in local", SetScope("e", Scope.LOCAL)),
+    ("layout F[i, k] as [k // 4, i, k % 4]", SetLayout(TensorAxes("F", ("i", "k")), PACKED)),
+    ("align Ap axis 1 by 8", Align("Ap", 1, 8)),
 ]
 
 

@@ -1,0 +1,92 @@
+"""Registers have no addresses: the loops that choose one are written out.
+
+    alloc C: f32[4, 8] in register:               alloc C: f32[4, 8] in register:
+      for Y.i < 4:                        ->        unrolled for Y.i < 4:
+        vector for Y.j < 8: ... C[i, j]               vector for Y.j < 8: ... C[i, j]
+
+What cannot be written out is the schedule's mistake, and is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from te.diagnostics import ScheduleError, error
+from te.ir.expr import Const, Expr
+from te.ir.loop import (
+    SERIAL,
+    UNROLLED,
+    VECTOR,
+    Accumulate,
+    Alloc,
+    For,
+    Let,
+    Stmt,
+    Store,
+    direct_exprs,
+    rewrite_stmt,
+    walk_stmt,
+)
+from te.ir.print import print_expr
+from te.ir.visit import loads, variables
+from te.schedule.kinds import UNROLL_LIMIT
+from te.schedule.names import Path, index_of
+
+
+def unroll_register_loops(body: Stmt) -> Stmt:
+    """Unroll the serial loops that index registers. Raises `ScheduleError` where one cannot be unrolled."""
+    chosen: dict[str, str] = {}
+    for s, path in walk_stmt(body):
+        scopes = {a.buffer.name: a for a in path if isinstance(a, Alloc) and a.buffer.scope == "register"}
+        for buffer, index in _indexed(s):
+            if buffer in scopes:
+                inside = path[path.index(scopes[buffer]) + 1 :]
+                for position, e in enumerate(index):
+                    chosen |= _loops_that_choose(buffer, e, position == len(index) - 1, inside)
+    if not chosen:
+        return body
+
+    def unrolled(s: Stmt) -> Stmt:
+        return replace(s, kind=UNROLLED) if isinstance(s, For) and s.var in chosen else s
+
+    return rewrite_stmt(body, unrolled)
+
+
+def _indexed(s: Stmt) -> list[tuple[str, tuple[Expr, ...]]]:
+    found = [(load.buffer, load.index) for e in direct_exprs(s) for load in loads(e)]
+    return [*found, (s.buffer, s.index)] if isinstance(s, Store | Accumulate) else found
+
+
+def _loops_that_choose(buffer: str, e: Expr, is_last: bool, inside: Path) -> dict[str, str]:
+    """The serial loops around an access, inside the allocation, on which an index depends."""
+    used = variables(e)
+    found: dict[str, str] = {}
+    for s in reversed(inside):
+        if isinstance(s, Let) and s.var in used:
+            used |= variables(s.value)
+        elif isinstance(s, For) and s.var in used:
+            used -= {s.var}
+            fits = isinstance(s.extent, Const) and s.extent.value <= UNROLL_LIMIT
+            if s.kind == VECTOR and is_last:
+                continue
+            if s.kind not in (SERIAL, UNROLLED) or not fits:
+                _refuse(buffer, e, s)
+            if s.kind == SERIAL:
+                found[s.var] = buffer
+    return found
+
+
+def _refuse(buffer: str, e: Expr, loop: For) -> None:
+    why = (
+        f"its loop `{loop.var}` is a {loop.kind} loop, and only the last axis of registers can be in vectors"
+        if loop.kind == VECTOR
+        else f"`{loop.var}` is no loop that can be unrolled"
+    )
+    raise ScheduleError(
+        error(
+            "register-index",
+            f"which register of `{buffer}` is meant by `{print_expr(e, index_of)}` is known at run time only: {why}",
+            None,
+            help=f"split the loop so that a tile has a constant size, or `set_scope {buffer} in stack`",
+        )
+    )
