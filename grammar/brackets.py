@@ -85,7 +85,7 @@ def _begins_item(tokens: list[Token], position: int, open_bracket: str) -> bool:
     word = tokens[position].text
     if word not in ITEM_WORDS or (position > 0 and tokens[position - 1].kind != NEWLINE):
         return False
-    name, after = (tokens[position + 1 : position + 3] + [tokens[-1], tokens[-1]])[:2]
+    name, after, next_after = (tokens[position + 1 : position + 4] + [tokens[-1]] * 3)[:3]
     if name.kind not in ("NAME", "WORD"):
         return False
     match word:
@@ -97,7 +97,8 @@ def _begins_item(tokens: list[Token], position: int, open_bracket: str) -> bool:
             return after.text == "on"
         case "const":
             return after.kind == ":" and open_bracket == "{"
-    return after.kind in (".", NEWLINE, END)
+    # `use nn.{softmax}`, or `use nn` alone: the directive `use nn.softmax of H` goes on behind the name.
+    return after.kind in (NEWLINE, END) or (after.kind == "." and next_after.kind == "{")
 
 
 def _close_block(

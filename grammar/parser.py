@@ -66,7 +66,8 @@ def is_file(source: Source) -> bool:
     for line in source.text.removeprefix("\ufeff").split("\n"):
         words = line.partition("#")[0].split()
         if words:
-            return words[0] in ITEM_WORDS and len(words) > 1
+            is_directive = words[0] == "use" and "of" in words  # `use softmax of H`
+            return words[0] in ITEM_WORDS and len(words) > 1 and not is_directive
     return False
 
 

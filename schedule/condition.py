@@ -1,4 +1,4 @@
-"""The `when` of a schedule: a condition on sizes, `const`s, knobs and dtypes.
+"""The conditions of `when` and `specialize`: on sizes, `const`s, knobs and dtypes.
 
 What the build knows is decided here. What depends on run-time sizes is left as an
 expression over them: a fact for the schedule, and a question at each call.
@@ -14,7 +14,7 @@ from te.diagnostics import ScheduleError, Span, did_you_mean, error
 from te.elaborate.constants import constant_value
 from te.grammar import tree
 from te.ir.bounds import prove
-from te.ir.expr import FALSE, TRUE, Const, Expr, Op, Var, both, compare, integer, negation
+from te.ir.expr import FALSE, TRUE, Const, Expr, Op, both, compare, integer, negation
 from te.ir.simplify import simplify
 from te.ir.tensor import Program
 from te.ir.types import BOOL, DTYPES, F64, I64, DType
@@ -34,41 +34,48 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What names stand for in a schedule: known values, dtype variables, sizes known at run time only."""
+    """What names stand for in a schedule: known values, dtype variables, sizes known at run time only.
+
+    A size stands for itself, or for what the caller of the op has for it.
+    """
 
     constants: Mapping[str, Constant]
     dtypes: Mapping[str, DType]
-    sizes: tuple[str, ...]
+    sizes: Mapping[str, Expr]
 
 
 def lower_condition(when: tree.Expr | None, names: Names, program: Program) -> Expr:
     """The condition as an expression over run-time sizes: TRUE or FALSE where the build decides it."""
-    if when is None:
-        return TRUE
+    return TRUE if when is None else decided(condition_of(when, names), program)
+
+
+def decided(condition: Expr, program: Program) -> Expr:
+    """The condition, simplified: TRUE or FALSE where what is known of the program decides it."""
     facts = program_facts(program)
-    condition = simplify(_condition(when, names), facts)
+    condition = simplify(condition, facts)
     if prove(condition, facts):
         return TRUE
     return FALSE if prove(negation(condition), facts) else condition
 
 
-def _condition(e: tree.Expr, names: Names) -> Expr:
+def condition_of(e: tree.Expr, names: Names) -> Expr:
+    """What a condition says, as it is written."""
     known = constant_value(None, e, names.constants)
     if isinstance(known, bool):
         return TRUE if known else FALSE
     match e:
         case tree.Binary(op="and", left=left, right=right):
-            return both(_condition(left, names), _condition(right, names))
+            return both(condition_of(left, names), condition_of(right, names))
         case tree.Binary(op="or", left=left, right=right):
-            return Op("or", (_condition(left, names), _condition(right, names)), BOOL)
+            return Op("or", (condition_of(left, names), condition_of(right, names)), BOOL)
         case tree.Unary(op="not", operand=operand):
-            return negation(_condition(operand, names))
+            return negation(condition_of(operand, names))
         case tree.Compare(ops=ops, operands=operands):
             condition: Expr = TRUE
             for op, a, b in zip(ops, operands[:-1], operands[1:], strict=True):
                 condition = both(condition, _comparison(op, a, b, names))
             return condition
-    _refuse("`when` takes conditions such as `K >= 64` and `M % 8 == 0`", e.span, "no condition")
+    _refuse("a condition compares sizes, as in `K >= 64` and `M % 8 == 0`", e.span, "no condition")
 
 
 def _comparison(op: str, a: tree.Expr, b: tree.Expr, names: Names) -> Expr:
@@ -95,7 +102,7 @@ def _operand(e: tree.Expr, names: Names) -> Expr | DType:
         case tree.Name(name=name) if name in DTYPES:
             return DTYPES[name]
         case tree.Name(name=name) if name in names.sizes:
-            return Var(name)
+            return names.sizes[name]
         case tree.Name(name=name):
             known_names = (*names.constants, *names.dtypes, *names.sizes)
             _refuse(
@@ -113,13 +120,13 @@ def _operand(e: tree.Expr, names: Names) -> Expr | DType:
             for argument in rest:
                 value = Op(function, (value, _index(argument.value, names)), I64)
             return value
-    _refuse("`when` computes with sizes by `+ - * // %`, `min` and `max`", e.span, "not supported here")
+    _refuse("a condition computes with sizes by `+ - * // %`, `min` and `max`", e.span, "not supported here")
 
 
 def _index(e: tree.Expr, names: Names) -> Expr:
     value = _operand(e, names)
     if isinstance(value, DType) or value.dtype != I64:
-        _refuse("arithmetic in `when` is on integers", e.span, "no integer")
+        _refuse("arithmetic in a condition is on integers", e.span, "no integer")
     return value
 
 

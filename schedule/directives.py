@@ -355,6 +355,51 @@ class Align(Directive):
     by: int = field(metadata=takes(Kind.SIZE))
 
 
+@dataclass(frozen=True, slots=True)
+class Use(Directive):
+    """Take over the schedule of another op for the stages of a call of it.
+
+    Before:  for i in 0..N: S(i)
+    Line:    use halves of Y
+    After:   for io in 0..(N + 1) // 2: for ii in 0..2: if 2 * io + ii < N: S(2 * io + ii)
+
+    Here `schedule halves on llvm { split i by 2 }` stands beside. The lines of that schedule stand in
+    the place of this one, with the op's names read as the call `H = softmax(X)` has them: `m` is the
+    stage `H_m`, `X` the tensor that was given for it, `as NAME` makes `H_NAME`. Of several schedules
+    of the op, in this file and then in the op's own, the first is taken whose target is this one's
+    and whose `when` is certain to hold. For a result of the op itself (as above), its own stages are
+    meant: one op takes over the schedule of another that is made alike. Each line is
+    checked again where it is used.
+
+    Errors: use-of, use-schedule, use-itself, and those of the lines
+    """
+
+    op: str = field(metadata=takes(Kind.OP))
+    of: str = field(metadata=takes(Kind.STAGE))
+    lines: tuple[Directive, ...] | None = None  # None until it is known where to look
+
+
+@dataclass(frozen=True, slots=True)
+class Specialize(Directive):
+    """Make a copy of the code for the case of a condition, with a schedule of its own from here on.
+
+    Before:  for i in 0..N: S(i)
+    Line:    specialize N % 8 == 0 { split i by 8 }
+    After:   for i in 0..N: S(i)
+
+    Where the condition holds, the lines before this one and then those of the block are the schedule
+    (here: `for io in 0..N // 8: for ii in 0..8: S(8 * io + ii)`, which needs no tail); the condition
+    is a fact for all of them. Elsewhere it is the lines before and those after the block, as shown.
+    Each call takes the first case that its sizes fit; a condition that the build decides leaves one
+    of the two. A block may hold further `specialize` lines; all cases of one op are at most 16.
+
+    Errors: schedule-condition, too-many-cases, missing-block, and those of the lines
+    """
+
+    condition: str = field(metadata=takes(Kind.CONDITION))  # as text, without knobs and `const`s
+    block: tuple[Directive, ...] = ()
+
+
 VERBS: dict[str, type[Directive]] = {
     "split": Split,
     "tile": Tile,
@@ -374,6 +419,8 @@ VERBS: dict[str, type[Directive]] = {
     "set_scope": SetScope,
     "layout": SetLayout,
     "align": Align,
+    "use": Use,
+    "specialize": Specialize,
 }
 
 # Verbs of the language that this version does not have.

@@ -22,6 +22,8 @@ class Kind(Enum):
 
     LOOP = "a loop, such as `i` or `C.i`"
     STAGE = "a stage"
+    OP = "an op, such as `softmax` or `nn.softmax`"
+    CONDITION = "a condition on sizes, such as `M % 8 == 0`"
     NAME = "a new name"
     SIZE = "an integer constant"
     NUMBER = "a number"
@@ -96,6 +98,8 @@ class Values:
 NOUNS = {
     Kind.LOOP: "loop",
     Kind.STAGE: "stage",
+    Kind.OP: "op",
+    Kind.CONDITION: "condition",
     Kind.NAME: "name",
     Kind.SIZE: "integer",
     Kind.NUMBER: "number",

@@ -20,13 +20,14 @@ schedule matmul on llvm {
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from te.diagnostics import Note, ScheduleError
-from te.grammar import tree
+from te.diagnostics import Diagnostic, Note, ScheduleError
+from te.ir.expr import TRUE, Expr, both
 from te.ir.loop import Kernel
 from te.ir.tensor import Program
+from te.schedule.cases import cases_of
 from te.schedule.compute_at import compute_at, compute_root
 from te.schedule.directives import (
     VERBS,
@@ -44,9 +45,11 @@ from te.schedule.directives import (
     Rfactor,
     SetLayout,
     SetScope,
+    Specialize,
     Split,
     Tile,
     Unroll,
+    Use,
     Vectorize,
 )
 from te.schedule.forms import Directive, Kind
@@ -57,9 +60,11 @@ from te.schedule.names import TooLate
 from te.schedule.neighbours import fission, merge
 from te.schedule.nest import nest
 from te.schedule.placement import inline
+from te.schedule.reuse import lines_of, translation
 from te.schedule.rfactor import rfactor
-from te.schedule.text import names_in, read_directives, value_in_python
-from te.schedule.vocabulary import Value, field_of, make, shape_of
+from te.schedule.text import value_in_python
+from te.schedule.vocabulary import Value, field_of, make, print_lines, shape_of
+from te.schedule.written import Setting, Written, assuming, condition_for, read_lines
 
 
 def apply(kernel: Kernel, directive: Directive) -> Kernel:
@@ -117,7 +122,19 @@ def _rewrite(kernel: Kernel, directive: Directive) -> Kernel:
             return set_layout(kernel, directive)
         case Align():
             return align(kernel, directive)
+        case Use():
+            return apply_all(kernel, (directive,))[-1].kernel
+        case Specialize():
+            return _check_cases(kernel, directive)
     raise TypeError(f"no rewrite for {directive!r}")
+
+
+def _check_cases(kernel: Kernel, line: Specialize) -> Kernel:
+    """The lines of the block are legal where its condition holds; the code for the other case is as it was."""
+    program = kernel.program
+    for case in cases_of((line,), program):
+        apply_all(replace(kernel, program=assuming(program, case.condition)), case.lines)
+    return kernel
 
 
 def _with_line(refused: ScheduleError, directive: Directive) -> ScheduleError:
@@ -145,8 +162,30 @@ def apply_all(kernel: Kernel, directives: Iterable[Directive]) -> list[Step]:
     """The kernel after each directive in turn."""
     steps = [Step(None, kernel)]
     for directive in directives:
-        steps.append(_next_step(steps, directive))
+        steps += _next_steps(steps, directive)
     return steps
+
+
+def _next_steps(steps: Sequence[Step], directive: Directive) -> list[Step]:
+    """The step that a line makes; of a line `use`, one for each line of the schedule that it takes over."""
+    if not isinstance(directive, Use):
+        return [_next_step(steps, directive)]
+    added: list[Step] = []
+    names = translation(steps[-1].kernel, directive)
+    for line in lines_of(directive):
+        before = [*steps, *added]
+        try:
+            added += _next_steps(before, names.line(line, before[-1].kernel))
+        except ScheduleError as refused:
+            raise ScheduleError([_used_here(d, directive) for d in refused.diagnostics]) from None
+        names = names.after(line, before[-1].kernel, added[-1].kernel if added else before[-1].kernel)
+    return added
+
+
+def _used_here(diagnostic: Diagnostic, use: Use) -> Diagnostic:
+    if use.place is None:
+        return diagnostic
+    return replace(diagnostic, notes=(*diagnostic.notes, Note(use.place.span, "used here")))
 
 
 def _next_step(steps: Sequence[Step], directive: Directive) -> Step:
@@ -192,9 +231,12 @@ class Schedule:
 
     def add(self, directive: Directive) -> Schedule:
         """Append a directive."""
-        if self._steps is not None:
-            self._steps.append(_next_step(self._steps, directive))
-        self._directives.append(directive)
+        if self._steps is None:
+            self._directives.append(directive)
+            return self
+        new = _next_steps(self._steps, directive)
+        self._steps += new
+        self._directives += [step.directive for step in new if step.directive]
         return self
 
     def apply(self, kernel: Kernel) -> Kernel:
@@ -215,8 +257,10 @@ class Schedule:
         return list(self._steps)
 
     def __str__(self) -> str:
-        lines = [f"    {directive}\n" for directive in self._directives]
-        return f"schedule {self.op} on {self.target} {{\n{''.join(lines)}}}"
+        used = [use for use in _uses(self._directives) if use.lines is not None]
+        items = [*((use.op, use.lines or ()) for use in used), (self.op, self._directives)]
+        texts = [f"schedule {op} on {self.target} {{\n{print_lines(lines)}}}" for op, lines in items]
+        return "\n\n".join(dict.fromkeys(texts))
 
     def __repr__(self) -> str:
         return f"<Schedule of {self.op} on {self.target}: {len(self._directives)} directives>"
@@ -298,6 +342,18 @@ class Schedule:
     def align(self, tensor: str, *, axis: int, by: int) -> Schedule:
         return self._line("align", [tensor], axis=axis, by=by)
 
+    def use(self, schedule: str | Schedule, *, of: str) -> Schedule:
+        if isinstance(schedule, str):
+            return self._line("use", [schedule], of=of)
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"`use` takes an op's name or a te.Schedule, not {type(schedule).__name__}")
+        (op,), (of_,) = _values(Kind.OP, schedule.op), _values(Kind.STAGE, of)
+        return self.add(make("use", [op], {"of": [of_]}, lines=schedule.directives))
+
+    def specialize(self, condition: str, block: Schedule | Callable[[Schedule], object]) -> Schedule:
+        lines = block.directives if isinstance(block, Schedule) else _lines_by(block, self)
+        return self.add(make("specialize", _values(Kind.CONDITION, condition), {}, block=lines))
+
     def _line(self, verb: str, operands: Sequence[str], **clauses: object) -> Schedule:
         shape = shape_of(verb)
         given = {
@@ -312,6 +368,24 @@ for _verb, _directive in VERBS.items():
     getattr(Schedule, _verb).__doc__ = _directive.__doc__
 
 
+def _lines_by(block: Callable[[Schedule], object], schedule: Schedule) -> tuple[Directive, ...]:
+    """The lines that a function adds to a schedule."""
+    inner = Schedule(schedule.op, schedule.target)
+    block(inner)
+    return inner.directives
+
+
+def _uses(lines: Iterable[Directive]) -> Iterator[Use]:
+    """The lines `use` among lines, the innermost first."""
+    for line in lines:
+        match line:
+            case Use():
+                yield from _uses(line.lines or ())
+                yield line
+            case Specialize():
+                yield from _uses(line.block)
+
+
 def _values(kind: Kind, value: object) -> list[Value]:
     """The values of a clause given in Python: one, or a sequence."""
     many = value if isinstance(value, list | tuple) else [value]
@@ -324,7 +398,30 @@ def _plain(value: object) -> object:
     return int(value) if is_index else value  # type: ignore[call-overload]  # it has `__index__`
 
 
-def read_schedule(written: tree.Schedule, program: Program, file: tree.File | None = None) -> Schedule:
-    """The schedule that a text gives for a program. `file` is the file that holds the op."""
-    names = names_in(written, program, file)
-    return Schedule(written.op, written.target, read_directives(written.directives, names))
+# ---------------------------------------------------------------- written schedules
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenCase:
+    """A schedule of plain directives, and the run-time sizes for which it is used."""
+
+    schedule: Schedule
+    condition: Expr
+
+
+def read_schedule(written: Written, setting: Setting, condition: Expr = TRUE) -> list[ChosenCase]:
+    """The cases of a schedule for a program, in the order in which they are tried, where `condition` holds."""
+    here = setting.assuming(condition)
+    return [
+        ChosenCase(
+            Schedule(here.program.name, written.item.target, case.lines), both(condition, case.condition)
+        )
+        for case in cases_of(read_lines(written, here), here.program)
+    ]
+
+
+def check_schedule(written: Written, setting: Setting) -> None:
+    """Apply every case of a schedule. Raises `ScheduleError` for what is wrong with it."""
+    condition = condition_for(written, setting)
+    for case in read_schedule(written, setting, condition):
+        case.schedule.apply(nest(assuming(setting.program, case.condition)))

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import keyword
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from functools import cache
 from typing import Any
 
 from te.diagnostics import ScheduleError, Span, did_you_mean, error
-from te.schedule.directives import VERBS
+from te.schedule.directives import VERBS, Specialize
 from te.schedule.forms import WORDS, Directive, Kind, Layout, Place, TensorAxes, Values
 
 
@@ -74,7 +75,13 @@ def print_directive(d: Directive) -> str:
         value, clause = getattr(d, f.name), _clause_of(f.name)
         if clause in shape.clauses and (value != f.default or clause in shape.required):
             words += [clause, _listed(value)]
-    return " ".join(words)
+    text = " ".join(words)
+    return f"{text} {{\n{print_lines(d.block)}}}" if isinstance(d, Specialize) else text
+
+
+def print_lines(lines: Sequence[Directive]) -> str:
+    """Directives as the lines of a block."""
+    return "".join(textwrap.indent(str(line), "    ") + "\n" for line in lines)
 
 
 def _listed(value: object) -> str:
@@ -97,8 +104,11 @@ def make(
     operands: Sequence[Value],
     clauses: Mapping[str, Sequence[Value]],
     place: Place | None = None,
+    **more: object,
 ) -> Directive:
     """A directive of a verb in `VERBS`, once its values have the right number and kinds.
+
+    `more` are fields that are neither operand nor clause.
 
     Raises `ScheduleError` where they have not. Clauses that the verb lacks are the caller's
     business, since only the caller knows where they were written.
@@ -119,7 +129,7 @@ def make(
                     help=f"`{name}` takes {shape.clauses[name]}",
                 )
             )
-    return shape.verb(place=place, **fields)
+    return shape.verb(place=place, **fields, **more)
 
 
 def _checked(verb: str, clause: str, takes: Values, values: Sequence[Value], span: Span | None) -> object:
@@ -147,13 +157,15 @@ RESERVED = frozenset({"and", "or", "not", "else", "require"})
 
 def _checked_value(where: str, kind: Kind, v: Value) -> object:
     match kind, v.value:
-        case ((Kind.LOOP | Kind.STAGE), str()) if DOTTED.match(v.value):
+        case ((Kind.LOOP | Kind.STAGE | Kind.OP), str()) if DOTTED.match(v.value):
             return v.value
         case Kind.NAME, str() if IDENTIFIER.match(v.value) and v.value not in RESERVED:
             return v.value
         case Kind.SIZE, int() if not isinstance(v.value, bool):
             return v.value
         case Kind.NUMBER, int() | float() if not isinstance(v.value, bool):
+            return v.value
+        case Kind.CONDITION, str():
             return v.value
         case (Kind.TENSOR, TensorAxes()) | (Kind.LAYOUT, Layout()):
             return v.value

@@ -16,12 +16,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from te.backends.llvm.threads import set_num_threads
-    from te.build import build
+    from te.build import build, knobs
     from te.diagnostics import CompileError, Diagnostic, ScheduleError
     from te.module import Module, Op, load, parse, std
     from te.runtime.bound import BoundKernel
     from te.runtime.generic import GenericKernel
     from te.runtime.kernel import Kernel, Timing
+    from te.schedule.knobs import Knob
     from te.schedule.schedule import Schedule
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Diagnostic",
     "GenericKernel",
     "Kernel",
+    "Knob",
     "Module",
     "Op",
     "Schedule",
@@ -37,6 +39,7 @@ __all__ = [
     "Timing",
     "__version__",
     "build",
+    "knobs",
     "load",
     "parse",
     "set_num_threads",
@@ -49,12 +52,14 @@ _HOMES = {
     "Diagnostic": "te.diagnostics",
     "GenericKernel": "te.runtime.generic",
     "Kernel": "te.runtime.kernel",
+    "Knob": "te.schedule.knobs",
     "Module": "te.module",
     "Op": "te.module",
     "Schedule": "te.schedule.schedule",
     "ScheduleError": "te.diagnostics",
     "Timing": "te.runtime.kernel",
     "build": "te.build",
+    "knobs": "te.build",
     "load": "te.module",
     "parse": "te.module",
     "set_num_threads": "te.backends.llvm.threads",

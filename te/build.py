@@ -23,9 +23,10 @@ from te.target import parse_target
 if TYPE_CHECKING:
     from te.module import Constant, Module, Op, Options
     from te.pipeline import Given
+    from te.schedule.knobs import Knob
     from te.schedule.schedule import Schedule
 
-__all__ = ["build"]
+__all__ = ["build", "knobs"]
 
 
 def build(
@@ -37,6 +38,7 @@ def build(
     sizes: Mapping[str, int] | None = None,
     consts: Mapping[str, Constant] | None = None,
     dtypes: Mapping[str, str] | None = None,
+    knobs: Mapping[str, Constant] | None = None,
     math: str = "strict",
     debug: bool = False,
 ) -> Kernel | GenericKernel:
@@ -46,8 +48,9 @@ def build(
     ops, `op` names one. `schedule` is text (lines of directives, or whole `schedule` items), the
     path of a `.te` file, a `te.Schedule`, `"auto"` or `"none"`; None takes the first in the op's own
     file whose target and condition hold, else the automatic one. `sizes`, `consts` and `dtypes` fix
-    sizes, `const`s and dtype variables. A size that is not fixed is a run-time value: one
-    compilation serves all. Dtype variables that are not fixed, and packs, are for each call to decide.
+    sizes, `const`s and dtype variables; `knobs` gives values to the knobs of the schedules. A size
+    that is not fixed is a run-time value: one compilation serves all. Dtype variables that are not
+    fixed, and packs, are for each call to decide.
 
     `debug` makes a slower kernel that checks every index of every access, runs on one thread and
     shows gdb the `.te` lines; a wrong index raises IndexError (docs/debugging.md).
@@ -55,8 +58,8 @@ def build(
     A kernel that this machine has compiled before is taken from the cache on disk (docs/cache.md).
 
     Raises `te.CompileError` (`te.ScheduleError` for a refused directive) with all that is wrong
-    with the text; OSError for a file that cannot be read; ValueError and TypeError for the other
-    arguments.
+    with the text, or for a knob that there is not; OSError for a file that cannot be read;
+    ValueError and TypeError for the other arguments.
 
     >>> import numpy as np, te
     >>> kernel = te.build('''
@@ -76,11 +79,47 @@ def build(
         sizes=sizes or {},
         consts=consts or {},
         dtypes=dtypes or {},
+        knobs=knobs or {},
         math=math,
         debug=debug,
         has_lines=debug or os.environ.get("TE_DEBUG_INFO") == "1",
     )
     return _Build(request, chosen).run()
+
+
+def knobs(
+    expr: str | os.PathLike[str] | Op | Module,
+    schedule: str | os.PathLike[str] | Schedule | None = None,
+    target: str = "llvm",
+    *,
+    op: str | None = None,
+    sizes: Mapping[str, int] | None = None,
+    consts: Mapping[str, Constant] | None = None,
+    dtypes: Mapping[str, str] | None = None,
+) -> dict[str, Knob]:
+    """The knobs that `build` with the same arguments may set: what a tuner has to choose from.
+
+    Each has its default as `value`, and its `choices`, which are empty where any value of that kind
+    will do. They are those of the op's schedules for the target, and of those that these `use`; one
+    of several schedules offers what all of them do. Raises what `build` raises.
+
+    >>> import te
+    >>> text = '''
+    ... op double(X: f32[N]) -> Y: f32[N] { Y[i] = 2 * X[i] }
+    ... schedule double on llvm (W in {4, 8, 16} = 8) { vectorize i by W }
+    ... '''
+    >>> te.knobs(text)
+    {'W': Knob(name='W', value=8, choices=(4, 8, 16))}
+    >>> print(te.build(text, knobs={"W": 16}).schedule)
+    schedule double on llvm {
+        vectorize i by 16
+    }
+    """
+    from te.pipeline import knobs_of_build, parse_schedule
+
+    chosen = _select_op(expr, op)
+    options = chosen.options(sizes, consts, dtypes)
+    return knobs_of_build(chosen, options, parse_schedule(_read_schedule(schedule)), parse_target(target))
 
 
 class _Build:
@@ -157,6 +196,7 @@ class _Build:
             self._given,
             request.target,
             library,
+            knobs=request.knobs,
             debug=request.debug,
             has_lines=request.has_lines,
         )

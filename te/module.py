@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from te.diagnostics import CompileError, Diagnostic, Diagnostics, Source, did_you_mean
 from te.elaborate.elaborate import CHECKED_RANK, elaborate
 from te.elaborate.elaborate import check as check_ops
-from te.elaborate.modules import STANDARD_LIBRARY
+from te.elaborate.modules import STANDARD_LIBRARY, Definition
 from te.elaborate.modules import Module as OpsByName
 from te.elaborate.packs import pack_names
 from te.elaborate.scope import CONST_LIMIT
@@ -19,12 +19,10 @@ from te.grammar import tree
 from te.grammar.parser import parse_file
 from te.ir.types import DTYPES
 from te.runtime.laws import broken_laws
-from te.schedule.condition import lower_condition
-from te.schedule.nest import nest
-from te.schedule.schedule import read_schedule
-from te.schedule.text import check_headers, names_in
+from te.schedule.schedule import check_schedule
+from te.schedule.written import Setting, Written, check_headers
 from te.sources import Path_, decode_source, is_text, read_source
-from te.target import TARGET_NAMES
+from te.target import TARGET_NAMES, levels_of
 
 __all__ = [
     "Library",
@@ -367,37 +365,59 @@ def check_source(
         file = parse_file(source)
     except CompileError as wrong:
         return list(wrong.diagnostics)
-    ops = [item for item in file.items if isinstance(item, tree.Op)]
     found = Diagnostics()
     _add(found, check_ops(file))
     _add(found, broken_laws(file))
-    _add(found, check_headers(file, [op.name for op in ops]))
-    for op in ops:
-        if not any(d.span is None or op.span.start <= d.span.start < op.span.end for d in found.errors):
-            _add(found, _errors_of_build(file, op, sizes or {}, consts or {}, dtypes or {}))
+    module = OpsByName(file, Diagnostics())  # `check_ops` has reported what is wrong with it
+    options = Options(sizes or {}, consts or {}, dtypes or {})
+    for definition, schedules in _schedules_by_op(module, found):
+        span = definition.op.span
+        if not any(
+            d.span is None or (d.span.source == span.source and span.start <= d.span.start < span.end)
+            for d in found.errors
+        ):
+            _add(found, _errors_of_build(definition, module, schedules, options))
     return sorted(found.items, key=lambda d: d.span.start if d.span else -1)
+
+
+def _schedules_by_op(
+    module: OpsByName, found: Diagnostics
+) -> list[tuple[Definition, tuple[tree.Schedule, ...]]]:
+    """The ops of a file, and those of other files for which it has schedules."""
+    schedules: dict[tuple[str, str], tuple[Definition, list[tree.Schedule]]] = {}
+    for op in module.ops.values():
+        definition = Definition(op, module)
+        schedules[definition.identity] = (definition, [])
+    try:
+        _add(found, check_headers(module))
+        for item in module.file.items:
+            found_op = module.find(item.op) if isinstance(item, tree.Schedule) else None
+            if isinstance(item, tree.Schedule) and found_op is not None:
+                schedules.setdefault(found_op.identity, (found_op, []))[1].append(item)
+    except CompileError as unreadable:
+        _add(found, unreadable.diagnostics)  # a used file, which may have been reported
+    return [(definition, tuple(items)) for definition, items in schedules.values()]
 
 
 def _add(found: Diagnostics, diagnostics: Iterable[Diagnostic]) -> None:
     for diagnostic in diagnostics:
-        found.add(diagnostic)
+        if diagnostic not in found.items:
+            found.add(diagnostic)
 
 
 def _errors_of_build(
-    file: tree.File,
-    op: tree.Op,
-    sizes: Mapping[str, int],
-    consts: Mapping[str, Constant],
-    dtypes: Mapping[str, str],
+    definition: Definition, module: OpsByName, schedules: Sequence[tree.Schedule], options: Options
 ) -> list[Diagnostic]:
+    op = definition.op
     names = {param.name for param in op.params} | {generic.name for generic in op.generics}
+    is_own = definition.module is module
     try:
         program = elaborate(
-            file,
+            definition.module.file,
             op.name,
-            sizes=sizes,
-            consts={name: value for name, value in consts.items() if name in names},
-            dtypes={name: value for name, value in dtypes.items() if name in names},
+            sizes=options.sizes if is_own else {},
+            consts={name: value for name, value in options.consts.items() if name in names},
+            dtypes={name: value for name, value in options.dtypes.items() if name in names},
             ranks=dict.fromkeys(pack_names(op), CHECKED_RANK),
         )
     except CompileError as wrong:
@@ -405,13 +425,11 @@ def _errors_of_build(
         return [d for d in wrong.diagnostics if d.code != "const-missing"]
     found: list[Diagnostic] = []
     backends = {target.partition(".")[0] for target in TARGET_NAMES}
-    for item in file.items:
-        if not isinstance(item, tree.Schedule) or item.op != op.name:
-            continue
+    for item in schedules:
         if item.target.partition(".")[0] in backends:  # another's directives may not exist here
+            setting = Setting(program, item.target, levels_of(item.target), module)
             try:
-                lower_condition(item.when, names_in(item, program, file), program)
-                read_schedule(item, program, file).apply(nest(program))
+                check_schedule(Written(item, module), setting)
             except CompileError as wrong:
                 found += wrong.diagnostics
     return found

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import ModuleType
 from typing import TypeAlias
 
-from te.diagnostics import CompileError, Source, error
-from te.elaborate.elaborate import elaborate
-from te.elaborate.modules import Library
+from te.diagnostics import CompileError, ScheduleError, Source, did_you_mean, error
+from te.elaborate.elaborate import CHECKED_RANK, elaborate
+from te.elaborate.modules import Library as OpLibrary
+from te.elaborate.modules import Module, read_module
 from te.grammar import tree
 from te.grammar.parser import is_file, parse_directives, parse_file
 from te.ir import loop
 from te.ir.accesses import check_accesses
-from te.ir.expr import TRUE, Expr
-from te.ir.print import print_expr
-from te.ir.tensor import Program, Requirement
+from te.ir.expr import TRUE
+from te.ir.tensor import Program
 from te.module import Op, Options
 from te.runtime.generic import Choice, GenericInput
 from te.runtime.interface import Interface, Way, interface
@@ -27,13 +27,26 @@ from te.runtime.kernel import Compilation, Variant
 from te.runtime.laws import broken_laws
 from te.runtime.limits import SizeLimit
 from te.schedule.auto import auto_schedule
+from te.schedule.cases import cases_of
 from te.schedule.finalize import finalize
+from te.schedule.knobs import Knob
 from te.schedule.nest import nest
-from te.schedule.schedule import Schedule, read_schedule
-from te.schedule.text import check_headers, names_in, read_directives, schedules_for
+from te.schedule.schedule import ChosenCase, Schedule, read_schedule
+from te.schedule.text import names_in, read_directives
+from te.schedule.written import (
+    Library,
+    Setting,
+    assuming,
+    check_headers,
+    is_for,
+    knobs_for,
+    own_definition,
+    resolved,
+    schedules_for,
+)
 from te.target import Target
 
-__all__ = ["Given", "compile_op", "generic_inputs", "interface_of", "parse_schedule"]
+__all__ = ["Given", "compile_op", "generic_inputs", "interface_of", "knobs_of_build", "parse_schedule"]
 
 
 def compile_op(
@@ -42,21 +55,22 @@ def compile_op(
     choices: Mapping[str, Choice],
     given: Given,
     target: Target,
-    library: Library,
+    library: OpLibrary,
     *,
+    knobs: Mapping[str, object] | None = None,
     debug: bool = False,
     has_lines: bool = False,
 ) -> Compilation:
     """Compile an op. `choices` are the dtypes and ranks that the build leaves to the call.
 
-    `library` takes up the files that the op uses. With `debug`, every index is checked; with
-    `has_lines`, the code tells debuggers the lines that it comes from.
+    `library` takes up the files that the op uses; `knobs` are for its schedules. With `debug`, every
+    index is checked; with `has_lines`, the code tells debuggers the lines that it comes from.
     """
     ranks = {name: int(choice) for name, choice in choices.items() if name in op.packs}
     dtypes = {name: str(choice) for name, choice in choices.items() if name not in ranks}
     options = replace(options, dtypes={**options.dtypes, **dtypes})
     with _reporting_bugs(op):
-        program, variants = _schedule(op, options, ranks, given, target, library)
+        program, variants = _schedule(op, options, ranks, given, knobs or {}, target, library)
         if debug:
             variants = [_checked(variant) for variant in variants]
         finals = [variant.final for variant in variants]
@@ -65,9 +79,42 @@ def compile_op(
 
 
 def _schedule(
-    op: Op, options: Options, ranks: Mapping[str, int], given: Given, target: Target, library: Library
+    op: Op,
+    options: Options,
+    ranks: Mapping[str, int],
+    given: Given,
+    knobs: Mapping[str, object],
+    target: Target,
+    library: OpLibrary,
 ) -> tuple[Program, list[Variant]]:
     """Every level of the compiler up to the final loop IR, one after the other."""
+    setting = _setting(op, options, ranks, given, knobs, target, library)
+    program = setting.program
+    _verify(program)
+    if wrong := broken_laws(op.module.file):
+        raise CompileError(wrong)
+    variants = []
+    for choice in _choose_schedules(given, setting, target):
+        plain = nest(assuming(program, choice.condition))
+        steps = choice.schedule.steps(plain)  # verifies each one
+        final = finalize(steps[-1].kernel)
+        _verify(plain, final)
+        lines = [step.directive for step in steps if step.directive]  # without `use`: they say it all
+        schedule = Schedule(program.name, choice.schedule.target, lines)
+        variants.append(Variant(choice.condition, schedule, steps[-1].kernel, final))
+    return program, variants
+
+
+def _setting(
+    op: Op,
+    options: Options,
+    ranks: Mapping[str, int],
+    given: Given,
+    knobs: Mapping[str, object],
+    target: Target,
+    library: OpLibrary,
+) -> Setting:
+    """The elaborated op, and where its schedules are."""
     program = elaborate(
         op.module.file,
         op.name,
@@ -77,17 +124,17 @@ def _schedule(
         ranks=ranks,
         library=library,
     )
-    _verify(program)
-    if wrong := broken_laws(op.module.file):
-        raise CompileError(wrong)
-    variants = []
-    for choice in _choose_schedules(given, program, op, target):
-        plain = nest(_assuming(program, choice.condition))
-        scheduled = choice.schedule.apply(plain)  # verifies each step
-        final = finalize(scheduled)
-        _verify(plain, final)
-        variants.append(Variant(choice.condition, choice.schedule, scheduled, final))
-    return program, variants
+    own = read_module(op.module.file, library)
+    given_file = read_module(given, library) if isinstance(given, tree.File) else None
+    return Setting(program, target.name, target.levels, own, given_file, knobs)
+
+
+def knobs_of_build(op: Op, options: Options, given: Given, target: Target) -> dict[str, Knob]:
+    """The knobs that a build may set. Packs stand for as many axes as where a file is checked."""
+    if given is not None and not isinstance(given, tree.File):
+        return {}
+    ranks = dict.fromkeys(op.packs, CHECKED_RANK)
+    return knobs_for(_setting(op, options, ranks, given, {}, target, OpLibrary()))
 
 
 def _checked(variant: Variant) -> Variant:
@@ -118,86 +165,85 @@ def parse_schedule(given: Source | str | Schedule | None) -> Given:
     return parse_file(given) if is_file(given) else parse_directives(given)
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """A schedule, and for which run-time sizes it is used."""
-
-    schedule: Schedule
-    condition: Expr
-
-
-def _choose_schedules(given: Given, program: Program, op: Op, target: Target) -> list[_Choice]:
+def _choose_schedules(given: Given, setting: Setting, target: Target) -> list[ChosenCase]:
     """The schedules that serve a build, to be tried in order at each call. The last one always holds."""
+    op = setting.program.name
     match given:
-        case None:
-            return _written_schedules((), program, op, target)
-        case tree.File():
-            items = tuple(i for i in given.items if isinstance(i, tree.Schedule))
-            _check_items(items, op, target)
-            return _written_schedules(items, program, op, target)
+        case None | tree.File():
+            return _written_schedules(setting, target)
         case Schedule():
             _check_op(op, given.op, None)
-            return [_Choice(given, TRUE)]
+            lines = resolved(given.directives, Library(None, setting))
         case tuple():
-            lines = read_directives(given, names_in(None, program, op.module.file))
-            return [_Choice(Schedule(op.name, target.name, lines), TRUE)]
+            lines = read_directives(given, names_in(setting.program), Library(None, setting))
+        case _:
+            lines = auto_schedule(setting.program, target).directives if given == AUTO else ()
+    _refuse_unknown_knobs(setting, ())
     return [
-        _Choice(auto_schedule(program, target) if given == AUTO else Schedule(op.name, target.name), TRUE)
+        ChosenCase(Schedule(op, target.name, c.lines), c.condition) for c in cases_of(lines, setting.program)
     ]
 
 
-def _written_schedules(
-    given: tuple[tree.Schedule, ...], program: Program, op: Op, target: Target
-) -> list[_Choice]:
+def _written_schedules(setting: Setting, target: Target) -> list[ChosenCase]:
     """Those that fit among the given ones and then the file's; where all are conditional, the automatic one."""
-    file = op.module.file
-    diagnostics = check_headers(file, [o.name for o in op.module])
-    if diagnostics:
-        raise CompileError(diagnostics)
-    file = tree.File((*given, *file.items), file.source)
-    choices = [
-        _Choice(read_schedule(choice.schedule, program, file), choice.condition)
-        for choice in schedules_for(file, program, target)
-    ]
+    if setting.given:
+        _check_items(setting.given, setting)
+    if wrong := check_headers(setting.own):
+        raise CompileError(wrong)
+    _refuse_unknown_knobs(setting, knobs_for(setting) if setting.knobs else ())
+    choices: list[ChosenCase] = []
+    for choice in schedules_for(setting):
+        choices += read_schedule(choice.schedule, setting, choice.condition)
     if not choices or choices[-1].condition != TRUE:
-        choices.append(_Choice(auto_schedule(program, target), TRUE))
+        choices.append(ChosenCase(auto_schedule(setting.program, target), TRUE))
     return choices
 
 
-def _check_items(items: tuple[tree.Schedule, ...], op: Op, target: Target) -> None:
+def _refuse_unknown_knobs(setting: Setting, known: Collection[str]) -> None:
+    for name in setting.knobs:
+        if name not in known:
+            listed = ", ".join(f"`{knob}`" for knob in known)
+            there_are = f"they have {listed}" if known else "they have none"
+            hint = did_you_mean(name, known)
+            raise ScheduleError(
+                error(
+                    "unknown-knob",
+                    f"the schedules of `{setting.program.name}` for {setting.target} have no knob `{name}`",
+                    None,
+                    help=f"{hint}\n{there_are}" if hint else there_are,
+                )
+            )
+
+
+def _check_items(given: Module, setting: Setting) -> None:
     """Refuse given schedules of which none can be meant for this build."""
-    mine = [item for item in items if item.op == op.name]
+    op = own_definition(setting)
+    items = [item for item in given.file.items if isinstance(item, tree.Schedule)]
+    mine = [item for item in items if is_for(item, given, op, by_name=True)]
     if not mine:
-        _check_op(op, items[0].op if items else "no op", items[0] if items else None)
-    if not any(target.satisfies(item.target) for item in mine):
+        _check_op(setting.program.name, items[0].op if items else "no op", items[0] if items else None)
+    if mine and not any(item.target in setting.levels for item in mine):
         raise CompileError(
             error(
                 "schedule-other-target",
-                f"the given schedule of `{op.name}` is for {mine[0].target}, and the build for {target.name}",
+                f"the given schedule of `{setting.program.name}` is for {mine[0].target}, "
+                f"and the build for {setting.target}",
                 mine[0].span,
                 help="give one for this target, or leave `schedule` out",
             )
         )
 
 
-def _check_op(op: Op, scheduled: str, item: tree.Schedule | None) -> None:
-    if scheduled != op.name:
+def _check_op(op: str, scheduled: str, item: tree.Schedule | None) -> None:
+    if scheduled != op:
         raise CompileError(
             error(
                 "schedule-other-op",
-                f"the given schedule is for `{scheduled}`, and the op to build is `{op.name}`",
+                f"the given schedule is for `{scheduled}`, and the op to build is `{op}`",
                 item.span if item else None,
-                help=f"write `schedule {op.name} on ...`",
+                help=f"write `schedule {op} on ...`",
             )
         )
-
-
-def _assuming(program: Program, condition: Expr) -> Program:
-    """A schedule's `when` holds wherever it is used, which is a fact for its directives."""
-    if condition == TRUE:
-        return program
-    requirement = Requirement(condition, print_expr(condition))
-    return replace(program, requirements=(*program.requirements, requirement))
 
 
 # ---------------------------------------------------------------- the rest

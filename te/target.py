@@ -62,6 +62,14 @@ _FAMILY = _ARM if platform.machine().lower() in ("arm64", "aarch64") else _X86
 TARGET_NAMES = ("llvm", *_FAMILY)
 
 
+def levels_of(name: str) -> frozenset[str]:
+    """The targets whose schedules serve one of this name, whatever this machine is."""
+    for family in (_X86, _ARM):
+        if name in family:
+            return frozenset({"llvm", *list(family)[: list(family).index(name) + 1]})
+    return frozenset({name, name.partition(".")[0]})
+
+
 def parse_target(spec: str) -> Target:
     """The target of that name.
 

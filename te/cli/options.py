@@ -145,6 +145,9 @@ def _add_build_options(added: Any) -> None:
     added.add_argument("--target", default="llvm", metavar="T", help="what to compile for (default: llvm)")
     added.add_argument("--size", action="append", default=[], metavar="M=4", help="fix a size")
     added.add_argument("--const", action="append", default=[], metavar="C=1", help="give a const a value")
+    added.add_argument(
+        "--knob", action="append", default=[], metavar="K=8", help="set a knob of the schedule"
+    )
     added.add_argument("--dtype", action="append", default=[], metavar="T=f32", help="fix a dtype variable")
 
 
@@ -156,6 +159,7 @@ def build_options(options: argparse.Namespace) -> dict[str, Any]:
         "sizes": _pairs("--size", options.size, _integer),
         "consts": _pairs("--const", options.const, number),
         "dtypes": _pairs("--dtype", options.dtype, str),
+        "knobs": _pairs("--knob", options.knob, number),
     }
 
 

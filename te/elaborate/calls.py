@@ -33,6 +33,7 @@ from te.ir.expr import Const, Expr, Load, Var, compare
 from te.ir.print import print_expr
 from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Check, Recurrence, Reduction, Requirement, Stage, Tensor
+from te.ir.tensor import Call as CallRecord
 from te.ir.types import DTYPES, DType
 from te.ir.visit import rewrite, substitute, variables
 
@@ -278,6 +279,38 @@ def _copy_stages(scope: Scope, call: Call, callee: Scope, names: list[str]) -> N
         scope.recurrences.append(_copy_recurrence(scope, call, callee, recurrence, renamed))
     for stage in callee.stages:
         _copy_stage(scope, call, callee, stage, renamed)
+    _record_call(scope, call, callee, names, renamed)
+
+
+def _record_call(
+    scope: Scope, call: Call, callee: Scope, names: list[str], renamed: Mapping[str, str]
+) -> None:
+    """Note what the callee's names became, for schedules that are written in its terms."""
+    taken = {name: f"{name}_" for name in sorted(_capturing_names(scope))}
+    for inner in callee.calls:
+        indices = {**taken, **{name: taken.get(given, given) for name, given in inner.indices}}
+        scope.calls.append(
+            replace(
+                inner,
+                results=tuple(renamed[name] for name in inner.results),
+                names=tuple((name, renamed[given]) for name, given in inner.names),
+                indices=tuple(indices.items()),
+                sizes=tuple((name, _shown(call, callee, size)) for name, size in inner.sizes),
+            )
+        )
+    file, op = callee.identity
+    scope.calls.append(
+        CallRecord(
+            file,
+            op,
+            results=tuple(names),
+            names=tuple(renamed.items()),
+            indices=tuple(taken.items()),
+            sizes=tuple((name, _shown(call, callee, Var(name))) for name in callee.sizes),
+            consts=tuple((n, c.value) for n, c in callee.consts.items() if c.value is not None),
+            dtypes=tuple(callee.dtypes.items()),
+        )
+    )
 
 
 def _copy_recurrence(

@@ -358,6 +358,11 @@ def _program(scope: Scope, sizes: Mapping[str, int]) -> Program:
         recurrences=tuple(Recurrence(fix_axes(r.axes), r.stages) for r in scope.recurrences),
         tables=tuple(t for t in scope.tables.values() if t.tensor.shape),
         checks=tuple(fix_check(c) for c in scope.checks),
+        params=tuple(p.name for p in op.params if p.kind == "param"),
+        dtypes=tuple(scope.dtypes.items()),
+        calls=tuple(
+            replace(c, sizes=tuple((name, fix(size)) for name, size in c.sizes)) for c in scope.calls
+        ),
         requirements=tuple(r for r in map(fix_requirement, scope.requirements) if r.condition != TRUE),
         span=op.name_span,
     )

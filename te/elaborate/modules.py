@@ -185,6 +185,14 @@ class Module:
         return self.library.modules[path]
 
 
+def read_module(file: tree.File, library: Library) -> Module:
+    """The module that a file is. Raises `CompileError` with all that is wrong with its names."""
+    diagnostics = Diagnostics()
+    module = Module(file, diagnostics, library)
+    diagnostics.raise_if_errors()
+    return module
+
+
 def _read(path: Path, library: Library, use: tree.Use) -> Module:
     try:
         text = library.files.read(path)
@@ -192,7 +200,4 @@ def _read(path: Path, library: Library, use: tree.Use) -> Module:
         raise CompileError(
             error("module-unreadable", f"{path.name} cannot be read: {wrong}", use.span)
         ) from None
-    diagnostics = Diagnostics()
-    module = Module(parse_file(Source(str(path), text)), diagnostics, library)
-    diagnostics.raise_if_errors()
-    return module
+    return read_module(parse_file(Source(str(path), text)), library)

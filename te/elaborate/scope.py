@@ -20,7 +20,7 @@ from te.grammar import tree
 from te.ir.bounds import Facts, prove
 from te.ir.expr import Expr, compare, integer, sub
 from te.ir.simplify import simplify
-from te.ir.tensor import Check, Recurrence, Requirement, Stage, Table, Tensor
+from te.ir.tensor import Call, Check, Recurrence, Requirement, Stage, Table, Tensor
 from te.ir.types import DType
 from te.ir.visit import substitute, variables
 
@@ -91,6 +91,7 @@ class Scope:
     stages: list[Stage] = field(default_factory=list)
     recurrences: list[Recurrence] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     tables: dict[str, Table] = field(default_factory=dict)
 
     def declare(self, name: str, span: Span) -> None:

@@ -96,6 +96,24 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A call of an op whose stages were put in: what the op's names are called in this program.
+
+    `file` and `op` say which op it is. `names` has the op's tensors, with those of its inputs and
+    results; `indices` only those that were renamed. `sizes` are in terms of this program's.
+    """
+
+    file: str
+    op: str
+    results: tuple[str, ...]  # as this program calls them
+    names: tuple[tuple[str, str], ...]
+    indices: tuple[tuple[str, str], ...]
+    sizes: tuple[tuple[str, Expr], ...]
+    consts: tuple[tuple[str, int | float | bool], ...]
+    dtypes: tuple[tuple[str, DType], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """A read whose index depends on data: where it may lie outside, the call fails.
 
@@ -122,7 +140,9 @@ class Program:
 
     `sizes` are the run-time sizes, in order of first appearance; `fixed` those
     that the build fixed, with their values (they occur in no expression).
-    `results` names tensors that stages define.
+    `results` names tensors that stages define. `params` are the inputs that are bound once
+    and used by many calls. `dtypes` says what the op's dtype variables stand for, `calls`
+    which ops' stages were put in; nothing that is computed depends on either.
     """
 
     name: str
@@ -137,6 +157,9 @@ class Program:
     recurrences: tuple[Recurrence, ...] = ()
     tables: tuple[Table, ...] = ()
     checks: tuple[Check, ...] = ()
+    params: tuple[str, ...] = ()
+    dtypes: tuple[tuple[str, DType], ...] = field(default=(), compare=False, repr=False)
+    calls: tuple[Call, ...] = field(default=(), compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -45,6 +45,7 @@ class Request:
     sizes: Mapping[str, Any]
     consts: Mapping[str, Any]
     dtypes: Mapping[str, Any]
+    knobs: Mapping[str, Any]
     math: str
     debug: bool = False
     has_lines: bool = False

@@ -4,7 +4,7 @@
 applied. `CODE.txt` holds the messages as a user sees them. Comments at the top of a file add what
 the text alone cannot say:
 
-    # build: sizes M=4 consts stride=2 dtypes T=f32     options of the build
+    # build: sizes M=4 consts stride=2 dtypes T=f32     options of the build; `knobs W=8` builds with them
     # schedule: vectorize i by 8                        built with this schedule, to machine code
     # schedule: none
     # repeat: 1000                                      all other lines, so many times
@@ -46,7 +46,7 @@ def header(text: str, word: str) -> list[str]:
 
 
 def options_of(text: str) -> dict[str, dict[str, Any]]:
-    options: dict[str, dict[str, Any]] = {"sizes": {}, "consts": {}, "dtypes": {}}
+    options: dict[str, dict[str, Any]] = {"sizes": {}, "consts": {}, "dtypes": {}, "knobs": {}}
     kind = "sizes"
     for word in " ".join(header(text, "build")).split():
         if word in options:
@@ -65,8 +65,12 @@ def diagnostics_of(path: Path) -> list[Diagnostic]:
             source = Source(source.name, "".join(lines) * int(times))
         options = options_of(source.text)
         schedule = header(source.text, "schedule")
-        if not schedule:
+        knobs = options.pop("knobs")
+        if not schedule and not knobs:
             return check_source(source, **options)
+        if knobs:
+            build(Module(parse_file(source)), knobs=knobs, **options)
+            return []
         build(Module(parse_file(source)), "\n".join(schedule), **options)
     except CompileError as wrong:
         return list(wrong.diagnostics)

@@ -205,7 +205,7 @@ def test_the_lines_that_were_accepted_read_back_to_the_same_kernel(
 
     name, kernel, accepted = scheduled
     lines = (
-        read_directives(parse_directives("\n".join(accepted)), names_in(None, PLAIN[name].program))
+        read_directives(parse_directives("\n".join(accepted)), names_in(PLAIN[name].program))
         if accepted
         else ()
     )

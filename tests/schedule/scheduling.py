@@ -10,14 +10,17 @@ import pytest
 from te.backends.interp.loop import run_kernel
 from te.diagnostics import Diagnostic, ScheduleError, Source
 from te.elaborate.elaborate import elaborate
+from te.elaborate.modules import Library, read_module
 from te.grammar import tree
 from te.grammar.parser import parse_directives, parse_file
 from te.ir.loop import Kernel
 from te.ir.tensor import Program
 from te.ir.types import numpy_dtype
 from te.schedule.nest import nest
-from te.schedule.schedule import apply_all
+from te.schedule.schedule import Schedule, apply_all, read_schedule
 from te.schedule.text import names_in, read_directives
+from te.schedule.written import Setting, Written
+from te.target import parse_target
 
 POINTWISE = "op f(X: f32[N]) -> Y: f32[N] { Y[i] = X[i] * 2.0 + 1.0 }"
 PLANE = "op f(X: f32[M, N]) -> Y: f32[M, N] { Y[i, j] = X[i, j] * 2.0 + 1.0 }"
@@ -45,12 +48,27 @@ def program(text: str, op: str | None = None, **options: Mapping[str, object]) -
     return elaborate(file, name, **options)  # type: ignore[arg-type]  # sizes, consts, dtypes
 
 
+def setting_of(text: str, op: str | None = None, **options: Mapping[str, object]) -> Setting:
+    """What the schedules in a text are read with, on this machine."""
+    file = parse_file(Source("test.te", text))
+    name = op or next(item.name for item in file.items if isinstance(item, tree.Op))
+    of = elaborate(file, name, **options)  # type: ignore[arg-type]  # sizes, consts, dtypes
+    return Setting(of, "llvm", parse_target("llvm").levels, read_module(file, Library()))
+
+
+def read(setting: Setting) -> Schedule:
+    """The one case of the first schedule in the file of a setting."""
+    item = next(i for i in setting.own.file.items if isinstance(i, tree.Schedule))
+    (case,) = read_schedule(Written(item, setting.own), setting)
+    return case.schedule
+
+
 def scheduled(of: str | Program | Kernel, lines: str, **options: Mapping[str, object]) -> Kernel:
     """A program's kernel after the directives of a text."""
     if isinstance(of, str):
         of = program(of, **options)
     kernel = of if isinstance(of, Kernel) else nest(of)
-    directives = read_directives(parse_directives(Source("lines", lines)), names_in(None, kernel.program))
+    directives = read_directives(parse_directives(Source("lines", lines)), names_in(kernel.program))
     return apply_all(kernel, directives)[-1].kernel
 
 

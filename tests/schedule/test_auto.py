@@ -6,14 +6,20 @@ import dataclasses
 
 import pytest
 
-from te.diagnostics import Source
-from te.grammar import tree
-from te.grammar.parser import parse_file
 from te.schedule.auto import auto_schedule
 from te.schedule.nest import nest
-from te.schedule.schedule import read_schedule
 from te.target import Target, parse_target
-from tests.schedule.scheduling import CHAIN, MATMUL, PLANE, ROW_SUM, SOFTMAX, assert_same, program
+from tests.schedule.scheduling import (
+    CHAIN,
+    MATMUL,
+    PLANE,
+    ROW_SUM,
+    SOFTMAX,
+    assert_same,
+    program,
+    read,
+    setting_of,
+)
 
 AVX2 = dataclasses.replace(parse_target("llvm"), vector_bits=256)
 
@@ -73,6 +79,4 @@ def test_results_stay_and_the_text_reads_back(text: str, target: Target) -> None
     s = auto_schedule(of, target)
     small = [dict.fromkeys(of.sizes, n) for n in (1, 5, 17)]
     assert_same(nest(of), s.apply(nest(of)), *small, {n: 3 + 4 * i for i, n in enumerate(of.sizes)})
-    (item,) = parse_file(Source("auto", str(s))).items
-    assert isinstance(item, tree.Schedule)
-    assert read_schedule(item, of).directives == s.directives
+    assert read(setting_of(f"{text}\n{s}")).directives == s.directives

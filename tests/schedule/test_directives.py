@@ -29,17 +29,20 @@ from te.schedule.directives import (
     Rfactor,
     SetLayout,
     SetScope,
+    Specialize,
     Split,
     Tile,
     Unroll,
+    Use,
     Vectorize,
 )
 from te.schedule.forms import Directive, Layout, Scope, Tail, TensorAxes
 from te.schedule.names import index_of
-from te.schedule.schedule import Schedule
+from te.schedule.schedule import Schedule, apply_all
 from te.schedule.text import read_directives
 from te.schedule.vocabulary import Value, make, print_directive
-from tests.schedule.scheduling import MATMUL, scheduled
+from te.schedule.written import read_lines, schedules_for
+from tests.schedule.scheduling import MATMUL, scheduled, setting_of
 
 # The ops whose loops the `Before` lines show.
 OPS = {
@@ -67,6 +70,14 @@ MADE_BY = {
         "for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0",
         "merge e.i, Y.i",
     )
+}
+
+# What stands beside the op for the `Line` of a verb.
+BESIDE = {
+    "use": [
+        "op halves(X: f32[N]) -> Y: f32[N] { Y[i] = X[i] }",
+        "schedule halves on llvm { split i by 2 }",
+    ]
 }
 
 
@@ -116,7 +127,12 @@ def test_the_documented_example_is_what_happens(verb: str) -> None:
     plain, lines = MADE_BY.get(parts["Before"], (parts["Before"], ""))
     before = scheduled(OPS[plain], lines)
     assert rendered(before.body, full) == parts["Before"]
-    assert rendered(scheduled(before, parts["Line"].replace("; ", "\n")).body, full) == parts["After"]
+    beside = "".join(f"{op}\n" for op in BESIDE.get(verb, ()))
+    (item,) = re.findall(r"op (\w+)", OPS[plain])
+    setting = setting_of(f"{OPS[plain]}\n{beside}schedule {item} on llvm {{ {parts['Line']} }}", item)
+    written = schedules_for(setting)[0].schedule
+    after = apply_all(before, read_lines(written, setting))[-1].kernel
+    assert rendered(after.body, full) == parts["After"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -165,6 +181,11 @@ LINES: list[tuple[str, Directive]] = [
     ("set_scope e in local", SetScope("e", Scope.LOCAL)),
     ("layout F[i, k] as [k // 4, i, k % 4]", SetLayout(TensorAxes("F", ("i", "k")), PACKED)),
     ("align Ap axis 1 by 8", Align("Ap", 1, 8)),
+    ("use nn.softmax of H", Use("nn.softmax", of="H")),
+    (
+        "specialize M % 12 == 0 {\n    split i by 12\n}",
+        Specialize("M % 12 == 0", (Split("i", by=12),)),
+    ),
 ]
 
 
@@ -173,13 +194,13 @@ def test_text_and_directives_say_the_same(text: str, directive: Directive) -> No
     from te.schedule.condition import Names
 
     assert print_directive(directive) == text
-    assert read_directives(parse_directives(text), Names({}, {}, ())) == (directive,)
+    assert read_directives(parse_directives(text), Names({}, {}, {"M": Var("M")})) == (directive,)
 
 
 def test_clauses_may_stand_in_any_order() -> None:
     from te.schedule.condition import Names
 
-    (read,) = read_directives(parse_directives("split i into a, b tail peel by 4"), Names({}, {}, ()))
+    (read,) = read_directives(parse_directives("split i into a, b tail peel by 4"), Names({}, {}, {}))
     assert read == Split("i", by=4, into=("a", "b"), tail=Tail.PEEL)
 
 

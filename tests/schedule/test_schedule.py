@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from te.diagnostics import ScheduleError, Source
-from te.grammar import tree
-from te.grammar.parser import parse_file
+from te.diagnostics import ScheduleError
 from te.schedule.nest import nest
-from te.schedule.schedule import Schedule, apply_all, read_schedule
-from tests.schedule.scheduling import MATMUL, loops, program
+from te.schedule.schedule import Schedule, apply_all
+from tests.schedule.scheduling import MATMUL, loops, program, read, setting_of
 
 
 def tiled() -> Schedule:
@@ -35,17 +33,13 @@ def test_the_text_reads_back() -> None:
     parallel io
 }"""
     )
-    (item,) = parse_file(Source("again", text)).items
-    assert isinstance(item, tree.Schedule)
-    again = read_schedule(item, program(MATMUL))
+    again = read(setting_of(f"{MATMUL}\n{text}"))
     assert again.directives == tiled().directives
     assert (again.op, again.target) == ("matmul", "llvm")
 
 
 def test_an_empty_schedule_reads_back() -> None:
-    (item,) = parse_file(Source("again", str(Schedule("matmul", "llvm.avx2")))).items
-    assert isinstance(item, tree.Schedule)
-    assert read_schedule(item, program(MATMUL)).directives == ()
+    assert read(setting_of(f"{MATMUL}\n{Schedule('matmul', 'llvm.avx2')}")).directives == ()
 
 
 def test_recorded_and_immediate_schedules_agree() -> None:

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from te.diagnostics import CompileError, ScheduleError, Source
-from te.elaborate.elaborate import elaborate
-from te.grammar import tree
+from te.elaborate.modules import Library, read_module
 from te.grammar.parser import parse_directives, parse_file
 from te.ir.expr import TRUE
 from te.ir.print import print_expr
 from te.schedule.condition import Names
-from te.schedule.schedule import Schedule, read_schedule
-from te.schedule.text import TARGETS, check_headers, read_directives, schedules_for
-from te.target import TARGET_NAMES, Target, parse_target
-from tests.schedule.scheduling import scheduled
+from te.schedule.schedule import Schedule
+from te.schedule.text import read_directives
+from te.schedule.written import TARGETS, check_headers, schedules_for
+from te.target import TARGET_NAMES
+from tests.schedule import scheduling
+from tests.schedule.scheduling import scheduled, setting_of
 
 OP = "op f<T>(X: T[M, N], const c: int = 3) -> Y: T[M, N] { Y[i, j] = X[i, j] }\n"
 
 
-def target(*levels: str) -> Target:
-    machine = parse_target("llvm")
-    return Target(
-        **{n: getattr(machine, n) for n in Target.__slots__} | {"levels": frozenset({"llvm", *levels})}
-    )
-
-
-def read(schedule: str, **options: Mapping[str, object]) -> Schedule:
+def read(
+    schedule: str, knobs: Mapping[str, object] | None = None, **options: Mapping[str, object]
+) -> Schedule:
     """The first schedule of a text for the op above."""
-    file = parse_file(Source("test.te", OP + schedule))
-    program = elaborate(file, "f", **options)  # type: ignore[arg-type]  # sizes, consts, dtypes
-    return read_schedule(next(i for i in file.items if isinstance(i, tree.Schedule)), program, file)
+    return scheduling.read(replace(setting_of(OP + schedule, **options), knobs=knobs or {}))
 
 
 def codes(schedule: str, **options: Mapping[str, object]) -> list[str]:
@@ -89,15 +84,12 @@ def test_malformed_lines_are_refused_together(schedule: str, expected: list[str]
 # ---------------------------------------------------------------- which schedule
 
 
-def chosen(
-    schedules: str, machine: Target | None = None, **options: Mapping[str, object]
-) -> list[tuple[str, str]]:
+def chosen(schedules: str, *levels: str, **options: Mapping[str, object]) -> list[tuple[str, str]]:
     """The targets and conditions of the schedules that fit, in order."""
-    file = parse_file(Source("test.te", OP + schedules))
-    program = elaborate(file, "f", **options)  # type: ignore[arg-type]  # sizes, consts, dtypes
-    choices = schedules_for(file, program, machine or target())
+    setting = replace(setting_of(OP + schedules, **options), levels=frozenset({"llvm", *levels}))
     return [
-        (c.schedule.target, "always" if c.condition == TRUE else print_expr(c.condition)) for c in choices
+        (c.schedule.item.target, "always" if c.condition == TRUE else print_expr(c.condition))
+        for c in schedules_for(setting)
     ]
 
 
@@ -109,7 +101,7 @@ def test_the_first_that_fits_is_taken() -> None:
     schedule f on llvm { parallel j }
     """
     assert chosen(text) == [("llvm", "always")]
-    assert chosen(text, target("llvm.avx2", "llvm.avx512")) == [("llvm.avx512", "always")]
+    assert chosen(text, "llvm.avx2", "llvm.avx512") == [("llvm.avx512", "always")]
     assert chosen("schedule f on cuda { parallel i }") == []
 
 
@@ -154,7 +146,7 @@ def test_headers() -> None:
     schedule f on cuda.sm_90 { bind i to block.x }
     """
     )
-    found = check_headers(parse_file(Source("test.te", text)), ["f"])
+    found = check_headers(read_module(parse_file(Source("test.te", text)), Library()))
     assert [d.code for d in found] == ["schedule-op", "schedule-target"]
     assert "did you mean `llvm`?" in (found[1].help or "")
 
@@ -164,7 +156,7 @@ def test_every_target_of_this_machine_may_be_named() -> None:
 
 
 def test_lines_alone() -> None:
-    (line,) = read_directives(parse_directives("vectorize Y.j by 16"), Names({}, {}, ()))
+    (line,) = read_directives(parse_directives("vectorize Y.j by 16"), Names({}, {}, {}))
     assert str(line) == "vectorize Y.j by 16"
 
 
