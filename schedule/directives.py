@@ -400,6 +400,45 @@ class Specialize(Directive):
     block: tuple[Directive, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Prefetch(Directive):
+    """Fetch what later trips of a loop read of an input into the caches, one element for each read.
+
+    Before:  for i in 0..64: for j in 0..64: Y[i, j] = X[i, j]
+    Line:    prefetch X at j ahead 1 of i
+    After:   for i in 0..64: for j in 0..64: fetch X[min(i + 1, 63), min(j, 63)]; Y[i, j] = X[i, j]
+
+    In each trip of the loop after `at`, the element that the trip `ahead` trips later of the loop after
+    `of` (without it, of the same loop) reads first. The processor fetches a whole line, so a trip had
+    better read one: `vectorize j by 16`, and `at jo`. It is a hint, and touches no memory outside the
+    tensor. The loop after `at` is not reshaped any more.
+
+    Errors: prefetch-refused, unknown-loop, ambiguous-loop
+    """
+
+    tensor: str = field(metadata=takes(Kind.STAGE))
+    at: str = field(metadata=takes(Kind.LOOP))
+    ahead: int = field(default=1, metadata=takes(Kind.SIZE))
+    of: str | None = field(default=None, metadata=takes(Kind.LOOP))
+
+
+@dataclass(frozen=True, slots=True)
+class Stream(Directive):
+    """Store the elements of stages past the caches: for results larger than those, that nobody reads soon.
+
+    Before:  for i in 0..M: for j in 0..N: Y[i, j] = X[i, j]
+    Line:    stream Y
+    After:   for i in 0..M: for j in 0..N: stream Y[i, j] = X[i, j]
+
+    Whole vectors go past the caches, where they lie at multiples of 16 bytes; anything else is stored
+    as ever. It is a hint: within the caches it costs time.
+
+    Errors: stream-refused, unknown-stage
+    """
+
+    stages: tuple[str, ...] = field(metadata=takes(Kind.STAGE, 1, None))
+
+
 VERBS: dict[str, type[Directive]] = {
     "split": Split,
     "tile": Tile,
@@ -414,6 +453,8 @@ VERBS: dict[str, type[Directive]] = {
     "fission": Fission,
     "merge": Merge,
     "rfactor": Rfactor,
+    "prefetch": Prefetch,
+    "stream": Stream,
     "cache_read": CacheRead,
     "cache_write": CacheWrite,
     "set_scope": SetScope,

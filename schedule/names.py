@@ -132,7 +132,18 @@ def new_loop_name(kernel: Kernel, stage: str, index: str, span: Span | None, but
 
 
 def require_serial(loop: For, verb: str, span: Span | None) -> None:
-    """Refuse a loop whose kind was set: its shape can no longer change."""
+    """Refuse a loop whose kind was set, or that prefetches: its shape can no longer change."""
+    if loop.prefetches:
+        raise TooLate(
+            error(
+                "loop-kind",
+                f"`{loop.var}` has a prefetch in it already",
+                span,
+                f"too late to {verb} it",
+                help=f"write this line before the `prefetch` at `{loop.var}`",
+            ),
+            lambda kernel: any(x.var == loop.var and x.prefetches for x, _ in all_loops(kernel)),
+        )
     if loop.kind == SERIAL:
         return
     kind_verb = {"unrolled": "unroll", "vector": "vectorize"}.get(loop.kind, loop.kind)

@@ -27,6 +27,7 @@ from te.diagnostics import Diagnostic, Note, ScheduleError
 from te.ir.expr import TRUE, Expr, both
 from te.ir.loop import Kernel
 from te.ir.tensor import Program
+from te.schedule.caches import prefetch, stream
 from te.schedule.cases import cases_of
 from te.schedule.compute_at import compute_at, compute_root
 from te.schedule.directives import (
@@ -41,12 +42,14 @@ from te.schedule.directives import (
     Inline,
     Merge,
     Parallel,
+    Prefetch,
     Reorder,
     Rfactor,
     SetLayout,
     SetScope,
     Specialize,
     Split,
+    Stream,
     Tile,
     Unroll,
     Use,
@@ -112,6 +115,10 @@ def _rewrite(kernel: Kernel, directive: Directive) -> Kernel:
             return merge(kernel, directive)
         case Rfactor():
             return rfactor(kernel, directive)
+        case Prefetch():
+            return prefetch(kernel, directive)
+        case Stream():
+            return stream(kernel, directive)
         case CacheRead():
             return cache_read(kernel, directive)
         case CacheWrite():
@@ -315,6 +322,12 @@ class Schedule:
 
     def rfactor(self, loop: str, *, of: str, as_: str | None = None) -> Schedule:
         return self._line("rfactor", [loop], of=of, as_=as_)
+
+    def prefetch(self, tensor: str, *, at: str, ahead: int = 1, of: str | None = None) -> Schedule:
+        return self._line("prefetch", [tensor], at=at, ahead=ahead, of=of)
+
+    def stream(self, *stages: str) -> Schedule:
+        return self._line("stream", stages)
 
     def cache_read(
         self,

@@ -63,6 +63,7 @@ def emit(kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False) 
         target.vector_bits,
         has_half=_has_half(target),
         has_fma=_has_fma(target),
+        has_sfence="llvm.sse4" in target.levels,
         has_lines=has_lines,
     )
     entries = tuple(kernel_functions(module, kernel) for kernel in kernels)

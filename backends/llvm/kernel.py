@@ -7,6 +7,7 @@ runtime sees to it), and the parts of the workspace do not overlap each other.
 from __future__ import annotations
 
 from te.backends.base import Entry
+from te.backends.llvm import memory
 from te.backends.llvm.context import Context, Memory
 from te.backends.llvm.emitter import Emitter
 from te.backends.llvm.expressions import expression
@@ -14,7 +15,7 @@ from te.backends.llvm.module import ModuleText
 from te.backends.llvm.statements import statement
 from te.backends.llvm.values import POINTER, Value, ascii_name, parameter
 from te.ir.expr import Const, Expr, add, floor_div, integer, maximum, mul
-from te.ir.loop import FINAL, PARALLEL, Alloc, Buffer, For, Kernel, Stmt, bodies, walk_stmt
+from te.ir.loop import FINAL, PARALLEL, Alloc, Buffer, For, Kernel, Stmt, Store, bodies, walk_stmt
 from te.ir.types import I64
 
 WORKSPACE_ALIGNMENT = 64
@@ -27,6 +28,7 @@ def kernel_functions(module: ModuleText, kernel: Kernel) -> Entry:
     symbol = module.unique("te_" + ascii_name(kernel.name).replace(".", "_"))
     if module.lines is not None:
         module.lines.begin(kernel.program)
+    module.has_streams = any(isinstance(s, Store) and s.stream for s, _ in walk_stmt(kernel.body))
     offsets: dict[str, tuple[Buffer, Expr]] = {}
     workspace = _lay_out(kernel.body, integer(0), offsets)
     _body(module, kernel, f"{symbol}.body", offsets)
@@ -113,6 +115,7 @@ def _body(module: ModuleText, kernel: Kernel, name: str, offsets: dict[str, tupl
     for buffer, pointer in zip(buffers, pointers, strict=True):
         ctx.buffers[buffer.name] = Memory(buffer.name, buffer.dtype, pointer, buffer.shape)
     statement(ctx, kernel.body)
+    memory.order_streams(ctx)
     module.functions.append(emit.function())
 
 

@@ -14,16 +14,28 @@ ZEROS_BYTES = 256 * 8
 
 
 class ModuleText:
-    def __init__(self, vector_bits: int, *, has_half: bool, has_fma: bool, has_lines: bool = False) -> None:
+    def __init__(
+        self,
+        vector_bits: int,
+        *,
+        has_half: bool,
+        has_fma: bool,
+        has_sfence: bool = False,
+        has_lines: bool = False,
+    ) -> None:
         """`has_half`: whether the CPU has instructions that convert between f16 and f32.
 
         `has_fma`: whether it fuses multiply-adds.
+
+        `has_sfence`: whether streamed stores are ordered by x86's `sfence`.
 
         `has_lines`: whether instructions name the `.te` line that they come from.
         """
         self.vector_bits = vector_bits
         self.has_half = has_half
         self.has_fma = has_fma
+        self.has_sfence = has_sfence
+        self.has_streams = False  # whether the kernel that is written has stores past the caches
         self.lines = LineTable() if has_lines else None
         self.functions: list[str] = []
         self.unrolled: dict[str, int] = {}  # the loops that were written out, with their trips

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from te.backends.llvm import registers
+from te.backends.llvm import memory, registers
 from te.backends.llvm.context import Context, Memory, Registers
 from te.backends.llvm.emitter import Emitter
 from te.backends.llvm.expressions import expression, index_of
 from te.backends.llvm.math import is_call
+from te.backends.llvm.prefetch import prefetch
 from te.backends.llvm.values import POINTER, Value, ascii_name, constant, parameter
 from te.ir.expr import Cast, Const, Expr, Load, Op, add, floor_div, integer, mul
 from te.ir.loop import (
@@ -60,6 +61,7 @@ def parallel_loop(ctx: Context, s: For, statement: Callable[[Context, Stmt], Non
             emit.effect(f"store {value.typed}, ptr {place.text}")
         emit.effect(f"call void %parallel_for(ptr @{name}.part, ptr {closure}, {extent.typed})")
 
+    memory.order_streams(ctx)  # what other threads will read
     work = expression(ctx, _work(s))
     threshold = constant(WORTHWHILE_WORK, F64)
     is_worthwhile = emit.pure(f"fcmp ogt {work.typed}, {threshold.text}", BOOL, [work])
@@ -96,9 +98,14 @@ def _uses(ctx: Context, s: For) -> tuple[list[str], list[str]]:
     """The variables and buffers of the code around that the body uses."""
     names: dict[str, None] = {}
     buffers: dict[str, None] = {}
-    for node, _ in walk_stmt(s.body):
+    for node, _ in walk_stmt(s):
         if isinstance(node, Store | Accumulate):
             buffers[node.buffer] = None
+        for fetched in node.prefetches if isinstance(node, For) else ():
+            buffers[fetched.buffer] = None
+            names.update(dict.fromkeys(sorted(n for i in fetched.index for n in variables(i))))
+        if node is s:
+            continue
         for e in direct_exprs(node):
             names.update(dict.fromkeys(sorted(variables(e))))
             buffers.update((n.buffer, None) for n in walk(e) if isinstance(n, Load))
@@ -147,7 +154,9 @@ def _body_function(
         emit.loop(ascii_name(s.var), low, high, ctx.writes(s.body)) as i,
         body.bind(s.var, body.indices.of_value(i)),
     ):
+        prefetch(body, s)
         statement(body, s.body)
+    memory.order_streams(body)
     ctx.emit.module.functions.append(emit.function())
 
 

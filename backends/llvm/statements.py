@@ -8,6 +8,7 @@ from te.backends.llvm import arithmetic, memory, parallel, registers
 from te.backends.llvm.context import Context, Mask, Memory
 from te.backends.llvm.expressions import expression, index_of, position
 from te.backends.llvm.index import LANE_NUMBER, Index, integer
+from te.backends.llvm.prefetch import prefetch
 from te.backends.llvm.values import POINTER, Value, ascii_name, constant, memory_type
 from te.ir.expr import Const
 from te.ir.loop import (
@@ -42,7 +43,8 @@ def statement(ctx: Context, s: Stmt) -> None:
                 _for(ctx, s)
         case Store():
             with ctx.emit.at(s.stage):
-                _store(ctx, s.buffer, [index_of(ctx, i) for i in s.index], expression(ctx, s.value))
+                index = [index_of(ctx, i) for i in s.index]
+                _store(ctx, s.buffer, index, expression(ctx, s.value), stream=s.stream)
         case Accumulate():
             with ctx.emit.at(s.stage):
                 _accumulate(ctx, s)
@@ -90,6 +92,7 @@ def serial_loop(ctx: Context, s: For, low: Value, high: Value) -> None:
         ctx.emit.loop(ascii_name(s.var), low, high, ctx.writes(s.body)) as i,
         ctx.bind(s.var, ctx.indices.of_value(i)),
     ):
+        prefetch(ctx, s)
         statement(ctx, s.body)
 
 
@@ -97,6 +100,7 @@ def _unrolled(ctx: Context, s: For, trips: int) -> None:
     ctx.emit.module.unrolled[s.var] = trips
     for trip in range(trips):
         with ctx.bind(s.var, integer(trip)):
+            prefetch(ctx, s)
             statement(ctx, s.body)
 
 
@@ -162,10 +166,10 @@ def _is_worth_a_branch(ctx: Context, body: Stmt) -> bool:
 # ---------------------------------------------------------------- stores
 
 
-def _store(ctx: Context, name: str, index: list[Index], value: Value) -> None:
+def _store(ctx: Context, name: str, index: list[Index], value: Value, *, stream: bool = False) -> None:
     buffer = ctx.buffers[name]
     if isinstance(buffer, Memory):
-        memory.store(ctx, buffer, position(ctx, buffer, index), value)
+        memory.store(ctx, buffer, position(ctx, buffer, index), value, stream=stream)
     else:
         registers.store(ctx, buffer, index, value)
 

@@ -25,6 +25,7 @@ from te.ir.loop import (
     Store,
     direct_exprs,
     map_buffer,
+    map_prefetches,
     seq,
     substitute_stmt,
     walk_stmt,
@@ -86,7 +87,9 @@ def _loop(s: For, facts: Facts, lanes: frozenset[str]) -> Stmt:
     s = replace(s, extent=extent)
     if s.kind in (UNROLLED, VECTOR):
         lanes |= {s.var}
-    body = clean(s.body, facts_inside(s, s.body, facts, trust_lets=False), lanes)
+    inside = facts_inside(s, s.body, facts, trust_lets=False)
+    s = replace(s, prefetches=map_prefetches(s, lambda i: simplify(i, inside)))
+    body = clean(s.body, inside, lanes)
     return body if body == NOTHING else replace(s, body=body)
 
 
@@ -131,5 +134,9 @@ def _let(s: Let, facts: Facts, lanes: frozenset[str]) -> Stmt:
     if variables(value) & lanes:
         lanes |= {s.var}
     body = clean(s.body, facts_inside(s, s.body, facts, trust_lets=False), lanes)
-    used = any(s.var in variables(e) for inner, _ in walk_stmt(body) for e in direct_exprs(inner))
-    return replace(s, body=body) if used else body
+    return replace(s, body=body) if any(_uses(inner, s.var) for inner, _ in walk_stmt(body)) else body
+
+
+def _uses(s: Stmt, name: str) -> bool:
+    fetched = [i for p in s.prefetches for i in p.index] if isinstance(s, For) else []
+    return any(name in variables(e) for e in (*direct_exprs(s), *fetched))

@@ -41,12 +41,13 @@ from te.ir.loop import (
     Store,
     bodies,
     direct_exprs,
+    map_prefetches,
     seq,
     substitute_stmt,
     with_bodies,
 )
 from te.ir.simplify import simplify
-from te.ir.visit import variables
+from te.ir.visit import substitute, variables
 from te.schedule.context import assuming, facts_inside
 from te.schedule.finalize.guards import (
     FULL,
@@ -182,8 +183,12 @@ def _cut(loop: For, limits: dict[Expr, Expr], facts: Facts, known: frozenset[Exp
     dropped = _without_tails(loop, set(limits), facts)
     assert isinstance(dropped, For)
     hot = replace(hot, body=split_hot_from_cold(dropped.body, inside, known))
-    body = substitute_stmt(loop.body, {loop.var: add(Var(loop.var), full)})
-    rest = replace(loop, extent=simplify(sub(loop.extent, full), facts), body=body, peel=False)
+    later = {loop.var: add(Var(loop.var), full)}
+    fetched = map_prefetches(loop, lambda i: substitute(i, later))
+    body = substitute_stmt(loop.body, later)
+    rest = replace(
+        loop, extent=simplify(sub(loop.extent, full), facts), body=body, peel=False, prefetches=fetched
+    )
     return replace(name, body=seq(hot, rest)) if full == Var(name.var) else seq(hot, rest)
 
 

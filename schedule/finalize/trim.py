@@ -34,13 +34,14 @@ from te.ir.loop import (
     Store,
     bodies,
     direct_exprs,
+    map_prefetches,
     seq,
     substitute_stmt,
     walk_stmt,
     with_bodies,
 )
 from te.ir.simplify import simplify
-from te.ir.visit import loads, variables
+from te.ir.visit import loads, substitute, variables
 from te.schedule.context import facts_inside
 from te.schedule.finalize.guards import (
     FROM,
@@ -159,7 +160,9 @@ def _trim(loop: For, facts: Facts) -> Stmt:
     extent = simplify(extent, facts)
     body = drop_guards(loop.body, is_bound)
     if low != integer(0):
-        body = substitute_stmt(body, {loop.var: add(Var(loop.var), low)})
+        later = {loop.var: add(Var(loop.var), low)}
+        body = substitute_stmt(body, later)
+        loop = replace(loop, prefetches=map_prefetches(loop, lambda i: substitute(i, later)))
     kind = SERIAL if loop.kind == UNROLLED and not isinstance(extent, Const) else loop.kind
     trimmed = replace(loop, extent=extent, body=body, kind=kind)
     return replace(name, body=trimmed) if low == Var(name.var) else trimmed

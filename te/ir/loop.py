@@ -9,7 +9,7 @@ A `Kernel` runs its body once per call. Statements run in order.
   `unrolled` one in order, written out; a `vector` one as if all trips ran in
   lockstep, statement by statement. The kind never changes what is computed: the
   rewrites that set it have proved that.
-- `Store`: `buffer[index] = value`.
+- `Store`: `buffer[index] = value`; with `stream`, past the caches where the target can.
 - `Accumulate`: `buffer[index] = reducer(buffer[index], value)`, a step of a
   reduction. `over` names its reduction loops; before the first of their trips the
   target holds `start` (None: whatever it already holds). No statement that writes
@@ -92,6 +92,14 @@ class Buffer:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefetch:
+    """An element to fetch into the caches: a hint, no access. The index lies inside the buffer."""
+
+    buffer: str
+    index: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class For:
     var: str
     extent: Expr
@@ -101,6 +109,7 @@ class For:
     overlaps: bool = False
     peel: bool = False  # finalize runs the full trips in a loop of their own, without the tail's guard
     data_of: frozenset[str] = frozenset()  # stages whose data loop it is, besides its own
+    prefetches: tuple[Prefetch, ...] = ()  # at the start of each trip, unless it is a vector loop
 
     @property
     def stage(self) -> str:
@@ -117,6 +126,7 @@ class Store:
     index: tuple[Expr, ...]
     value: Expr
     stage: str
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +256,7 @@ def map_exprs(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
                     start=None if s.start is None else f(s.start),
                 )
             case For():
-                return replace(s, extent=f(s.extent))
+                return replace(s, extent=f(s.extent), prefetches=map_prefetches(s, f))
             case If():
                 return replace(s, condition=f(s.condition))
             case Let():
@@ -257,6 +267,11 @@ def map_exprs(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
                 return s
 
     return rewrite_stmt(s, one)
+
+
+def map_prefetches(loop: For, f: Callable[[Expr], Expr]) -> tuple[Prefetch, ...]:
+    """Apply `f` to the indices of a loop's prefetches."""
+    return tuple(replace(p, index=tuple(f(i) for i in p.index)) for p in loop.prefetches)
 
 
 def map_buffer(b: Buffer, f: Callable[[Expr], Expr]) -> Buffer:
@@ -277,7 +292,7 @@ def walk_stmt(s: Stmt, path: tuple[Stmt, ...] = ()) -> Iterator[tuple[Stmt, tupl
 
 
 def direct_exprs(s: Stmt) -> tuple[Expr, ...]:
-    """The expressions that stand directly in one statement."""
+    """The expressions that stand directly in one statement, those of prefetches left out."""
     match s:
         case Store():
             return (*s.index, s.value)

@@ -264,6 +264,10 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
         case For():
             kind = "" if s.kind == SERIAL else s.kind + " "
             flags = [n for n, on in _loop_flags(s) if on]
+            flags += [
+                f"prefetch {print_expr(Load(p.buffer, p.index, I64), _short_names((*scope, s.var), sizes))}"
+                for p in s.prefetches
+            ]
             suffix = f" ({', '.join(flags)})" if flags else ""
             yield f"  {kind}for {s.var} < {_expr(s.extent, ARITH, True, naming)}{suffix}:"
             yield from block(s.body, s.var)
@@ -284,7 +288,7 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
             yield f"  complete over {', '.join(v for v in scope if v in s.over)}:"
             yield from block(s.body)
         case Store():
-            yield f"  {_target(s, naming)} = {expr(s.value)}{_remarks(s, [])}"
+            yield f"  {_target(s, naming)} = {expr(s.value)}{_remarks(s, ['stream'] if s.stream else [])}"
         case Accumulate():
             over = [v for v in scope if v in s.over] + sorted(s.over - set(scope))
             remarks = []

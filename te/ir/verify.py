@@ -31,6 +31,7 @@ from te.ir.loop import (
     If,
     Kernel,
     Let,
+    Prefetch,
     Seq,
     Stmt,
     Store,
@@ -301,6 +302,8 @@ def _check_stmt(s: Stmt, at: _Place) -> None:
         case For():
             _check_loop(s, at)
             within = at.facts.with_range(s.var, integer(0), sub(s.extent, integer(1)))
+            for fetched in s.prefetches:
+                _check_prefetch(fetched, at.inside(s, s.var, facts=within), s)
             _check_stmt(s.body, at.inside(s, s.var, facts=within))
         case Let():
             _check_extent(s.value, at.scope, f"`let {s.var}`")
@@ -358,6 +361,18 @@ def _check_loop(s: For, at: _Place) -> None:
     if s.kind == PARALLEL:
         reductions = [w for w in _writes(s) if isinstance(w, Accumulate) and s.var in w.over]
         _require(not reductions, f"trips of a reduction run at the same time ({place})")
+
+
+def _check_prefetch(p: Prefetch, at: _Place, loop: For) -> None:
+    place = f"a prefetch in loop {loop.var}"
+    _require(p.buffer in at.buffers, f"no buffer `{p.buffer}` is in scope ({place})")
+    for i in p.index:
+        _check_extent(i, at.scope, place)
+    empty = [compare("<", integer(0), extent) for extent in at.buffers[p.buffer].extents]
+    facts = at.facts  # the elements of an empty buffer are nowhere, and never fetched
+    for condition in empty:
+        facts = facts.with_assumption(condition)
+    _check_inside(p.buffer, p.index, facts, at.buffers, place)
 
 
 def _check_effect(s: Store | Accumulate, at: _Place) -> None:

@@ -18,9 +18,11 @@ from te.schedule.directives import (
     Inline,
     Merge,
     Parallel,
+    Prefetch,
     Reorder,
     Rfactor,
     Split,
+    Stream,
     Tile,
     Unroll,
     Vectorize,
@@ -109,7 +111,7 @@ def directives(draw: st.DrawFn, kernel: Kernel) -> Directive:
         return tuple(loops[first : first + 2])
 
     verbs = ["split", "split", "tile", "fuse", "reorder", "reorder", "unroll", "vectorize", "parallel"]
-    verbs.append("rfactor")
+    verbs += ["rfactor", "prefetch", "stream"]
     if len(kernel.program.stages) > 1:
         verbs += ["inline", "merge", "merge", "fission"]
     match draw(st.sampled_from(verbs)):
@@ -132,6 +134,11 @@ def directives(draw: st.DrawFn, kernel: Kernel) -> Directive:
             return Vectorize(several(1, 2), by=draw(st.none() | factors))
         case "parallel":
             return Parallel(several(1, 2))
+        case "prefetch":
+            tensor = draw(st.sampled_from([t.name for t in kernel.program.inputs]))
+            return Prefetch(tensor, at=draw(loop), ahead=draw(st.integers(1, 3)), of=draw(st.none() | loop))
+        case "stream":
+            return Stream((draw(stage),))
         case "rfactor":
             steps = [
                 (x.var, s.stage)

@@ -10,9 +10,10 @@ import pytest
 
 from te.diagnostics import ScheduleError
 from te.grammar.parser import parse_directives
-from te.ir.expr import Var, floor_div, floor_mod, integer
+from te.ir.expr import Load, Var, floor_div, floor_mod, integer
 from te.ir.loop import SERIAL, Accumulate, Alloc, Buffer, Completed, For, If, Let, Seq, Stmt, Store
 from te.ir.print import print_expr
+from te.ir.types import I64
 from te.schedule.directives import (
     VERBS,
     Align,
@@ -25,12 +26,14 @@ from te.schedule.directives import (
     Inline,
     Merge,
     Parallel,
+    Prefetch,
     Reorder,
     Rfactor,
     SetLayout,
     SetScope,
     Specialize,
     Split,
+    Stream,
     Tile,
     Unroll,
     Use,
@@ -64,6 +67,12 @@ OPS["for i in 0..M: for j in 0..N: Y[i] sum= X[i, j]"] = (
     "op f(X: f32[M, N]) -> Y: f32[M] { Y[i] = sum[j](X[i, j]) }"
 )
 
+OPS["for i in 0..M: for j in 0..N: Y[i, j] = X[i, j]"] = (
+    "op f(X: f32[M, N]) -> Y: f32[M, N] { Y[i, j] = X[i, j] }"
+)
+
+OPS["for i in 0..64: for j in 0..64: Y[i, j] = X[i, j]"] = OPS["for i in 0..64: for j in 0..64: S(i, j)"]
+
 # Lines that make a nest with such a `Before` of another one's op.
 MADE_BY = {
     "for i in 0..N: e[i] = X[i] + 1.0; Y[i] = e[i] * 2.0": (
@@ -93,7 +102,9 @@ def rendered(s: Stmt, full: bool) -> str:
         case For():
             kind = "" if s.kind == SERIAL else f"{s.kind} "
             extent = print_expr(s.extent, index_of)
-            return f"{kind}for {index_of(s.var)} in 0..{extent}: {rendered(s.body, full)}"
+            fetched = [print_expr(Load(p.buffer, p.index, I64), index_of) for p in s.prefetches]
+            fetch = "".join(f"fetch {element}; " for element in fetched)
+            return f"{kind}for {index_of(s.var)} in 0..{extent}: {fetch}{rendered(s.body, full)}"
         case If():
             return f"if {print_expr(s.condition, index_of)}: {rendered(s.body, full)}"
         case Let():
@@ -106,8 +117,13 @@ def rendered(s: Stmt, full: bool) -> str:
             return "; ".join(rendered(item, full) for item in s.items)
         case Store() | Accumulate():
             index = ", ".join(print_expr(i, index_of) for i in s.index)
+            past = "stream " if isinstance(s, Store) and s.stream else ""
             steps = "=" if isinstance(s, Store) else f"{s.reducer}="
-            return f"{s.buffer}[{index}] {steps} {print_expr(s.value, index_of)}" if full else f"S({index})"
+            return (
+                f"{past}{s.buffer}[{index}] {steps} {print_expr(s.value, index_of)}"
+                if full
+                else f"S({index})"
+            )
 
 
 def _allocation(b: Buffer) -> str:
@@ -168,6 +184,9 @@ LINES: list[tuple[str, Directive]] = [
     ("inline e", Inline(("e",))),
     ("rfactor ko of C as P", Rfactor("ko", of="C", as_="P")),
     ("rfactor C.k of C", Rfactor("C.k", of="C")),
+    ("prefetch X at m.j ahead 2 of Y.i", Prefetch("X", at="m.j", ahead=2, of="Y.i")),
+    ("prefetch X at j", Prefetch("X", at="j")),
+    ("stream Y, Z", Stream(("Y", "Z"))),
     ("fission k at 1", Fission("k", at=1)),
     ("merge e.j, Y_sum.k", Merge(("e.j", "Y_sum.k"))),
     ("compute_at m, e at Y.i in stack", ComputeAt(("m", "e"), "Y.i", Scope.STACK)),

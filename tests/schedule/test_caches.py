@@ -1,0 +1,167 @@
+"""prefetch, stream: hints that change no result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import te
+from te.backends.llvm import emit
+from te.ir.loop import Store, walk_stmt
+from te.schedule.finalize import finalize
+from te.schedule.nest import nest
+from te.target import parse_target
+from tests.schedule.scheduling import (
+    CHAIN,
+    MATMUL,
+    PLANE,
+    POINTWISE,
+    ROW_SUM,
+    assert_same,
+    loops,
+    program,
+    refused,
+    scheduled,
+)
+
+GATHER = "op f(X: f32[N], U: i32[M]) -> Y: f32[M] { Y[i] = X[U[i]] }"
+BORDER = "op f(X: f32[M, N]) -> Y: f32[M, N] { Y[i, j] = (X[i, j - 1] else 0.0) + X[i, j] }"
+SIZES = [{"M": m, "N": n} for m, n in ((3, 5), (1, 1), (4, 16), (7, 33), (2, 0), (0, 2))]
+
+
+# ---------------------------------------------------------------- prefetch
+
+
+def test_a_prefetch_is_clamped_into_the_tensor() -> None:
+    assert (
+        loops(PLANE, "prefetch X at i ahead 2")
+        == """
+for Y.i < M (prefetch X[max(0, min(M - 1, i + 2)), 0]):
+  for Y.j < N:
+    Y[i, j] = X[i, j] * 2.0 + 1.0
+"""
+    )
+
+
+def test_a_trip_fetches_what_it_reads_first() -> None:
+    text = loops(
+        BORDER, "split j by 16\nvectorize ji\nprefetch X at jo ahead 1 of i", sizes={"M": 9, "N": 64}
+    )
+    assert "prefetch X[min(i + 1, 8), min(16 * jo, 63)]" in text
+    assert "prefetch X[min(i + 1, 8), max(0, min(16 * jo - 1, 63))]" in text
+    assert text.count("prefetch") == 2  # the element on the left, too
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "prefetch X at j ahead 1 of i",
+        "prefetch X at j ahead 3",
+        "vectorize j by 16\nprefetch X at jo ahead 1 of i\nparallel i",
+        "fuse i, j into f\nprefetch X at f ahead 7",
+        "fuse i, j into f\nvectorize f by 8\nparallel fo\nprefetch X at fo",
+        "split j by 4 tail peel\nunroll ji\nprefetch X at jo ahead 2 of i",
+        "split j by 4 tail shift\nprefetch X at ji ahead 2 of i",
+        "prefetch X at i ahead 2\nvectorize j by 4",
+        "prefetch X at j ahead 1 of i\nsplit i by 2\nparallel io",
+    ],
+)
+@pytest.mark.parametrize("text", [PLANE, BORDER])
+def test_prefetches_change_nothing(text: str, lines: str) -> None:
+    plain = nest(program(text))
+    kernel = scheduled(plain, lines)
+    assert_same(plain, kernel, *SIZES)
+    built, expected = te.build(text, schedule=lines), te.build(text, schedule="none")
+    for sizes in SIZES:
+        x = np.arange(sizes["M"] * sizes["N"], dtype=np.float32).reshape(sizes["M"], sizes["N"])
+        np.testing.assert_array_equal(built(x), expected(x))
+    assert "call void @llvm.prefetch" in emit([finalize(kernel)], parse_target("llvm")).text
+
+
+def test_a_reduction_keeps_its_registers() -> None:
+    lines = "tile i, j by 2, 16 into io, jo, ii, ji\nreorder io, jo, k, ii, ji\nunroll ii\nvectorize ji"
+    with_prefetch = finalize(scheduled(MATMUL, f"{lines}\nprefetch B at k ahead 4"))
+    from te.ir.print import print_kernel
+
+    text = print_kernel(with_prefetch)
+    assert "in register" in text
+    assert "prefetch B[min(k + 4, K - 1), 16 * jo]" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "code"),
+    [
+        (CHAIN, "prefetch e at Y.i", "prefetch-refused"),
+        (CHAIN, "prefetch X at Y.i", "prefetch-refused"),
+        (PLANE, "prefetch X at i of j", "prefetch-refused"),
+        (PLANE, "prefetch X at j ahead 0", "prefetch-refused"),
+        (PLANE, "vectorize j by 4\nprefetch X at ji", "prefetch-refused"),
+        (GATHER, "prefetch X at Y.i", "prefetch-refused"),
+        (PLANE, "prefetch X at k", "unknown-loop"),
+        (PLANE, "prefetch X at j\nsplit j by 4", "loop-kind"),
+        (PLANE, "prefetch X at j\nreorder j, i", "loop-kind"),
+    ],
+)
+def test_refused(text: str, lines: str, code: str) -> None:
+    assert refused(text, lines).code == code
+
+
+# ---------------------------------------------------------------- stream
+
+
+def test_stream_marks_the_stores() -> None:
+    kernel = scheduled(POINTWISE, "vectorize i by 16\nstream Y")
+    assert [s.stream for s, _ in walk_stmt(kernel.body) if isinstance(s, Store)] == [True]
+    assert [s.stream for s, _ in walk_stmt(finalize(kernel).body) if isinstance(s, Store)] == [True, True]
+
+
+@pytest.mark.parametrize("lanes", [2, 4, 8, 16, 32, 12])
+@pytest.mark.parametrize("dtype", ["f32", "f64", "u8", "f16"])
+def test_streamed_stores_write_the_same_wherever_the_array_begins(lanes: int, dtype: str) -> None:
+    text = (
+        POINTWISE.replace("f32", dtype) if dtype != "u8" else "op f(X: u8[N]) -> Y: u8[N] { Y[i] = X[i] + 1 }"
+    )
+    built = te.build(text, schedule=f"vectorize i by {lanes}\nstream Y\nparallel io")
+    expected = te.build(text, schedule="none")
+    for n in (0, 1, 7, 64, 1001, 70_000):
+        x = (np.arange(n) % 100).astype(built(np.zeros(1, _numpy(dtype))).dtype)
+        for offset in (0, 1, 3, 4):
+            memory = np.zeros(n + offset, x.dtype)
+            built(x, out=memory[offset:])
+            np.testing.assert_array_equal(memory[offset:], expected(x))
+
+
+def _numpy(dtype: str) -> str:
+    return {"f32": "float32", "f64": "float64", "u8": "uint8", "f16": "float16"}[dtype]
+
+
+def test_streamed_vectors_go_past_the_caches() -> None:
+    kernel = finalize(scheduled(POINTWISE, "vectorize i by 16\nparallel io\nstream Y"))
+    artifact = emit([kernel], parse_target("llvm"))
+    assert "!nontemporal" in artifact.text
+    assert (
+        artifact.text.count("sfence()") >= 3
+    )  # where it is declared, before the threads, at the end of each
+    assert "movnt" in artifact.asm()
+
+
+def test_what_was_streamed_may_be_read_by_other_threads() -> None:
+    text = CHAIN.replace("e[i] * e[i]", "e[N - 1 - i] * 2.0")
+    built = te.build(
+        text, schedule="vectorize e.i by 16\nparallel e.io\nstream e\nvectorize Y.i by 16\nparallel Y.io"
+    )
+    x = np.random.default_rng(0).random(1_000_003, np.float32)
+    np.testing.assert_array_equal(built(x), (x + 1)[::-1] * 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "code"),
+    [
+        (ROW_SUM, "stream Y", "stream-refused"),
+        (CHAIN, "compute_at e at Y.i in stack\nstream e", "stream-refused"),
+        (CHAIN, "inline e\nstream e", "unknown-stage"),
+        (CHAIN, "stream e\ncompute_at e at Y.i", "stage-touched"),
+    ],
+)
+def test_stream_refused(text: str, lines: str, code: str) -> None:
+    assert refused(text, lines).code == code
