@@ -36,7 +36,15 @@ from te.ir.normal import Context, holds_comparison, linear_of, simple
 from te.ir.readable import to_expr
 from te.ir.types import BOOL
 
-__all__ = ["NO_FACTS", "Facts", "bounds", "counterexample", "evaluate", "magnitude_limit", "prove"]
+__all__ = [
+    "NO_FACTS",
+    "Facts",
+    "bounds",
+    "counterexample",
+    "evaluate",
+    "magnitude_limit",
+    "prove",
+]
 
 MAX_ELIMINATIONS = 24
 UNBOUNDED = 1 << 62  # the limits of a 64-bit load say nothing
@@ -53,7 +61,7 @@ def prove(condition: Expr, facts: Facts) -> bool:
     """
     try:
         context = context_of(facts)
-        return context.known.is_contradictory or _holds(condition, context)
+        return context.known.is_empty or _holds(condition, context)
     except RecursionError:
         return False  # hundreds of levels deep
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from te.ir.division import floor_divide
-from te.ir.expr import COMPARISONS, Const, Expr, Op, Var, sub
+from te.ir.expr import COMPARISONS, FALSE, Cast, Const, Expr, Load, Op, Var, sub
 from te.ir.facts import Facts
 from te.ir.inequality import is_positive
 from te.ir.knowledge import Knowledge
@@ -36,7 +36,7 @@ from te.ir.normal import (
     variable_form,
 )
 from te.ir.readable import to_expr
-from te.ir.visit import variables
+from te.ir.visit import variables, walk
 
 
 def context_of(facts: Facts) -> Context:
@@ -264,6 +264,11 @@ def _symbolic_divisors(parts: list[Expr], context: Context) -> dict[str, tuple[i
 
 def _assume(condition: Expr, context: Context) -> None:
     forms = comparison_forms(condition, context)
+    fails = condition == FALSE or any(not form.terms and form.constant < 0 for form in forms or ())
+    if fails and not any(isinstance(node, Load | Cast) for node in walk(condition)):
+        context.known.is_empty = (
+            True  # what follows from data is told by few, and the verifier is none of them
+        )
     if forms is None:
         context.truths |= {condition, simple(condition, context)}
         return

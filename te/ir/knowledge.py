@@ -23,6 +23,7 @@ from te.ir.linear import (
     multiply,
     plus,
     quotient,
+    reads_data,
     scale,
     subtract,
     tighten,
@@ -54,7 +55,7 @@ class Knowledge:
         self.facts: list[Fact] = []
         self.cases: dict[Atom, tuple[list[Fact], list[Fact]]] = {}  # what the condition of a `select` tells
         self.multiples: list[tuple[Linear, Linear]] = []  # `(x, d)` where d >= 1 divides x
-        self.is_contradictory = False  # an empty range, a condition that fails: nothing happens here
+        self.is_empty = False  # a range has no value, or a condition fails: nothing happens here
         self.answers: dict[Hashable, bool] = {}  # found by te.ir.inequality
         self.signs: dict[Hashable, int] = {}
         self._limits: dict[Atom, Interval] = {}
@@ -70,7 +71,7 @@ class Knowledge:
         other.facts = list(self.facts)
         other.cases = dict(self.cases)
         other.multiples = list(self.multiples)
-        other.is_contradictory = self.is_contradictory
+        other.is_empty = self.is_empty
         other._limits = dict(self._limits)
         other._constants = dict(self._constants)
         return other
@@ -81,13 +82,14 @@ class Knowledge:
         """`low <= atom <= high`, and so `low <= high`."""
         self.ranges[atom] = (low, high)
         self.forget()
-        self.tell(subtract(high, low))
+        size = subtract(high, low)
+        self.is_empty |= not size.terms and size.constant < 0
+        self.tell(size)
 
     def tell(self, form: Linear) -> None:
         """`form >= 0`, and what follows from it about fewer variables."""
         form = tighten(form)
         terms = frozenset(form.terms.items())
-        self.is_contradictory |= not terms and form.constant < 0
         if not terms or self._constants.get(terms, form.constant + 1) <= form.constant:
             return
         if len(self.facts) >= MAX_FACTS:
@@ -97,6 +99,8 @@ class Knowledge:
         self._tell_limits(form)
         self.forget()
         for consequence in self._projections(form):
+            if not consequence.terms and consequence.constant < 0 and not reads_data(form):
+                self.is_empty = True
             self.tell(consequence)
 
     def forget(self) -> None:

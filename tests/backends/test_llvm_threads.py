@@ -244,6 +244,7 @@ def test_interrupts_are_neither_lost_nor_harmful() -> None:
     """A signal during a call ends the call's loop in Python, after the call, with the result whole."""
     done = run_alone(
         f"""
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits that it is ignored
         interrupts = 0
         def pester():
             while interrupts < 20:

@@ -537,7 +537,8 @@ def test_a_broken_pipe_ends_quietly(tmp_path: Path) -> None:
 def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo.te"
     os.mkfifo(fifo)
-    process = start("check", str(fifo))
+    # A background job inherits that interrupts are ignored.
+    process = start("check", str(fifo), preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     writer = os.open(fifo, os.O_WRONLY)  # opens once `te` reads from the other end
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)

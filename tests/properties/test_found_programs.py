@@ -144,6 +144,18 @@ CASES = {
         np.ones(20, np.float32),
         {"N": 3},
     ),
+    "condition-that-a-size-excludes": Case(
+        "op f(X: f32[N], Z: f32[M]) -> Y: f32[M] { Y[i] = where(i < M - 5, X[5], 1) }",
+        (ROW[:3], ROW[:4]),
+        np.ones(4, np.float32),
+        {"N": 3, "M": 4},
+    ),
+    # The `else` of a read that nothing reaches is no mistake of its own.
+    "else-behind-a-condition-that-fails": Case(
+        "op f(X: i64[N]) -> Y: i64[1] { Y[k] = where(0 < (X[k - 2] else 0), X[N - 100] else -12, 5) }",
+        (COLUMNS,),
+        np.array([5]),
+    ),
     # A value wraps, whether it is computed from indices or from data.
     "hash-of-an-index": Case(
         "op f(X: bool[N]) -> Y: i64[N] { Y[i] = (i * 6364136223846793005 + 1442695040888963407) // 7 }",
