@@ -439,6 +439,45 @@ class Stream(Directive):
     stages: tuple[str, ...] = field(metadata=takes(Kind.STAGE, 1, None))
 
 
+@dataclass(frozen=True, slots=True)
+class Online(Directive):
+    """Run reductions that depend on each other in one loop over blocks, rescaling partial results.
+
+    Before:  for i in 0..M: for j in 0..64: m[i] max= X[i, j];
+             for i in 0..M: for j in 0..64: l[i] sum= exp(X[i, j] - m[i]);
+             for i in 0..M: Y[i] = m[i] + log(l[i])
+    Line:    online j of m, l at Y.i by 16
+    After:   for i in 0..M: m[i] = -inf; l[i] = 0.0; for jo in 0..4: m_old[i] = m[i];
+             for ji in 0..16: m[i] max= X[i, 16 * jo + ji] from m_old[i];
+             m_scale[i] = where(m_old[i] == -inf, 1.0, exp(m_old[i] - m[i]));
+             m_safe[i] = where(m[i] == -inf, 0.0, m[i]);
+             for ji in 0..16: l[i] sum= exp(X[i, 16 * jo + ji] - m_safe[i]) from l[i] * m_scale[i];
+             if m[i] == -inf: l[i] = nan; Y[i] = m[i] + log(l[i])
+
+    Softmax and attention become one pass over their axis, and of the logits and their exponentials
+    there is only a block at a time. `at` names the loop that needs the
+    results. What the reductions read is computed in blocks too, where they alone read it. Under
+    `where j <= i` the blocks end with the last row that stands in the loop.
+
+    A sum may follow a running maximum or minimum `m` if its terms depend on `m` through factors
+    `exp(c * (s - m))` or `exp2(..)` alone, where `m` is that of `s` over the same elements and `c` is
+    free of the axis; that is checked, whatever the terms look like. One more factor may be linear in
+    `m`, as in the entropy's `exp(s - m) * (s - m)`, if the sum without it is computed along with it.
+    Results differ from the plain ones by rounding only, and NaN stands where it would. Axes that go
+    by other names are listed: `online j, Y_sum.k of m, Y_sum at Y.i by 64`. New stages, with loops
+    of those names: `m_old`, `m_scale`, `m_safe`, and before and behind the loop `m_start`, `l_end`.
+
+    Errors: online-refused, online-algebra, stage-touched, unknown-stage, repeated-stage, unknown-loop,
+    ambiguous-loop, loop-name
+    """
+
+    axes: tuple[str, ...] = field(metadata=takes(Kind.LOOP, 1, None))
+    of: tuple[str, ...] = field(metadata=takes(Kind.STAGE, 1, None))
+    at: str = field(metadata=takes(Kind.LOOP))
+    by: int = field(metadata=takes(Kind.SIZE))
+    into: tuple[str, ...] | None = field(default=None, metadata=takes(Kind.NAME, 2, 2))
+
+
 VERBS: dict[str, type[Directive]] = {
     "split": Split,
     "tile": Tile,
@@ -462,6 +501,7 @@ VERBS: dict[str, type[Directive]] = {
     "align": Align,
     "use": Use,
     "specialize": Specialize,
+    "online": Online,
 }
 
 # Verbs of the language that this version does not have.

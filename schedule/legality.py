@@ -53,6 +53,7 @@ class Access:
     statement: Stmt
     path: Path
     position: int  # in the order of the text
+    before: frozenset[str] = frozenset()  # loops around the statement before which it happens, once for all
 
 
 class Order(Enum):
@@ -193,20 +194,29 @@ def accesses(region: Stmt) -> list[Access]:
     own = {s.buffer.name for s, _ in walk_stmt(region) if isinstance(s, Alloc)}
     found: dict[tuple[object, ...], Access] = {}
     for statement, path in walk_stmt(region):
-        for buffer, index, writes in _touched(statement):
-            key = (id(statement), buffer, index, writes)
-            if buffer not in own and key not in found:
-                found[key] = Access(buffer, index, writes, statement, path, len(found))
+        for touch in _touched(statement, path):
+            key = (id(statement), touch.buffer, touch.index, touch.writes, touch.before)
+            if touch.buffer not in own and key not in found:
+                found[key] = replace(touch, position=len(found))
     return list(found.values())
 
 
-def _touched(s: Stmt) -> Iterator[tuple[str, tuple[Expr, ...], bool]]:
-    """Buffers and indices that one statement itself reads, then what it writes."""
+def _touched(s: Stmt, path: Path) -> Iterator[Access]:
+    """What one statement itself reads, then what it writes.
+
+    What a reduction starts from is read before its outermost loop, where that is inside the region.
+    """
+    start = s.start if isinstance(s, Accumulate) else None
+    if isinstance(s, Accumulate) and start is not None:
+        inside = {x.var for x in path[1:] if isinstance(x, For)}
+        for load in loads(start) if s.over <= inside else ():
+            yield Access(load.buffer, load.index, False, s, _around_start(s, path), 0, s.over)
     for e in direct_exprs(s):
-        for load in loads(e):
-            yield load.buffer, load.index, False
+        if e is not start:
+            for load in loads(e):
+                yield Access(load.buffer, load.index, False, s, path, 0)
     if isinstance(s, Store | Accumulate):
-        yield s.buffer, s.index, True
+        yield Access(s.buffer, s.index, True, s, path, 0)
 
 
 def _pairs(touches: list[Access]) -> Iterator[tuple[Access, Access]]:
@@ -234,6 +244,9 @@ def depends(first: Access, second: Access, directions: Directions, facts: Facts)
     """
     if first.buffer != second.buffer or not (first.writes or second.writes):
         return None
+    moving = {name for name, direction in directions.items() if direction in (LATER, EARLIER)}
+    if moving and (moving <= first.before or moving <= second.before):
+        return None
     order = Order.FIXED
     pair = _Pair(first, second, directions)
     if first.statement is second.statement:
@@ -260,14 +273,19 @@ def _from_its_start(access: Access) -> Access:
     statement = access.statement
     if not (access.writes and isinstance(statement, Accumulate) and statement.start is not None):
         return access
-    of_terms = set(statement.over)
-    path: list[Stmt] = []
-    for s in access.path:
-        if isinstance(s, Let) and variables(s.value) & of_terms:
-            of_terms.add(s.var)
-        elif not isinstance(s, If) and not (isinstance(s, For) and s.var in of_terms):
-            path.append(s)
-    return replace(access, path=tuple(path))
+    return replace(access, path=_around_start(statement, access.path))
+
+
+def _around_start(s: Accumulate, path: Path) -> Path:
+    """What stands around the start of a reduction: no loop, name or condition of its terms."""
+    of_terms = set(s.over)
+    kept: list[Stmt] = []
+    for around in path:
+        if isinstance(around, Let) and variables(around.value) & of_terms:
+            of_terms.add(around.var)
+        elif not isinstance(around, If) and not (isinstance(around, For) and around.var in of_terms):
+            kept.append(around)
+    return tuple(kept)
 
 
 def _moving(access: Access, directions: Directions) -> list[For]:

@@ -41,6 +41,7 @@ from te.schedule.directives import (
     Fuse,
     Inline,
     Merge,
+    Online,
     Parallel,
     Prefetch,
     Reorder,
@@ -62,6 +63,7 @@ from te.schedule.memory import align, cache_read, cache_write, set_layout, set_s
 from te.schedule.names import TooLate
 from te.schedule.neighbours import fission, merge
 from te.schedule.nest import nest
+from te.schedule.online import online
 from te.schedule.placement import inline
 from te.schedule.reuse import lines_of, translation
 from te.schedule.rfactor import rfactor
@@ -133,6 +135,8 @@ def _rewrite(kernel: Kernel, directive: Directive) -> Kernel:
             return apply_all(kernel, (directive,))[-1].kernel
         case Specialize():
             return _check_cases(kernel, directive)
+        case Online():
+            return online(kernel, directive)
     raise TypeError(f"no rewrite for {directive!r}")
 
 
@@ -366,6 +370,11 @@ class Schedule:
     def specialize(self, condition: str, block: Schedule | Callable[[Schedule], object]) -> Schedule:
         lines = block.directives if isinstance(block, Schedule) else _lines_by(block, self)
         return self.add(make("specialize", _values(Kind.CONDITION, condition), {}, block=lines))
+
+    def online(
+        self, *axes: str, of: Sequence[str], at: str, by: int, into: Sequence[str] | None = None
+    ) -> Schedule:
+        return self._line("online", axes, of=of, at=at, by=by, into=into)
 
     def _line(self, verb: str, operands: Sequence[str], **clauses: object) -> Schedule:
         shape = shape_of(verb)

@@ -26,7 +26,7 @@ from te.backends.interp.evaluate import InterpreterError, evaluate_integer
 from te.backends.interp.inputs import bind_inputs, raise_failed_checks
 from te.backends.interp.memory import Memory, Part
 from te.backends.interp.source import ExpressionWriter
-from te.ir.expr import TRUE, Expr, Var, both, compare, conjuncts, integer, negation, sub
+from te.ir.expr import TRUE, Const, Expr, Var, both, compare, conjuncts, integer, negation, sub
 from te.ir.loop import (
     PARALLEL,
     VECTOR,
@@ -289,7 +289,7 @@ class _KernelWriter:
                     wrappers.enter_context(self.inside(wrapper))
                 with self.block(f"if {e.value(guard)}:"):
                     self.line(f"store_{buffer}({arguments})")
-                if self._has_where(s):
+                if self._has_where(s) and isinstance(s.start, Const):
                     with self.block("else:"):
                         self.line(f"{buffer}.store_if_untouched({arguments})")
 
@@ -314,6 +314,7 @@ class _KernelWriter:
 
         A part that speaks of data axes alone looks like the guard of a split. But an element for which
         it fails has a value, the reducer's identity, while what a guard excludes is another trip's.
+        (One that goes on from what memory holds has its value already.)
         """
         stages = [stage for stage in self.source.program.stages if stage.name == s.stage]
         return any(stage.reduction is not None and stage.reduction.where != TRUE for stage in stages)

@@ -14,6 +14,7 @@ from te.ir.expr import Load, Var, floor_div, floor_mod, integer
 from te.ir.loop import SERIAL, Accumulate, Alloc, Buffer, Completed, For, If, Let, Seq, Stmt, Store
 from te.ir.print import print_expr
 from te.ir.types import I64
+from te.ir.visit import loads
 from te.schedule.directives import (
     VERBS,
     Align,
@@ -25,6 +26,7 @@ from te.schedule.directives import (
     Fuse,
     Inline,
     Merge,
+    Online,
     Parallel,
     Prefetch,
     Reorder,
@@ -72,6 +74,16 @@ OPS["for i in 0..M: for j in 0..N: Y[i, j] = X[i, j]"] = (
 )
 
 OPS["for i in 0..64: for j in 0..64: Y[i, j] = X[i, j]"] = OPS["for i in 0..64: for j in 0..64: S(i, j)"]
+OPS[
+    "for i in 0..M: for j in 0..64: m[i] max= X[i, j]; for i in 0..M: for j in 0..64: l[i] sum= exp(X[i, j] - m[i]); "
+    "for i in 0..M: Y[i] = m[i] + log(l[i])"
+] = """
+    op f(X: f32[M, 64]) -> Y: f32[M] {
+        m[i] = max[j](X[i, j])
+        l[i] = sum[j](exp(X[i, j] - m[i]))
+        Y[i] = m[i] + log(l[i])
+    }
+"""
 
 # Lines that make a nest with such a `Before` of another one's op.
 MADE_BY = {
@@ -93,7 +105,8 @@ BESIDE = {
 def parts_of(verb: str) -> dict[str, str]:
     """The lines `Before: ...`, `Line: ...`, `After: ...` of a verb's docstring."""
     doc = inspect.getdoc(VERBS[verb]) or ""
-    return dict(re.findall(r"^(Before|Line|After): +(.*)$", doc, re.MULTILINE))
+    parts = re.findall(r"^(Before|Line|After): +(.*(?:\n {9}.*)*)$", doc, re.MULTILINE)
+    return {name: re.sub(r"\n +", " ", text) for name, text in parts}
 
 
 def rendered(s: Stmt, full: bool) -> str:
@@ -119,11 +132,10 @@ def rendered(s: Stmt, full: bool) -> str:
             index = ", ".join(print_expr(i, index_of) for i in s.index)
             past = "stream " if isinstance(s, Store) and s.stream else ""
             steps = "=" if isinstance(s, Store) else f"{s.reducer}="
-            return (
-                f"{past}{s.buffer}[{index}] {steps} {print_expr(s.value, index_of)}"
-                if full
-                else f"S({index})"
-            )
+            start = s.start if isinstance(s, Accumulate) else None
+            from_ = f" from {print_expr(start, index_of)}" if start and any(loads(start)) else ""
+            step = f"{past}{s.buffer}[{index}] {steps} {print_expr(s.value, index_of)}{from_}"
+            return step if full else f"S({index})"
 
 
 def _allocation(b: Buffer) -> str:
@@ -160,7 +172,9 @@ def test_documented_errors_exist() -> None:
     import te.schedule
 
     folder = Path(te.schedule.__file__).parent
-    written = set(re.findall(r'"([a-z]+(?:-[a-z]+)+)",', "".join(p.read_text() for p in folder.glob("*.py"))))
+    written = set(
+        re.findall(r'"([a-z]+(?:-[a-z]+)+)",', "".join(p.read_text() for p in folder.rglob("*.py")))
+    )
     for verb, directive in VERBS.items():
         errors = (inspect.getdoc(directive) or "").split("Errors:")[1]
         listed = set(re.findall(r"[a-z]+(?:-[a-z]+)+", errors))
@@ -182,6 +196,10 @@ LINES: list[tuple[str, Directive]] = [
     ("vectorize m.j, e.j by 16", Vectorize(("m.j", "e.j"), by=16)),
     ("parallel Y.i", Parallel(("Y.i",))),
     ("inline e", Inline(("e",))),
+    (
+        "online j, l.k of m, l at Y.i by 64 into jo, ji",
+        Online(("j", "l.k"), ("m", "l"), "Y.i", 64, ("jo", "ji")),
+    ),
     ("rfactor ko of C as P", Rfactor("ko", of="C", as_="P")),
     ("rfactor C.k of C", Rfactor("C.k", of="C")),
     ("prefetch X at m.j ahead 2 of Y.i", Prefetch("X", at="m.j", ahead=2, of="Y.i")),
