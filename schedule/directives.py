@@ -478,6 +478,37 @@ class Online(Directive):
     into: tuple[str, ...] | None = field(default=None, metadata=takes(Kind.NAME, 2, 2))
 
 
+@dataclass(frozen=True, slots=True)
+class Tensorize(Directive):
+    """Run a data loop and a reduction loop by one instruction, whose meaning is an op.
+
+    Before:  for i in 0..16: for k in 0..4: D[i] sum= i32(A[i, k]) * i32(B[i, k])
+    Line:    tensorize i, k as vpdpbusd
+    After:   tensorized for k in 0..4: vector for i in 0..16: D[i] sum= i32(A[i, k]) * i32(B[i, k])
+
+    `vpdpbusd` and `vdpbf16ps` are ops in the standard library (`te/std/x86.te`) that say what the
+    instructions compute. The loops' body must be that op, compared as it is written: reducer,
+    casts, dtypes, and extents; `*` and `+` may have their sides the other way round. The trips of
+    the reduction loop read each operand at neighbouring elements, and those of the data loop at the
+    elements behind them; or the data loop reads the same elements in each trip, which are then
+    given to all lanes. The result is written at neighbouring elements. The data loop may have
+    several times as many trips as the instruction has lanes. Where a `split` overhangs, rows and
+    lanes are cut off at no cost; the last terms, where 4 or 2 do not divide them, run as loops.
+
+    Nothing is changed but the order of a sum, so integers stay exact, and floats are rounded as in
+    some order of the terms. `vdpbf16ps` also takes denormal numbers for 0, which is no rounding of
+    a sum: it needs `te.build(..., math="fast")`. A build for a target without the instruction is
+    refused.
+
+    Errors: unknown-intrinsic, tensorize-loops, tensorize-extent, tensorize-mismatch,
+    tensorize-address, tensorize-guard, intrinsic-missing, intrinsic-math, not-nested,
+    unknown-loop, ambiguous-loop, repeated-loop, loop-kind, kind-nesting
+    """
+
+    loops: tuple[str, ...] = field(metadata=takes(Kind.LOOP, 2, 2))
+    as_: str = field(metadata=takes(Kind.INTRINSIC))
+
+
 VERBS: dict[str, type[Directive]] = {
     "split": Split,
     "tile": Tile,
@@ -502,9 +533,10 @@ VERBS: dict[str, type[Directive]] = {
     "use": Use,
     "specialize": Specialize,
     "online": Online,
+    "tensorize": Tensorize,
 }
 
 # Verbs of the language that this version does not have.
 LATER_VERBS = frozenset(
-    "bind rfactor online pipeline prefetch stream tensorize swizzle specialize fold precompute distribute".split()
+    "bind rfactor online pipeline prefetch stream swizzle specialize fold precompute distribute".split()
 ).difference(VERBS)

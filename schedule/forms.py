@@ -30,6 +30,7 @@ class Kind(Enum):
     TENSOR = "a tensor, such as `A` or `A[i, k]`"
     LAYOUT = "a layout, such as `[k // 16, i, k % 16]`"
     TAIL = "one of `guard`, `peel`, `shift`, `exact`"
+    INTRINSIC = "an instruction, such as `vpdpbusd`"
     SCOPE = "one of `global`, `local`, `stack`, `register`, `shared`"
 
 
@@ -105,6 +106,7 @@ NOUNS = {
     Kind.NUMBER: "number",
     Kind.TENSOR: "tensor",
     Kind.LAYOUT: "layout",
+    Kind.INTRINSIC: "instruction",
 }
 
 

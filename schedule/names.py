@@ -146,7 +146,9 @@ def require_serial(loop: For, verb: str, span: Span | None) -> None:
         )
     if loop.kind == SERIAL:
         return
-    kind_verb = {"unrolled": "unroll", "vector": "vectorize"}.get(loop.kind, loop.kind)
+    kind_verb = {"unrolled": "unroll", "vector": "vectorize", "tensorized": "tensorize"}.get(
+        loop.kind, loop.kind
+    )
     article = "an" if loop.kind == "unrolled" else "a"
     raise TooLate(
         error(

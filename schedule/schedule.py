@@ -51,6 +51,7 @@ from te.schedule.directives import (
     Specialize,
     Split,
     Stream,
+    Tensorize,
     Tile,
     Unroll,
     Use,
@@ -67,6 +68,7 @@ from te.schedule.online import online
 from te.schedule.placement import inline
 from te.schedule.reuse import lines_of, translation
 from te.schedule.rfactor import rfactor
+from te.schedule.tensorize import tensorize
 from te.schedule.text import value_in_python
 from te.schedule.vocabulary import Value, field_of, make, print_lines, shape_of
 from te.schedule.written import Setting, Written, assuming, condition_for, read_lines
@@ -137,6 +139,8 @@ def _rewrite(kernel: Kernel, directive: Directive) -> Kernel:
             return _check_cases(kernel, directive)
         case Online():
             return online(kernel, directive)
+        case Tensorize():
+            return tensorize(kernel, directive)
     raise TypeError(f"no rewrite for {directive!r}")
 
 
@@ -375,6 +379,9 @@ class Schedule:
         self, *axes: str, of: Sequence[str], at: str, by: int, into: Sequence[str] | None = None
     ) -> Schedule:
         return self._line("online", axes, of=of, at=at, by=by, into=into)
+
+    def tensorize(self, *loops: str, as_: str) -> Schedule:
+        return self._line("tensorize", loops, as_=as_)
 
     def _line(self, verb: str, operands: Sequence[str], **clauses: object) -> Schedule:
         shape = shape_of(verb)

@@ -159,7 +159,7 @@ def _checked_value(where: str, kind: Kind, v: Value) -> object:
     match kind, v.value:
         case ((Kind.LOOP | Kind.STAGE | Kind.OP), str()) if DOTTED.match(v.value):
             return v.value
-        case Kind.NAME, str() if IDENTIFIER.match(v.value) and v.value not in RESERVED:
+        case ((Kind.NAME | Kind.INTRINSIC), str()) if IDENTIFIER.match(v.value) and v.value not in RESERVED:
             return v.value
         case Kind.SIZE, int() if not isinstance(v.value, bool):
             return v.value

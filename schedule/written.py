@@ -24,7 +24,8 @@ from te.schedule.knobs import Knob, read_knobs
 from te.schedule.text import names_in, read_directives
 
 # All targets there are, on this machine or another: a schedule for one is legal anywhere.
-TARGETS = ("llvm", "llvm.sse4", "llvm.avx2", "llvm.avx512", "llvm.neon", "cuda")
+X86 = ("llvm.sse4", "llvm.avx2", "llvm.avx512", "llvm.avx512_vnni", "llvm.avx512_bf16")
+TARGETS = ("llvm", *X86, "llvm.neon", "cuda")
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,9 @@ def build(
     that is not fixed is a run-time value: one compilation serves all. Dtype variables that are not
     fixed, and packs, are for each call to decide.
 
+    `math="fast"` admits schedules with instructions that do more than sum in another order: `te help
+    tensorize` names them. It changes nothing else.
+
     `debug` makes a slower kernel that checks every index of every access, runs on one thread and
     shows gdb the `.te` lines; a wrong index raises IndexError (docs/debugging.md).
 
@@ -197,6 +200,7 @@ class _Build:
             request.target,
             library,
             knobs=request.knobs,
+            math=request.math,
             debug=request.debug,
             has_lines=request.has_lines,
         )
@@ -260,10 +264,9 @@ def _read_schedule(given: str | os.PathLike[str] | Schedule | None) -> Source | 
 
 
 def _check_math(math: str) -> None:
-    if math == "fast":
-        raise ValueError('math="fast" is not supported by this version of te: use "strict", the default')
-    if math != "strict":
-        raise ValueError(f'math must be "strict", found {math!r}')
+    if math not in ("strict", "fast"):
+        hint = did_you_mean(str(math), ("strict", "fast"))
+        raise ValueError(f'math must be "strict" or "fast", found {math!r}' + (f" ({hint})" if hint else ""))
 
 
 def _backend(request: Request) -> Any:

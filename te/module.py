@@ -19,6 +19,7 @@ from te.grammar import tree
 from te.grammar.parser import parse_file
 from te.ir.types import DTYPES
 from te.runtime.laws import broken_laws
+from te.schedule.intrinsics import wrong_intrinsics
 from te.schedule.schedule import check_schedule
 from te.schedule.written import Setting, Written, check_headers
 from te.sources import Path_, decode_source, is_text, read_source
@@ -249,7 +250,7 @@ class Library:
 
     >>> import numpy as np, te
     >>> te.std
-    <te.std: conv, linalg, math, nn, quant, reduce, tensor>
+    <te.std: conv, linalg, math, nn, quant, reduce, tensor, x86>
     >>> softmax = te.build(te.std.nn.softmax, dtypes={"T": "f32"})
     >>> softmax(np.zeros((1, 2), np.float32))
     array([[0.5, 0.5]], dtype=float32)
@@ -368,6 +369,7 @@ def check_source(
     found = Diagnostics()
     _add(found, check_ops(file))
     _add(found, broken_laws(file))
+    _add(found, wrong_intrinsics(file))
     module = OpsByName(file, Diagnostics())  # `check_ops` has reported what is wrong with it
     options = Options(sizes or {}, consts or {}, dtypes or {})
     for definition, schedules in _schedules_by_op(module, found):

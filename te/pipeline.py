@@ -29,9 +29,11 @@ from te.runtime.limits import SizeLimit
 from te.schedule.auto import auto_schedule
 from te.schedule.cases import cases_of
 from te.schedule.finalize import finalize
+from te.schedule.intrinsics import wrong_intrinsics
 from te.schedule.knobs import Knob
 from te.schedule.nest import nest
 from te.schedule.schedule import ChosenCase, Schedule, read_schedule
+from te.schedule.tensorize import check_instructions
 from te.schedule.text import names_in, read_directives
 from te.schedule.written import (
     Library,
@@ -58,19 +60,21 @@ def compile_op(
     library: OpLibrary,
     *,
     knobs: Mapping[str, object] | None = None,
+    math: str = "strict",
     debug: bool = False,
     has_lines: bool = False,
 ) -> Compilation:
     """Compile an op. `choices` are the dtypes and ranks that the build leaves to the call.
 
-    `library` takes up the files that the op uses; `knobs` are for its schedules. With `debug`, every
-    index is checked; with `has_lines`, the code tells debuggers the lines that it comes from.
+    `library` takes up the files that the op uses; `knobs` are for its schedules. With "fast" `math`,
+    an instruction may do more than round otherwise. With `debug`, every index is checked; with
+    `has_lines`, the code tells debuggers the lines that it comes from.
     """
     ranks = {name: int(choice) for name, choice in choices.items() if name in op.packs}
     dtypes = {name: str(choice) for name, choice in choices.items() if name not in ranks}
     options = replace(options, dtypes={**options.dtypes, **dtypes})
     with _reporting_bugs(op):
-        program, variants = _schedule(op, options, ranks, given, knobs or {}, target, library)
+        program, variants = _schedule(op, options, ranks, given, knobs or {}, target, library, math)
         if debug:
             variants = [_checked(variant) for variant in variants]
         finals = [variant.final for variant in variants]
@@ -86,20 +90,22 @@ def _schedule(
     knobs: Mapping[str, object],
     target: Target,
     library: OpLibrary,
+    math: str,
 ) -> tuple[Program, list[Variant]]:
     """Every level of the compiler up to the final loop IR, one after the other."""
     setting = _setting(op, options, ranks, given, knobs, target, library)
     program = setting.program
     _verify(program)
-    if wrong := broken_laws(op.module.file):
+    if wrong := [*broken_laws(op.module.file), *wrong_intrinsics(op.module.file)]:
         raise CompileError(wrong)
     variants = []
     for choice in _choose_schedules(given, setting, target):
         plain = nest(assuming(program, choice.condition))
         steps = choice.schedule.steps(plain)  # verifies each one
+        lines = [step.directive for step in steps if step.directive]  # without `use`: they say it all
+        check_instructions(steps[-1].kernel, lines, target, fast_math=math == "fast")
         final = finalize(steps[-1].kernel)
         _verify(plain, final)
-        lines = [step.directive for step in steps if step.directive]  # without `use`: they say it all
         schedule = Schedule(program.name, choice.schedule.target, lines)
         variants.append(Variant(choice.condition, schedule, steps[-1].kernel, final))
     return program, variants

@@ -42,19 +42,28 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """An instruction set with a name: LLVM's CPU for it, what a host must have, its vector registers."""
+    """An instruction set with a name: LLVM's CPU for it, what a host must have, its vector registers.
+
+    `features` are what the level has and the CPU of its name has not.
+    """
 
     cpu: str
     needs: tuple[str, ...]
     vector_bits: int
     vector_registers: int
+    features: str = ""
 
 
+_AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl")
 # From narrow to wide: a machine of one level satisfies those of its family before it.
 _X86 = {
     "llvm.sse4": _Level("x86-64-v2", ("sse4.2", "popcnt"), 128, 16),
     "llvm.avx2": _Level("x86-64-v3", ("avx2", "fma", "bmi2", "f16c"), 256, 16),
-    "llvm.avx512": _Level("x86-64-v4", ("avx512f", "avx512bw", "avx512dq", "avx512vl"), 512, 32),
+    "llvm.avx512": _Level("x86-64-v4", _AVX512, 512, 32),
+    "llvm.avx512_vnni": _Level("x86-64-v4", (*_AVX512, "avx512vnni"), 512, 32, "+avx512vnni"),
+    "llvm.avx512_bf16": _Level(
+        "x86-64-v4", (*_AVX512, "avx512vnni", "avx512bf16"), 512, 32, "+avx512vnni,+avx512bf16"
+    ),
 }
 _ARM = {"llvm.neon": _Level("generic", ("neon",), 128, 32)}
 _FAMILY = _ARM if platform.machine().lower() in ("arm64", "aarch64") else _X86
@@ -101,7 +110,7 @@ def _parse(spec: str) -> Target:
         features = ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(host_features.items()))
     else:
         level, levels, is_native = _FAMILY[spec], names[: names.index(spec) + 1], spec in reached
-        cpu, features = level.cpu, ""
+        cpu, features = level.cpu, level.features
     return Target(
         name=spec,
         backend="llvm",

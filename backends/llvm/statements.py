@@ -8,12 +8,14 @@ from te.backends.llvm import arithmetic, memory, parallel, registers
 from te.backends.llvm.context import Context, Mask, Memory
 from te.backends.llvm.expressions import expression, index_of, position
 from te.backends.llvm.index import LANE_NUMBER, Index, integer
+from te.backends.llvm.intrinsics import tensorized
 from te.backends.llvm.prefetch import prefetch
 from te.backends.llvm.values import POINTER, Value, ascii_name, constant, memory_type
 from te.ir.expr import Const
 from te.ir.loop import (
     PARALLEL,
     SERIAL,
+    TENSORIZED,
     UNROLLED,
     VECTOR,
     Accumulate,
@@ -73,6 +75,8 @@ def _for(ctx: Context, s: For) -> None:
             _unrolled(ctx, s, _trips(s, extent))
         case kind if kind == VECTOR:
             _vector(ctx, s, _trips(s, extent))
+        case kind if kind == TENSORIZED:
+            tensorized(ctx, s)
         case kind if kind == PARALLEL and not ctx.is_parallel and ctx.lanes == 1:
             parallel.parallel_loop(ctx, s, statement)
         case kind if kind in (SERIAL, PARALLEL):

@@ -7,6 +7,7 @@ What the final level guarantees to a backend
   one `Store` or `Accumulate`, perhaps under an `If` whose condition is a mask; so at
   most one vector loop is on any path, and no `Let` or extent differs between lanes.
 - The target of an `Accumulate` in a vector loop differs in every lane.
+- A `tensorized` loop holds exactly a vector loop around an `Accumulate`.
 - Loops and guards depend on the sizes; a loop may have no trips, and no extent is negative.
 - `register` buffers have constant shapes. Each index is a constant after unrolling,
   or in the last place the variable of the vector loop, and then that axis has one
@@ -38,6 +39,7 @@ from te.schedule.finalize.registers import unroll_register_loops
 from te.schedule.finalize.split import split_hot_from_cold
 from te.schedule.finalize.starts import place_starts
 from te.schedule.finalize.storage import lay_out_buffers
+from te.schedule.finalize.tensorized import settle_tensorized
 from te.schedule.finalize.trim import trim_loops
 
 
@@ -60,6 +62,7 @@ def finalize(kernel: Kernel) -> Kernel:
     body = clean(body, facts)  # what is hot lost its guards: clamps, choices and empty rests go too
     buffers = {b.name: b for b in kernel.arguments} | _allocated(body)
     body = promote_accumulators(body, facts, buffers)
+    body = settle_tensorized(body, buffers, facts)
     body = trim_loops(body, facts, (UNROLLED,))  # what is cold and not in registers
     body = clean(body, facts)
     final = replace(kernel, body=body, level=FINAL)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from te.ir.bounds import Facts
 from te.ir.expr import FALSE, TRUE, Const, Expr, Op, Var, both, conjuncts, integer, negation
 from te.ir.loop import (
+    TENSORIZED,
     UNROLLED,
     VECTOR,
     Accumulate,
@@ -85,7 +86,7 @@ def _loop(s: For, facts: Facts, lanes: frozenset[str]) -> Stmt:
     if extent == integer(1):
         return clean(substitute_stmt(s.body, {s.var: integer(0)}), facts, lanes)
     s = replace(s, extent=extent)
-    if s.kind in (UNROLLED, VECTOR):
+    if s.kind in (UNROLLED, VECTOR, TENSORIZED):
         lanes |= {s.var}
     inside = facts_inside(s, s.body, facts, trust_lets=False)
     s = replace(s, prefetches=map_prefetches(s, lambda i: simplify(i, inside)))

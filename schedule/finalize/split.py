@@ -29,6 +29,7 @@ from te.ir.expr import Const, Expr, Var, add, compare, conjuncts, integer, maxim
 from te.ir.loop import (
     PARALLEL,
     SERIAL,
+    TENSORIZED,
     UNROLLED,
     VECTOR,
     Accumulate,
@@ -44,6 +45,7 @@ from te.ir.loop import (
     map_prefetches,
     seq,
     substitute_stmt,
+    walk_stmt,
     with_bodies,
 )
 from te.ir.simplify import simplify
@@ -63,12 +65,13 @@ from te.schedule.finalize.guards import (
 )
 from te.schedule.finalize.interior import interior_conditions
 
+EXPANDED = (UNROLLED, VECTOR, TENSORIZED)
 SHORT = 16  # trips of a reduction loop over the taps of a stencil, at most
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """A guard that depends on unrolled or vector loops.
+    """A guard that depends on unrolled, vector or tensorized loops.
 
     `hull` is a slack: the guard holds in all their trips where it is at least 0.
     `place` is the index, on the path, of the loop or `Let` just inside which the
@@ -92,10 +95,18 @@ def split_hot_from_cold(s: Stmt, facts: Facts, known: frozenset[Expr] = frozense
             condition = simplify(conjunction([_holds(h) for h in asked]), facts)
             hot = _without_tails(group, set(hulls), facts)
             hot = split_hot_from_cold(hot, assuming(condition, facts), known.union(hulls))
-            new.append(If(condition, hot, group))
+            new.append(If(condition, hot, _cold(group, facts, known.union(hulls))))
         else:
             new.append(_inside(group, facts, known))
     return float_names(new)
+
+
+def _cold(s: Stmt, facts: Facts, known: frozenset[Expr]) -> Stmt:
+    """The version with the guards that were asked. An instruction takes none, so reductions are cut here too."""
+    if not any(isinstance(inner, For) and inner.kind == TENSORIZED for inner, _ in walk_stmt(s)):
+        return s
+    items = s.items if isinstance(s, Seq) else (s,)
+    return float_names([_inside(item, facts, known) for item in items])
 
 
 def _groups(items: Sequence[Stmt], facts: Facts, known: frozenset[Expr]) -> Iterator[tuple[list[Expr], Stmt]]:
@@ -229,7 +240,7 @@ def _border_tails(leaf: Store | Accumulate, path: Path, facts: Facts) -> list[Ta
     """
     over = leaf.over if isinstance(leaf, Accumulate) else frozenset()
     short = [s for s in path if isinstance(s, For) and s.var in over and _is_short(s.extent)]
-    wide = {s.var for s in path if isinstance(s, For) and s.kind in (UNROLLED, VECTOR)}
+    wide = {s.var for s in path if isinstance(s, For) and s.kind in EXPANDED}
     conditions = [c for e in direct_exprs(leaf) for c in interior_conditions(e, wide)]
     tails = [_tail(c, path, facts, short) for c in dict.fromkeys(conditions)]
     return [
@@ -247,7 +258,7 @@ def _is_short(extent: Expr) -> bool:
 
 
 def _tail(guard: Expr, path: Path, facts: Facts, short: Sequence[For] = ()) -> Tail | None:
-    expanded = [s for s in path if isinstance(s, For) and (s.kind in (UNROLLED, VECTOR) or s in short)]
+    expanded = [s for s in path if isinstance(s, For) and (s.kind in EXPANDED or s in short)]
     guard = inline_lets(guard, path, {s.var for s in expanded}, facts)
     loops = [s for s in expanded if s.var in variables(guard)]
     slack = hull(guard, loops, facts, every=True) if loops else None

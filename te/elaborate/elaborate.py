@@ -80,15 +80,10 @@ def check(file: tree.File) -> list[Diagnostic]:
                 _elaborate_for_check(item, module, diagnostics)
             case tree.ConstTable():
                 _read_table_for_check(item, diagnostics)
-            case tree.Op() | tree.Schedule() | tree.Use():
+            case tree.Op() | tree.Schedule() | tree.Use() | tree.Intrinsic():
                 continue
             case tree.Reducer():
                 _elaborate_reducer(item, module, diagnostics)
-            case tree.Intrinsic():
-                what = "intrinsics: they belong to schedules with `tensorize`"
-                diagnostics.add(
-                    error("not-supported", f"this version of te does not support {what}", item.span)
-                )
     return diagnostics.items
 
 

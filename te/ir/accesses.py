@@ -29,6 +29,8 @@ from te.ir.expr import TRUE, Const, Expr, Load, Op, Select, both, compare, integ
 from te.ir.loop import (
     PARALLEL,
     SERIAL,
+    TENSORIZED,
+    UNROLLED,
     Accumulate,
     Alloc,
     Buffer,
@@ -103,7 +105,9 @@ class _Checker:
             self._shapes[s.buffer.name] = s.buffer.shape
         if isinstance(s, For):
             stage = s.stage
-            s = replace(s, kind=SERIAL if s.kind == PARALLEL else s.kind)
+            # The checks stand between the statements that an instruction would run as one.
+            kind = {PARALLEL: SERIAL, TENSORIZED: UNROLLED}.get(s.kind, s.kind)
+            s = replace(s, kind=kind, intrinsic=None)
         if isinstance(s, Store | Accumulate):
             stage = s.stage
         reads = dict.fromkeys(read for e in direct_exprs(s) for read in guarded_reads(e, TRUE))

@@ -7,8 +7,9 @@ A `Kernel` runs its body once per call. Statements run in order.
 - `For`: the body once for each value of `var` from 0 to `extent - 1`. A `serial`
   loop runs in that order; a `parallel` one in any order and at the same time; an
   `unrolled` one in order, written out; a `vector` one as if all trips ran in
-  lockstep, statement by statement. The kind never changes what is computed: the
-  rewrites that set it have proved that.
+  lockstep, statement by statement; a `tensorized` one in any order, by one instruction
+  that runs it together with the vector loop inside. The kind never changes what is
+  computed: the rewrites that set it have proved that.
 - `Store`: `buffer[index] = value`; with `stream`, past the caches where the target can.
 - `Accumulate`: `buffer[index] = reducer(buffer[index], value)`, a step of a
   reduction. `over` names its reduction loops; before the first of their trips the
@@ -52,7 +53,7 @@ from te.ir.tensor import Program
 from te.ir.types import DType
 from te.ir.visit import substitute
 
-SERIAL, UNROLLED, VECTOR, PARALLEL = "serial", "unrolled", "vector", "parallel"
+SERIAL, UNROLLED, VECTOR, PARALLEL, TENSORIZED = "serial", "unrolled", "vector", "parallel", "tensorized"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class For:
     peel: bool = False  # finalize runs the full trips in a loop of their own, without the tail's guard
     data_of: frozenset[str] = frozenset()  # stages whose data loop it is, besides its own
     prefetches: tuple[Prefetch, ...] = ()  # at the start of each trip, unless it is a vector loop
+    intrinsic: str | None = None  # of a tensorized loop: the instruction
 
     @property
     def stage(self) -> str:

@@ -268,6 +268,7 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
                 f"prefetch {print_expr(Load(p.buffer, p.index, I64), _short_names((*scope, s.var), sizes))}"
                 for p in s.prefetches
             ]
+            flags += [s.intrinsic] if s.intrinsic else []
             suffix = f" ({', '.join(flags)})" if flags else ""
             yield f"  {kind}for {s.var} < {_expr(s.extent, ARITH, True, naming)}{suffix}:"
             yield from block(s.body, s.var)

@@ -21,6 +21,7 @@ from te.ir.loop import (
     PARALLEL,
     SCHEDULED,
     SERIAL,
+    TENSORIZED,
     UNROLLED,
     VECTOR,
     Accumulate,
@@ -346,11 +347,15 @@ def _check_accesses(e: Expr, at: _Place, place: str) -> None:
 def _check_loop(s: For, at: _Place) -> None:
     place = f"loop {s.var}"
     _check_extent(s.extent, at.scope, place)
-    _require(s.kind in (SERIAL, UNROLLED, VECTOR, PARALLEL), f"there is no kind `{s.kind}` ({place})")
-    if s.kind in (UNROLLED, VECTOR):
+    kinds = (SERIAL, UNROLLED, VECTOR, PARALLEL, TENSORIZED)
+    _require(s.kind in kinds, f"there is no kind `{s.kind}` ({place})")
+    if s.kind in (UNROLLED, VECTOR, TENSORIZED):
         _require(
             isinstance(s.extent, Const), f"the extent of an unrolled or vector loop is not constant ({place})"
         )
+    _require((s.kind == TENSORIZED) == (s.intrinsic is not None), f"no loop for an instruction ({place})")
+    if s.kind == TENSORIZED:
+        _check_tensorized(s, at.kernel.level, place)
     if s.kind == VECTOR:
         _require(all(a.kind != VECTOR for a in at.loops), f"a vector loop in a vector loop ({place})")
         if at.kernel.level == FINAL:
@@ -373,6 +378,21 @@ def _check_prefetch(p: Prefetch, at: _Place, loop: For) -> None:
     for condition in empty:
         facts = facts.with_assumption(condition)
     _check_inside(p.buffer, p.index, facts, at.buffers, place)
+
+
+def _check_tensorized(s: For, level: str, place: str) -> None:
+    """A reduction loop around a vector loop around one step of a sum; at the final level, nothing else."""
+    inner: Stmt = s.body
+    around: list[Stmt] = []
+    while isinstance(inner, For | Let | If):
+        around.append(inner)
+        inner = inner.body
+    loops = [a for a in around if isinstance(a, For)]
+    _require(len(loops) == 1 and loops[0].kind == VECTOR, f"a tensorized loop without its lanes ({place})")
+    _require(isinstance(inner, Accumulate), f"a tensorized loop holds more than a step of a sum ({place})")
+    if isinstance(inner, Accumulate):
+        _require(s.var in inner.over, f"a tensorized data loop ({place})")
+    _require(level == SCHEDULED or len(around) == 1, f"a guard in a tensorized loop ({place})")
 
 
 def _check_effect(s: Store | Accumulate, at: _Place) -> None:

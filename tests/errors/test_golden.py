@@ -7,6 +7,7 @@ the text alone cannot say:
     # build: sizes M=4 consts stride=2 dtypes T=f32     options of the build; `knobs W=8` builds with them
     # schedule: vectorize i by 8                        built with this schedule, to machine code
     # schedule: none
+    # target: llvm.avx2                                 ... for this target
     # repeat: 1000                                      all other lines, so many times
 """
 
@@ -71,7 +72,8 @@ def diagnostics_of(path: Path) -> list[Diagnostic]:
         if knobs:
             build(Module(parse_file(source)), knobs=knobs, **options)
             return []
-        build(Module(parse_file(source)), "\n".join(schedule), **options)
+        target = header(source.text, "target") or ["llvm"]
+        build(Module(parse_file(source)), "\n".join(schedule), target[0], **options)
     except CompileError as wrong:
         return list(wrong.diagnostics)
     return []

@@ -36,6 +36,7 @@ from te.schedule.directives import (
     Specialize,
     Split,
     Stream,
+    Tensorize,
     Tile,
     Unroll,
     Use,
@@ -61,6 +62,11 @@ OPS = {
         op f(X: f32[N]) -> Y: f32[N] {
             e[i] = X[i] + 1.0
             Y[i] = e[i] * 2.0
+        }
+    """,
+    "for i in 0..16: for k in 0..4: D[i] sum= i32(A[i, k]) * i32(B[i, k])": """
+        op f(A: u8[16, 4], B: i8[16, 4]) -> D: i32[16] {
+            D[i] = sum[k](i32(A[i, k]) * i32(B[i, k]))
         }
     """,
 }
@@ -223,6 +229,7 @@ LINES: list[tuple[str, Directive]] = [
         "specialize M % 12 == 0 {\n    split i by 12\n}",
         Specialize("M % 12 == 0", (Split("i", by=12),)),
     ),
+    ("tensorize ji, ki as vpdpbusd", Tensorize(("ji", "ki"), "vpdpbusd")),
 ]
 
 

@@ -12,7 +12,7 @@ import te
 from tests.std.comparing import example, find, run_example
 
 OPS = [f"{name}.{op.name}" for name in te.std.names() for op in getattr(te.std, name)]
-TESTED_IN = ("math", "linalg", "reduce", "nn", "attention", "recurrent", "conv", "tensor", "quant")
+TESTED_IN = ("math", "linalg", "reduce", "nn", "attention", "recurrent", "conv", "tensor", "quant", "x86")
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -1,0 +1,320 @@
+"""The rewrite `tensorize`: a nest that computes what an instruction does is run by it.
+
+The loops stay, in one form: the reduction loop, of kind `tensorized` and with the
+instruction's name, around the vector loop, around the step of the sum.
+
+    tensorized for ki < 4 (vpdpbusd):
+      vector for ji < 16:
+        C[i, 16*jo + ji] sum= i32(A[i, 4*ko + ki]) * i32(B[ko, 16*jo + ji, ki])
+
+So the loops say what is computed, to the interpreter, the verifier and every pass, as they
+did before; only a backend sees one instruction. A step of a sum may run in any order with
+the others, and the trips of the data loop write different elements, so the two loops may
+change places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from te.diagnostics import Diagnostic, ScheduleError, Span, error
+from te.ir.expr import Const, Expr, Load, conjuncts
+from te.ir.loop import (
+    TENSORIZED,
+    VECTOR,
+    Accumulate,
+    Alloc,
+    Buffer,
+    For,
+    If,
+    Kernel,
+    Let,
+    Stmt,
+    walk_stmt,
+)
+from te.ir.print import print_expr
+from te.ir.visit import loads, substitute, variables
+from te.schedule.context import facts_at
+from te.schedule.directives import Tensorize
+from te.schedule.finalize.guards import guarded, hull
+from te.schedule.finalize.tensorized import stride
+from te.schedule.forms import Directive, span_of
+from te.schedule.intrinsics import DEVIATIONS, Meaning, diff, find_intrinsic, match_term, shown_step
+from te.schedule.loops import find_chain, replace_loop
+from te.schedule.names import Path, find_loops, index_of, require_serial
+from te.target import Target
+
+
+def tensorize(kernel: Kernel, d: Tensorize) -> Kernel:
+    meaning = find_intrinsic(d.as_, span_of(d, "as_"))
+    nest = _find_nest(kernel, d, meaning)
+    _check_extents(nest, d, meaning)
+    _check_step(nest, d, meaning)
+    _check_addresses(kernel, nest, d, meaning)
+    _check_guards(kernel, nest, d)
+    step: Stmt = guarded(nest.guards, nest.step)
+    lanes = replace(nest.lanes, kind=VECTOR, body=step)
+    terms = replace(nest.terms, kind=TENSORIZED, intrinsic=meaning.name, body=lanes)
+    return replace_loop(kernel, nest.outer.var, terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """A data loop and a reduction loop, directly in each other, around one step of a sum."""
+
+    path: Path
+    lanes: For
+    terms: For
+    guards: tuple[Expr, ...]
+    step: Accumulate
+
+    @property
+    def outer(self) -> For:
+        return self.lanes if _holds(self.lanes, self.terms) else self.terms
+
+
+def _holds(outer: For, inner: For) -> bool:
+    s: Stmt = outer
+    while isinstance(s, For | If | Let):
+        s = s.body
+        if s is inner:
+            return True
+    return False
+
+
+# ---------------------------------------------------------------- the nest
+
+
+def _find_nest(kernel: Kernel, d: Tensorize, meaning: Meaning) -> Nest:
+    spans = [span_of(d, "loops", position) for position in range(len(d.loops))]
+    found = find_loops(kernel, d.loops, spans)
+    for (loop, path), span in zip(found, spans, strict=True):
+        require_serial(loop, "tensorize", span)
+        _refuse_lanes_around(loop, path, span)
+    chain = find_chain([loop for loop, _ in found], [path for _, path in found], spans)
+    between = [loop for loop in chain.loops if loop.var not in {named.var for named, _ in found}]
+    inner: Stmt = chain.body
+    around: list[If | Let] = list(chain.between)
+    while isinstance(inner, Let | If) and not (isinstance(inner, If) and inner.otherwise is not None):
+        around.append(inner)
+        inner = inner.body
+    if between or not isinstance(inner, Accumulate):
+        raise ScheduleError(_not_innermost(d, between, inner, spans[-1]))
+    data = [loop for loop, _ in found if loop.var not in inner.over]
+    terms = [loop for loop, _ in found if loop.var in inner.over]
+    if len(data) != 1 or len(terms) != 1:
+        both = "data loops" if data else "reduction loops"
+        raise ScheduleError(
+            error(
+                "tensorize-loops",
+                f"`{meaning.name}` runs one data loop and one reduction loop",
+                spans[1],
+                f"`{found[0][0].var}` and `{found[1][0].var}` are both {both}",
+                help=f"name the loop of the lanes, then that of the {meaning.terms} terms in each lane",
+            )
+        )
+    step, guards = _without_lets(inner, around)
+    return Nest(chain.path, data[0], terms[0], guards, step)
+
+
+def _refuse_lanes_around(loop: For, path: Path, span: Span | None) -> None:
+    outer = next((s for s in path if isinstance(s, For) and s.kind == VECTOR), None)
+    if outer is not None:
+        raise ScheduleError(
+            error(
+                "kind-nesting",
+                f"`{loop.var}` cannot be run by an instruction: it is inside the vector loop `{outer.var}`",
+                span,
+                f"is inside `{outer.var}`",
+                help="an instruction makes its own lanes: leave that loop as it is, or unroll it",
+            )
+        )
+
+
+def _not_innermost(d: Tensorize, between: Sequence[For], inner: Stmt, span: Span | None) -> Diagnostic:
+    loops = [loop.var for loop in between] + ([inner.var] if isinstance(inner, For) else [])
+    if loops:
+        return error(
+            "not-nested",
+            f"the loop `{loops[0]}` stands inside those that `{d.as_}` is to run",
+            span,
+            "not the innermost loops",
+            help=f"`reorder` can move `{index_of(loops[0])}` outside",
+        )
+    return error(
+        "tensorize-loops",
+        f"these loops hold no single step of a sum, which `{d.as_}` is",
+        span,
+        "no reduction, or several statements",
+        help="the two loops hold one `sum` and nothing else; an epilogue stands outside them",
+    )
+
+
+def _without_lets(step: Accumulate, around: Sequence[If | Let]) -> tuple[Accumulate, tuple[Expr, ...]]:
+    """The step and its guards, with the values of `Let`s in the place of their names."""
+    values: dict[str, Expr] = {}
+    guards: list[Expr] = []
+    for s in around:
+        if isinstance(s, Let):
+            values[s.var] = substitute(s.value, values)
+        else:
+            guards += [substitute(part, values) for part in conjuncts(s.condition)]
+    index = tuple(substitute(i, values) for i in step.index)
+    return replace(step, index=index, value=substitute(step.value, values)), tuple(guards)
+
+
+# ---------------------------------------------------------------- what must hold
+
+
+def _check_extents(nest: Nest, d: Tensorize, meaning: Meaning) -> None:
+    lanes, terms = nest.lanes.extent, nest.terms.extent
+    if not isinstance(lanes, Const) or meaning.width(int(lanes.value)) is None:
+        _refuse_extent(nest.lanes, d, meaning, f"{meaning.lanes_text}, or several times as many", 16)
+    if terms != meaning.k.extent:
+        _refuse_extent(nest.terms, d, meaning, f"{meaning.terms} terms in each lane", meaning.terms)
+
+
+def _refuse_extent(loop: For, d: Tensorize, meaning: Meaning, wanted: str, by: int) -> None:
+    index = index_of(loop.var)
+    raise ScheduleError(
+        error(
+            "tensorize-extent",
+            f"`{meaning.name}` has {wanted}; the extent of `{loop.var}` is {print_expr(loop.extent, index_of)}",
+            _span_of_loop(d, loop),
+            "another extent",
+            help=f"`split {index} by {by}` first",
+        )
+    )
+
+
+def _check_step(nest: Nest, d: Tensorize, meaning: Meaning) -> None:
+    """The step is that of the meaning: reducer, dtypes, casts, operators."""
+    step, expected = nest.step, meaning.accumulator.dtype
+    difference: str | None
+    if step.reducer != "sum":
+        difference = f"the reducer is `{step.reducer}`, that of the instruction `sum`"
+    elif step.value.dtype != expected:
+        difference = f"`{step.buffer}` is {step.value.dtype}, and the instruction accumulates in {expected}"
+    else:
+        difference = match_term(meaning.term, step.value, {})
+    if difference is not None:
+        target = Load(step.buffer, step.index, step.value.dtype)
+        found = shown_step(target, step.value).replace(" sum= ", f" {step.reducer}= ", 1)
+        raise ScheduleError(
+            error(
+                "tensorize-mismatch",
+                f"these loops do not compute what `{meaning.name}` does: {difference}",
+                span_of(d, "as_"),
+                "computes something else",
+                help=diff(meaning, found),
+            )
+        )
+
+
+def _check_addresses(kernel: Kernel, nest: Nest, d: Tensorize, meaning: Meaning) -> None:
+    """Registers can be filled from neighbouring elements, or one group of them given to all lanes."""
+    buffers = _buffers_at(kernel, nest)
+    facts = facts_at((*nest.path, nest.lanes, nest.terms), kernel.program)
+    operands: dict[str, Load] = {}
+    match_term(meaning.term, nest.step.value, operands)
+    for load in operands.values():
+        buffer = buffers[load.buffer]
+        lane, k = (stride(load, buffer, loop.var, facts) for loop in (nest.lanes, nest.terms))
+        reason = None
+        if load.buffer == nest.step.buffer:
+            reason = "it is what the sum writes"
+        elif buffer.scope == "register":
+            reason = "it is in registers already"
+        elif k != 1:
+            reason = f"the {meaning.terms} terms of a lane (`{index_of(nest.terms.var)}`) are no neighbours in memory"
+        elif lane not in (0, meaning.terms):
+            reason = f"the lanes (`{index_of(nest.lanes.var)}`) do not follow each other in memory"
+        if reason is not None:
+            _refuse_address(load, buffer, reason, d, meaning)
+    target = Load(nest.step.buffer, nest.step.index, nest.step.value.dtype)
+    if stride(target, buffers[target.buffer], nest.lanes.var, facts) != 1:
+        reason = f"the lanes (`{index_of(nest.lanes.var)}`) are no neighbours in memory"
+        _refuse_address(target, buffers[target.buffer], reason, d, meaning)
+
+
+def _refuse_address(load: Load, buffer: Buffer, reason: str, d: Tensorize, meaning: Meaning) -> None:
+    shape = ", ".join(print_expr(extent) for extent in buffer.shape)
+    raise ScheduleError(
+        error(
+            "tensorize-address",
+            f"`{meaning.name}` cannot take `{print_expr(load, index_of)}`, of {load.buffer}[{shape}]: {reason}",
+            span_of(d, "as_"),
+            "not addressed so",
+            help=f"operands lie as [..., lane, {meaning.terms} terms], or as [..., {meaning.terms} terms] "
+            "for all lanes; the result as [..., lane]",
+        )
+    )
+
+
+def _buffers_at(kernel: Kernel, nest: Nest) -> Mapping[str, Buffer]:
+    inside = [s.buffer for s in nest.path if isinstance(s, Alloc)]
+    return {b.name: b for b in (*kernel.arguments, *inside)}
+
+
+def _check_guards(kernel: Kernel, nest: Nest, d: Tensorize) -> None:
+    """Guards can be moved off the full trips: those of tails can, and others that are linear in the loops."""
+    facts = facts_at(nest.path, kernel.program)
+    own = {nest.lanes.var, nest.terms.var}
+    for guard in nest.guards:
+        if any(loads(guard)):
+            reason = "it reads data"
+        elif own & variables(guard) and hull(guard, [nest.terms, nest.lanes], facts, every=True) is None:
+            reason = "where it holds for all lanes is not known"
+        else:
+            continue
+        raise ScheduleError(
+            error(
+                "tensorize-guard",
+                f"`{d.as_}` runs all its lanes and terms, and here a condition stands inside: "
+                f"`{print_expr(guard, index_of)}`; {reason}",
+                span_of(d, "as_"),
+                "a condition inside",
+                help="leave it out of this sum: a stage before it can give 0 where the condition fails",
+            )
+        )
+
+
+def _span_of_loop(d: Tensorize, loop: For) -> Span | None:
+    position = next((i for i, name in enumerate(d.loops) if name in (loop.var, index_of(loop.var))), 0)
+    return span_of(d, "loops", position)
+
+
+# ---------------------------------------------------------------- targets
+
+
+def check_instructions(
+    kernel: Kernel, directives: Sequence[Directive], target: Target, *, fast_math: bool
+) -> None:
+    """Refuse a kernel whose instructions the target does not have, or strict arithmetic does not allow."""
+    used = {s.intrinsic for s, _ in walk_stmt(kernel.body) if isinstance(s, For) and s.intrinsic}
+    for name in sorted(used):
+        d = next((d for d in directives if isinstance(d, Tensorize) and d.as_ == name), None)
+        span = span_of(d, "as_") if d else None
+        meaning = find_intrinsic(name, span)
+        if not target.satisfies(meaning.target):
+            raise ScheduleError(
+                error(
+                    "intrinsic-missing",
+                    f"`{name}` is an instruction of {meaning.target}, and the build is for {target.name} "
+                    f"({target.cpu})",
+                    span,
+                    "not on this target",
+                    help=f"head the schedule with `on {meaning.target}`, so that other targets take another one",
+                )
+            )
+        if name in DEVIATIONS and not fast_math:
+            raise ScheduleError(
+                error(
+                    "intrinsic-math",
+                    f"`{name}` {DEVIATIONS[name]}, which strict arithmetic does not allow",
+                    span,
+                    'needs math="fast"',
+                    help='build with `te.build(..., math="fast")` where such numbers do not matter',
+                )
+            )
