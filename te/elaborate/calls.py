@@ -26,7 +26,7 @@ from te.elaborate.dtypes import coerce, is_literal
 from te.elaborate.expressions import Env, lower
 from te.elaborate.modules import Definition
 from te.elaborate.packs import expand_packs
-from te.elaborate.scope import Scope
+from te.elaborate.scope import Failed, Scope
 from te.elaborate.syntax import index_names
 from te.grammar import tree
 from te.ir.expr import Const, Expr, Load, Var, compare
@@ -150,6 +150,8 @@ def _tensor_argument(
     elif not param.type.dims:
         return _scalar_argument(scope, param, argument, owner, expected)
     else:
+        if isinstance(argument, tree.Name) and argument.name in scope.defined_names():
+            raise Failed  # its own equation was given up, with a diagnostic
         known = ", ".join(scope.tensors)
         scope.fail(
             error(

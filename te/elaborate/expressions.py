@@ -206,9 +206,7 @@ def _name(scope: Scope, env: Env, e: tree.Name) -> Expr:
                 )
             )
         return Load(name, (), tensor.dtype)
-    if name in scope.results or any(
-        name == t.name for s in scope.op.body if isinstance(s, tree.Equation) for t in s.targets
-    ):
+    if name in scope.results or name in scope.defined_names():
         raise Failed  # its own equation was given up, with a diagnostic
     scope.fail(_unknown_name(scope, env, e))
 

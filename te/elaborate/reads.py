@@ -70,7 +70,7 @@ def _tensor(scope: Scope, e: tree.Read) -> Tensor:
         scope.fail(
             error("read-of-size", f"`{name}` is not a tensor", e.name.span, help=f"write `{name}` alone")
         )
-    defined = [t.name for s in scope.op.body if isinstance(s, tree.Equation) for t in s.targets]
+    defined = scope.defined_names()
     if name in defined:
         raise Failed  # its own equation was given up, with a diagnostic
     scope.fail(

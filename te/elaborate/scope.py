@@ -144,6 +144,10 @@ class Scope:
                 mentioned |= variables(low) | variables(high)
         return bool(mentioned & unknown)
 
+    def defined_names(self) -> list[str]:
+        """The tensors that the op has equations for, elaborated or given up."""
+        return [t.name for s in self.op.body if isinstance(s, tree.Equation) for t in s.targets]
+
     def fresh_name(self, wanted: str) -> str:
         """`wanted`, or `wanted2`, `wanted3`, ... where that is taken."""
         taken = {*self.places, *self.tensors, *(s.name for s in self.stages)}

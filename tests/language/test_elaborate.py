@@ -245,6 +245,17 @@ def test_several_errors_of_one_file_come_together():
     ]
 
 
+def test_a_call_with_a_tensor_that_failed_is_no_mistake_of_its_own():
+    text = """
+    op double(X: f32[N]) -> Y: f32[N] { Y[i] = X[i] * 2 }
+    op f(X: f32[N]) -> Y: f32[N] {
+        b[i < N] = 0.0
+        Y = double(b)
+    }
+    """
+    assert [d.code for d in check(parse_file(Source("t.te", dedent(text))))] == ["float-needs-type"]
+
+
 def test_literals_take_their_context():
     p = program(
         "op f(X: u8[N]) -> Y: u8[N], z: f64[N] {\n Y[i] = X[i] + 255\n z[i] = f64(X[i]) / (1 / 3 * 3) }"
