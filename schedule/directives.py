@@ -322,15 +322,16 @@ class SetScope(Directive):
 
 @dataclass(frozen=True, slots=True)
 class SetLayout(Directive):
-    """Say how a whole intermediate or copy is stored.
+    """Say how a whole intermediate, copy or `param` is stored.
 
     Before:  for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0
     Line:    layout e[i] as [i % 16, i // 16]
     After:   alloc e[N] layout [i % 16, i // 16]: for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0
 
     The last dimension is contiguous. Each axis stands there whole, or cut into digits that make it up,
-    such as `i // 16` and `i % 16`. Indices in loops stay what they are. Inputs and results are stored
-    as the caller stores them: `cache_read` makes a copy.
+    such as `i // 16` and `i % 16`. Indices in loops stay what they are. Of a `param` F it makes a copy
+    `F_copy`, a stage with loops of its own that is precomputed: `kernel.bind(F=...)` re-lays it out
+    once. Other inputs, and results, are stored as the caller stores them: `cache_read` makes a copy.
 
     Errors: storage-refused, layout-dimension, unknown-tensor
     """
@@ -509,6 +510,26 @@ class Tensorize(Directive):
     as_: str = field(metadata=takes(Kind.INTRINSIC))
 
 
+@dataclass(frozen=True, slots=True)
+class Precompute(Directive):
+    """Compute stages of `param`s alone once for many calls: when the `param`s are bound.
+
+    Before:  for i in 0..N: e[i] = W[i] + 1.0; for i in 0..N: Y[i] = X[i] * e[i]
+    Line:    precompute e
+    After:   for i in 0..N: e[i] = W[i] + 1.0; for i in 0..N: Y[i] = X[i] * e[i]
+
+    The loops stay as they are; those of the stages, and of all that they are computed from, become
+    code of their own. `kernel.bind(W=...)` runs it at the first call for which all their `param`s are
+    bound, and keeps what it gives for the later ones: what is written to W from then on does not count.
+    A call without bound inputs computes it each time. The stages have loops of their own, and depend on
+    `param`s, tables and sizes only. A debug build computes everything at each call.
+
+    Errors: precompute-refused
+    """
+
+    stages: tuple[str, ...] = field(metadata=takes(Kind.STAGE, 1, None))
+
+
 VERBS: dict[str, type[Directive]] = {
     "split": Split,
     "tile": Tile,
@@ -534,6 +555,7 @@ VERBS: dict[str, type[Directive]] = {
     "specialize": Specialize,
     "online": Online,
     "tensorize": Tensorize,
+    "precompute": Precompute,
 }
 
 # Verbs of the language that this version does not have.

@@ -370,7 +370,9 @@ def _moved_into(kernel: Kernel, alloc: Alloc, loop: For) -> Kernel:
 
 
 def set_layout(kernel: Kernel, d: SetLayout) -> Kernel:
-    """Say how a whole buffer is stored."""
+    """Say how a whole buffer is stored; of a `param`, a copy that is made when it is bound."""
+    if d.tensor.name in kernel.program.params:
+        return _packed_param(kernel, d)
     alloc, _ = _find_allocation(kernel, d, "tensor", d.tensor.name)
     count = len(alloc.buffer.shape)
     axes = d.tensor.axes or _axes_of(kernel, d.tensor.name, count)
@@ -383,6 +385,15 @@ def set_layout(kernel: Kernel, d: SetLayout) -> Kernel:
         )
     layout = _checked_layout(d, axes, d.as_, alloc.buffer.shape)
     return _with_allocation(kernel, replace(alloc, buffer=replace(alloc.buffer, layout=layout)))
+
+
+def _packed_param(kernel: Kernel, d: SetLayout) -> Kernel:
+    """A copy of a `param` in another layout, which is precomputed."""
+    place = d.place
+    if place is not None:
+        place = replace(place, parts={"tensor": place.parts["tensor"], "layout": place.parts["as_"]})
+    copied = cache_read(kernel, CacheRead(d.tensor, layout=d.as_, place=place))
+    return replace(copied, precomputed=(*copied.precomputed, f"{d.tensor.name}_copy"))
 
 
 def align(kernel: Kernel, d: Align) -> Kernel:

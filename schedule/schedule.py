@@ -43,6 +43,7 @@ from te.schedule.directives import (
     Merge,
     Online,
     Parallel,
+    Precompute,
     Prefetch,
     Reorder,
     Rfactor,
@@ -66,6 +67,7 @@ from te.schedule.neighbours import fission, merge
 from te.schedule.nest import nest
 from te.schedule.online import online
 from te.schedule.placement import inline
+from te.schedule.precompute import check_precomputed, precompute
 from te.schedule.reuse import lines_of, translation
 from te.schedule.rfactor import rfactor
 from te.schedule.tensorize import tensorize
@@ -82,6 +84,7 @@ def apply(kernel: Kernel, directive: Directive) -> Kernel:
     """
     try:
         changed = _rewrite(kernel, directive)
+        check_precomputed(changed, directive)
     except ScheduleError as refused:
         raise _with_line(refused, directive) from None
     if changed is not kernel and os.environ.get("TE_VERIFY") == "1":
@@ -141,6 +144,8 @@ def _rewrite(kernel: Kernel, directive: Directive) -> Kernel:
             return online(kernel, directive)
         case Tensorize():
             return tensorize(kernel, directive)
+        case Precompute():
+            return precompute(kernel, directive)
     raise TypeError(f"no rewrite for {directive!r}")
 
 
@@ -382,6 +387,9 @@ class Schedule:
 
     def tensorize(self, *loops: str, as_: str) -> Schedule:
         return self._line("tensorize", loops, as_=as_)
+
+    def precompute(self, *stages: str) -> Schedule:
+        return self._line("precompute", stages)
 
     def _line(self, verb: str, operands: Sequence[str], **clauses: object) -> Schedule:
         shape = shape_of(verb)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import TypeAlias
 
+from te.backends.base import Entry
 from te.diagnostics import CompileError, ScheduleError, Source, did_you_mean, error
 from te.elaborate.elaborate import CHECKED_RANK, elaborate
 from te.elaborate.modules import Library as OpLibrary
@@ -19,10 +20,10 @@ from te.grammar.parser import is_file, parse_directives, parse_file
 from te.ir import loop
 from te.ir.accesses import check_accesses
 from te.ir.expr import TRUE
-from te.ir.tensor import Program
+from te.ir.tensor import Program, Tensor
 from te.module import Op, Options
 from te.runtime.generic import Choice, GenericInput
-from te.runtime.interface import Interface, Way, interface
+from te.runtime.interface import Interface, Prepared, Way, interface
 from te.runtime.kernel import Compilation, Variant
 from te.runtime.laws import broken_laws
 from te.runtime.limits import SizeLimit
@@ -32,6 +33,7 @@ from te.schedule.finalize import finalize
 from te.schedule.intrinsics import wrong_intrinsics
 from te.schedule.knobs import Knob
 from te.schedule.nest import nest
+from te.schedule.precompute import Ahead, separated
 from te.schedule.schedule import ChosenCase, Schedule, read_schedule
 from te.schedule.tensorize import check_instructions
 from te.schedule.text import names_in, read_directives
@@ -75,9 +77,9 @@ def compile_op(
     options = replace(options, dtypes={**options.dtypes, **dtypes})
     with _reporting_bugs(op):
         program, variants = _schedule(op, options, ranks, given, knobs or {}, target, library, math)
-        if debug:
-            variants = [_checked(variant) for variant in variants]
+        variants = [_checked(v) if debug else _ahead_of_calls(v) for v in variants]
         finals = [variant.final for variant in variants]
+        finals += [part.kernel for variant in variants for part in variant.ahead]
         artifact = _backend(target).emit(finals, target, has_lines=has_lines)
         return Compilation(program, tuple(variants), artifact)
 
@@ -148,13 +150,28 @@ def _checked(variant: Variant) -> Variant:
     return replace(variant, final=final, accesses=accesses)
 
 
+def _ahead_of_calls(variant: Variant) -> Variant:
+    """With what is to be precomputed taken out of the code for each call."""
+    final, ahead = separated(variant.final)
+    return replace(variant, final=final, ahead=ahead)
+
+
 def interface_of(op: Op, compilation: Compilation) -> Interface:
     """What a caller needs to know of a compiled op."""
-    ways = [
-        Way(variant.condition, str(variant), SizeLimit(variant.final).limit or -1, entry, variant.accesses)
-        for variant, entry in zip(compilation.variants, compilation.artifact.entries, strict=True)
-    ]
+    entries = compilation.artifact.entries
+    ahead = iter(entries[len(compilation.variants) :])
+    ways = []
+    for variant, entry in zip(compilation.variants, entries, strict=False):
+        prepared = tuple(_prepared(part, next(ahead)) for part in variant.ahead)
+        kernels = [variant.final, *(part.kernel for part in variant.ahead)]
+        limit = min(SizeLimit(kernel).limit or -1 for kernel in kernels)
+        ways.append(Way(variant.condition, str(variant), limit, entry, variant.accesses, prepared))
     return interface(compilation.program, op.dimension_texts(), ways)
+
+
+def _prepared(part: Ahead, entry: Entry) -> Prepared:
+    kept = tuple(Tensor(b.name, b.dtype, b.shape) for b in part.kept)
+    return Prepared(entry, part.params, part.sizes, kept)
 
 
 # ---------------------------------------------------------------- schedules

@@ -185,7 +185,8 @@ class Kernel:
 
     `arguments` are the inputs, then the results, in the order of the op's
     signature, then what the program's checks find and its tables. `touched` names
-    the stages whose loops a directive has changed.
+    the stages whose loops a directive has changed, `precomputed` the buffers that are computed
+    once where the `param`s they depend on are bound (which changes nothing of what they hold).
     """
 
     program: Program
@@ -193,6 +194,7 @@ class Kernel:
     body: Stmt
     level: str = SCHEDULED
     touched: frozenset[str] = field(default=frozenset())
+    precomputed: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -238,6 +238,9 @@ def print_kernel(k: Kernel) -> str:
     inputs = ", ".join(map(_declared, k.arguments[: len(k.program.inputs)]))
     head = "final kernel" if k.level == FINAL else "kernel"
     lines = [f"{head} {k.name}({inputs}) -> {', '.join(map(_declared, results))}:"]
+    lines += (
+        [f"  # computed where the `param`s are bound: {', '.join(k.precomputed)}"] if k.precomputed else []
+    )
     lines += _stmt(k.body, (), set(k.program.sizes), k.level)
     return "\n".join(lines) + "\n"
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from te.diagnostics import did_you_mean
+from te.runtime.ahead import Kept
 
 if TYPE_CHECKING:
     from te.runtime.generic import GenericKernel
@@ -17,8 +18,10 @@ __all__ = ["BoundKernel"]
 class BoundKernel:
     """What `kernel.bind(...)` gives: the same kernel, called with the other inputs alone.
 
-    Bound arrays are kept, not copied: what is written to them later counts for later calls. Calls
-    take the inputs that are left, by position or by name, and raise what the kernel raises.
+    Bound arrays are kept, not copied: what is written to them later counts for later calls, except
+    where the schedule precomputes something from them, at the first call. Several threads may call
+    one bound kernel at the same time. Calls take the inputs that are left, by position or by name,
+    and raise what the kernel raises.
     """
 
     def __init__(self, kernel: Kernel | GenericKernel, bound: Mapping[str, Any]):
@@ -30,6 +33,7 @@ class BoundKernel:
         self.kernel = kernel
         self.bound = dict(bound)
         self._free = tuple(name for name in names if name not in bound)
+        self._kept = Kept(bound)
         self.__doc__ = kernel.__doc__
 
     @property
@@ -46,11 +50,11 @@ class BoundKernel:
         return BoundKernel(self.kernel, {**self.bound, **arrays})
 
     def __call__(self, /, *arrays: Any, out: Any = None, **named: Any) -> Any:
-        return self.kernel(**self._arguments(arrays, named), out=out)
+        return self.kernel.call_bound(self._arguments(arrays, named), out, self._kept)
 
     def time(self, /, *arrays: Any, repeat: int = 20, **named: Any) -> Timing:
         """How long the code takes on these inputs. See `Kernel.time`."""
-        return self.kernel.time(**self._arguments(arrays, named), repeat=repeat)
+        return self.kernel.time_bound(self._arguments(arrays, named), repeat, self._kept)
 
     def _arguments(self, arrays: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
         if len(arrays) > len(self._free):

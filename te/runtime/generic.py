@@ -11,6 +11,7 @@ import numpy as np
 
 from te.diagnostics import CompileError, counted, did_you_mean
 from te.ir.types import DTYPES, numpy_dtype
+from te.runtime.ahead import Kept
 from te.runtime.arguments import Parameter
 from te.runtime.arrays import dtype_of, view
 from te.runtime.bound import BoundKernel
@@ -129,6 +130,14 @@ class GenericKernel:
             if _NUMBERS.issuperset(look for look in looks if type(look) is not tuple):
                 self._seen[looks] = kernel
         return kernel(*arrays, out=out)
+
+    def call_bound(self, named: Mapping[str, object], out: Any, kept: Kept) -> Any:
+        """See `Kernel.call_bound`."""
+        return self._for_values(self._first.arrange((), named)).call_bound(named, out, kept)
+
+    def time_bound(self, named: Mapping[str, object], repeat: int, kept: Kept) -> Timing:
+        """See `Kernel.time_bound`."""
+        return self._for_values(self._first.arrange((), named)).time_bound(named, repeat, kept)
 
     def bind(self, **arrays: Any) -> BoundKernel:
         """The kernel with some inputs given once. See `Kernel.bind`."""

@@ -27,6 +27,11 @@ class Hidden:
         self._fault_words = _fault_words(interface)
         self.count = self._checks + len(interface.tables) + (1 if self._fault_words else 0)
 
+    @property
+    def tables(self) -> list[int]:
+        """The addresses of the tables."""
+        return self._table_addresses
+
     def places(self) -> Array:
         """Where one call's checks write what they find: one word each, then the fault of a debug build."""
         return np.zeros(self._checks + self._fault_words, np.int64)

@@ -13,7 +13,20 @@ from te.ir.tensor import Check, Program, Requirement, Table, Tensor
 if TYPE_CHECKING:
     from te.ir.accesses import Access
 
-__all__ = ["Interface", "Way"]
+__all__ = ["Interface", "Prepared", "Way"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Code that runs once where `params` are bound, and the tensors that calls take over from it.
+
+    It takes the inputs, the tables and then those tensors. `sizes` are those that it depends on.
+    """
+
+    entry: Entry
+    params: tuple[str, ...]
+    sizes: tuple[str, ...]
+    kept: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +38,7 @@ class Way:
     size_limit: int  # no index arithmetic overflows for sizes up to this one
     entry: Entry  # of the code
     accesses: tuple[Access, ...] | None = None  # those that a debug build checks
+    prepared: tuple[Prepared, ...] = ()  # what the code takes over, in the order of its last arguments
 
 
 @dataclass(frozen=True, slots=True)

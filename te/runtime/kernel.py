@@ -8,7 +8,8 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from te.ir import loop
 from te.ir.expr import TRUE, Expr
 from te.ir.print import print_expr, print_kernel, print_program
 from te.ir.tensor import Program
+from te.runtime.ahead import AheadPlan, Kept, plan_function
 from te.runtime.arguments import MAX_BYTES, Parameter, Shape, Signature
 from te.runtime.arrays import READY, Array, address, as_it_is, giver, overlap, ready
 from te.runtime.bound import BoundKernel
@@ -29,6 +31,7 @@ from te.runtime.sizes import size_function
 
 if TYPE_CHECKING:
     from te.ir.accesses import Access
+    from te.schedule.precompute import Ahead
     from te.schedule.schedule import Schedule
 
 __all__ = ["LEVELS", "Compilation", "Kernel", "Timing", "Variant"]
@@ -48,6 +51,7 @@ class Variant:
     scheduled: loop.Kernel
     final: loop.Kernel
     accesses: tuple[Access, ...] | None = None  # those that the final kernel of a debug build checks
+    ahead: tuple[Ahead, ...] = ()  # what runs once where `param`s are bound
 
     def __str__(self) -> str:
         text = str(self.schedule)
@@ -70,7 +74,9 @@ class Compilation:
         """Whether no index arithmetic overflows for these values of the run-time sizes."""
         from te.runtime.limits import SizeLimit
 
-        return SizeLimit(self.variants[variant].final).allows(sizes)
+        chosen = self.variants[variant]
+        kernels = [chosen.final, *(part.kernel for part in chosen.ahead)]
+        return all(SizeLimit(kernel).allows(sizes) for kernel in kernels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class Plan:
     sizes: tuple[int, ...]
     results: tuple[tuple[Shape, np.dtype[Any]], ...]
     workspace: int  # bytes, with room to align them
+    ahead: tuple[AheadPlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +151,12 @@ class Kernel:
         self._dtypes = tuple(p.array_dtype for p in signature.inputs)
         self._result_dtypes = tuple(p.array_dtype for p in signature.results)
         self._hidden = Hidden(interface)
-        words = len(signature.inputs) + len(signature.results) + self._hidden.count + 1 + len(names) + 1
-        self._block_type = ctypes.c_int64 * words
-        self._pack_into = struct.Struct(f"{words}q").pack_into
+        entries = count(len(interface.ways))
+        self._ahead = [[plan_function(p, next(entries), names) for p in w.prepared] for w in interface.ways]
+        fixed = len(signature.inputs) + len(signature.results) + self._hidden.count + 1 + len(names) + 1
+        words = [fixed + sum(len(p.kept) for p in way.prepared) for way in interface.ways]
+        self._block_types = [ctypes.c_int64 * number for number in words]
+        self._packers = [struct.Struct(f"{number}q").pack_into for number in words]
         self._plans: dict[tuple[Shape, ...], Plan] = {}
         # Code is unloaded by counting references, in order, also where the kernel itself is part of a
         # cycle: the garbage collector would finalise LLVM's objects in any order, and crash.
@@ -200,7 +210,7 @@ class Kernel:
             case "loop":
                 return self._listing([print_kernel(v.scheduled) for v in self._compilation.variants])
             case "final":
-                return self._listing([print_kernel(v.final) for v in self._compilation.variants])
+                return self._listing([_finals(v) for v in self._compilation.variants])
             case "llvm":
                 return self._compilation.artifact.text
             case "asm":
@@ -254,7 +264,11 @@ class Kernel:
                     return results[0] if len(results) == 1 else tuple(results)
         return self._call_with_checks(self.arrange(arrays, named), out)
 
-    def _call_with_checks(self, values: tuple[object, ...], out: Any) -> Any:
+    def call_bound(self, named: Mapping[str, object], out: Any, kept: Kept) -> Any:
+        """A call for which what runs ahead may have been computed before: for `BoundKernel`."""
+        return self._call_with_checks(self.arrange((), named), out, kept)
+
+    def _call_with_checks(self, values: tuple[object, ...], out: Any, kept: Kept | None = None) -> Any:
         inputs, plan = self._prepare(values)
         if out is None:
             give = giver(values)
@@ -263,7 +277,7 @@ class Kernel:
             give = as_it_is
             results = self._outputs(plan, out)
             inputs = [array.copy() if any(overlap(array, r) for r in results) else array for array in inputs]
-        self._run(plan, inputs, results)
+        self._run(plan, inputs, results, kept)
         if out is not None:
             return out
         return give(results[0]) if len(results) == 1 else tuple(give(r) for r in results)
@@ -302,13 +316,15 @@ class Kernel:
                 f"{self.name}: sizes too large for 64-bit indices" + (f": {values}" if values else "")
             )
         workspace = self._workspaces[entry](sizes)
-        if workspace > MAX_BYTES:
+        ahead = tuple([plan(sizes) for plan in self._ahead[entry]])
+        if max([workspace, *[plan.workspace for plan in ahead]]) > MAX_BYTES:
             raise ValueError(f"{self.name}: the intermediates would need more bytes than can be addressed")
         return Plan(
             entry,
             sizes,
             tuple(zip(binding.results, self._result_dtypes, strict=True)),
             workspace + WORKSPACE_ALIGNMENT - 1 if workspace else 0,
+            ahead,
         )
 
     def _allocate(self, plan: Plan) -> list[Array]:
@@ -331,34 +347,62 @@ class Kernel:
                 raise ValueError(f"{self.name}: two of the arrays in `out` overlap")
         return results
 
-    def _run(self, plan: Plan, inputs: Sequence[Array], results: Sequence[Array]) -> None:
-        """Run the code on prepared arrays. Everything it writes belongs to this call."""
+    def _run(
+        self, plan: Plan, inputs: Sequence[Array], results: Sequence[Array], kept: Kept | None = None
+    ) -> None:
+        """Run the code on prepared arrays. Everything it writes belongs to this call, or is `kept`."""
         executable = self._executable
         if executable is None:
             raise RuntimeError(
                 f"{self.name} was built for {self._compilation.artifact.target.name}, whose code this CPU cannot run"
             )
-        workspace = 0
-        if plan.workspace:
-            memory = _empty(f"{self.name}: intermediates", (plan.workspace,), np.dtype(np.uint8))
-            workspace = -(-address(memory) // WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT
-        block = self._block_type()
+        over = self._taken_over(plan, inputs, kept) if plan.ahead else []
+        workspace, _memory = self._workspace(plan.workspace) if plan.workspace else (0, None)
+        block = self._block_types[plan.entry]()
+        pack = self._packers[plan.entry]
         addresses = map(address, (*inputs, *results))
         if not self._hidden.count:
-            self._pack_into(block, 0, *addresses, workspace, *plan.sizes, executable.parallel_for)
+            taken = map(address, over)
+            pack(block, 0, *addresses, *taken, workspace, *plan.sizes, executable.parallel_for)
             executable(ctypes.addressof(block), plan.entry)
             return
         places = self._hidden.places()
-        hidden = self._hidden.addresses(places)
-        self._pack_into(block, 0, *addresses, *hidden, workspace, *plan.sizes, executable.parallel_for)
+        hidden = [*self._hidden.addresses(places), *map(address, over)]
+        pack(block, 0, *addresses, *hidden, workspace, *plan.sizes, executable.parallel_for)
         executable(ctypes.addressof(block), plan.entry)
         self._hidden.raise_failures(places, plan.sizes, plan.entry)
+
+    def _workspace(self, size: int) -> tuple[int, Array]:
+        """An aligned address of scratch memory, and the array that owns it."""
+        memory = _empty(f"{self.name}: intermediates", (size,), np.dtype(np.uint8))
+        return -(-address(memory) // WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT, memory
+
+    def _taken_over(self, plan: Plan, inputs: Sequence[Array], kept: Kept | None) -> list[Array]:
+        """What the code takes over from code that runs ahead: kept from an earlier call, or computed now."""
+        arrays: list[Array] = []
+        for part in plan.ahead:
+            compute = partial(self._run_ahead, part, plan.sizes, inputs)
+            arrays += compute() if kept is None else kept.arrays(self, part, compute)
+        return arrays
+
+    def _run_ahead(self, part: AheadPlan, sizes: Sequence[int], inputs: Sequence[Array]) -> list[Array]:
+        executable = self._executable
+        assert executable is not None, "its caller runs code too"
+        arrays = [_empty(f"{self.name}: what it precomputes", shape, dtype) for shape, dtype in part.buffers]
+        workspace, _memory = self._workspace(part.workspace + WORKSPACE_ALIGNMENT - 1)
+        given = [*map(address, inputs), *self._hidden.tables, *map(address, arrays)]
+        words = [*given, workspace, *sizes, executable.parallel_for]
+        block = (ctypes.c_int64 * len(words))(*words)
+        executable(ctypes.addressof(block), part.entry)
+        return arrays
 
     # ------------------------------------------------------------ measuring it
 
     def bind(self, **arrays: Any) -> BoundKernel:
         """The kernel with some inputs given once, such as the weights that an op marks by `param`.
 
+        What the schedule precomputes from them is computed at the first call and kept (`te help
+        precompute`): what is written to these arrays later does not count there.
         Raises TypeError for a name that is no input; wrong arrays are refused at the first call.
 
         >>> import numpy as np, te
@@ -375,20 +419,31 @@ class Kernel:
         It runs once unmeasured, then `repeat` times; short runs are repeated within one
         measurement until it takes a millisecond. Raises what a call raises.
         """
+        return self._time(self.arrange(arrays, named), repeat, None)
+
+    def time_bound(self, named: Mapping[str, object], repeat: int, kept: Kept) -> Timing:
+        """The time of calls for which what runs ahead has been computed before: for `BoundKernel`."""
+        return self._time(self.arrange((), named), repeat, kept)
+
+    def _time(self, values: tuple[object, ...], repeat: int, kept: Kept | None) -> Timing:
         if repeat < 1:
             raise ValueError(f"`repeat` must be at least 1, found {repeat}")
-        inputs, plan = self._prepare(self.arrange(arrays, named))
+        inputs, plan = self._prepare(values)
         results = self._allocate(plan)
 
         def measure(times: int) -> float:
             start = time.perf_counter()
             for _ in range(times):
-                self._run(plan, inputs, results)
+                self._run(plan, inputs, results, kept)
             return (time.perf_counter() - start) / times
 
         measure(1)
         times = max(1, round(1e-3 / max(measure(1), 1e-7)))
         return Timing(tuple([measure(times) for _ in range(repeat)]))
+
+
+def _finals(variant: Variant) -> str:
+    return "\n".join(print_kernel(k) for k in (*(part.kernel for part in variant.ahead), variant.final))
 
 
 def _release(executable: Executable | None) -> None:

@@ -16,7 +16,7 @@ from te.ir.expr import Cast, Const, Expr, Op, Select, Var
 from te.ir.tensor import Axis, Check, Requirement, Table, Tensor
 from te.ir.types import DTYPES
 from te.runtime.generic import GenericInput
-from te.runtime.interface import Interface, Way
+from te.runtime.interface import Interface, Prepared, Way
 from te.target import Target
 
 __all__ = ["UNREADABLE", "Generic", "Stored", "from_plain", "to_plain"]
@@ -65,7 +65,7 @@ def to_plain(value: Stored | Generic) -> Plain:
                 "tables": [[_tensor(t.tensor), list(t.values)] for t in interface.tables],
                 "checks": [_check(c) for c in interface.checks],
                 "written": {name: list(words) for name, words in interface.written.items()},
-                "ways": [[_expr(w.condition), w.schedule, w.size_limit] for w in interface.ways],
+                "ways": [_way(w) for w in interface.ways],
                 "entries": [_entry(e) for e in code.entries],
                 "declarations": code.declarations,
                 "found": files.found,
@@ -80,7 +80,8 @@ def from_plain(data: Plain, code: bytes, target: Target) -> Stored | Generic:
     if set(data) != _FIELDS:
         raise ValueError(set(data))
     entries = tuple(_read_entry(e) for e in data["entries"])
-    ways = zip(data["ways"], entries, strict=True)
+    ahead = list(entries[len(data["ways"]) :])
+    ways = zip(data["ways"], entries, strict=False)
     interface = Interface(
         name=data["name"],
         doc=data["doc"],
@@ -91,7 +92,7 @@ def from_plain(data: Plain, code: bytes, target: Target) -> Stored | Generic:
         tables=tuple(Table(_read_tensor(t), tuple(values)) for t, values in data["tables"]),
         checks=tuple(_read_check(c) for c in data["checks"]),
         written=data["written"],
-        ways=tuple(Way(_read_expr(e), schedule, limit, entry) for (e, schedule, limit), entry in ways),
+        ways=tuple(_read_way(way, entry, ahead) for way, entry in ways),
     )
     return Stored(
         interface,
@@ -131,6 +132,21 @@ def _read_expr(data: Plain) -> Expr:
         case ["select", condition, then, otherwise]:
             return Select(_read_expr(condition), _read_expr(then), _read_expr(otherwise))
     raise ValueError(data)
+
+
+def _way(w: Way) -> Plain:
+    prepared = [[p.params, p.sizes, [_tensor(t) for t in p.kept]] for p in w.prepared]
+    return [_expr(w.condition), w.schedule, w.size_limit, prepared]
+
+
+def _read_way(data: Plain, entry: Entry, ahead: list[Entry]) -> Way:
+    """`ahead`: the entries of what is prepared, which stand behind those of all ways."""
+    condition, schedule, limit, parts = data
+    prepared = tuple(
+        Prepared(ahead.pop(0), tuple(params), tuple(sizes), tuple(map(_read_tensor, kept)))
+        for params, sizes, kept in parts
+    )
+    return Way(_read_expr(condition), schedule, limit, entry, prepared=prepared)
 
 
 def _tensor(t: Tensor) -> Plain:

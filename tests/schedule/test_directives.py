@@ -28,6 +28,7 @@ from te.schedule.directives import (
     Merge,
     Online,
     Parallel,
+    Precompute,
     Prefetch,
     Reorder,
     Rfactor,
@@ -98,6 +99,13 @@ MADE_BY = {
         "merge e.i, Y.i",
     )
 }
+
+OPS["for i in 0..N: e[i] = W[i] + 1.0; for i in 0..N: Y[i] = X[i] * e[i]"] = """
+    op f(X: f32[N], param W: f32[N]) -> Y: f32[N] {
+        e[i] = W[i] + 1.0
+        Y[i] = X[i] * e[i]
+    }
+"""
 
 # What stands beside the op for the `Line` of a verb.
 BESIDE = {
@@ -224,6 +232,7 @@ LINES: list[tuple[str, Directive]] = [
     ("set_scope e in local", SetScope("e", Scope.LOCAL)),
     ("layout F[i, k] as [k // 4, i, k % 4]", SetLayout(TensorAxes("F", ("i", "k")), PACKED)),
     ("align Ap axis 1 by 8", Align("Ap", 1, 8)),
+    ("precompute e, m", Precompute(("e", "m"))),
     ("use nn.softmax of H", Use("nn.softmax", of="H")),
     (
         "specialize M % 12 == 0 {\n    split i by 12\n}",
