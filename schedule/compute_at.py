@@ -23,7 +23,7 @@ from te.diagnostics import ScheduleError, Span, error
 from te.ir.bounds import Facts
 from te.ir.expr import Const, Expr, Select, Var, add, compare, integer, sub
 from te.ir.loop import (
-    PARALLEL,
+    CONCURRENT,
     SERIAL,
     Accumulate,
     Alloc,
@@ -150,7 +150,7 @@ def _placed(kernel: Kernel, move: _Move, path: Path) -> Kernel:
     loop = move.loop
     if loop.stage == move.name or _contains_stage(path, move.name):
         move.refuse("that is a loop of its own")
-    kinds = {s.kind for s in (*path, loop) if isinstance(s, For)} - {SERIAL, PARALLEL}
+    kinds = {s.kind for s in (*path, loop) if isinstance(s, For)} - {SERIAL, *CONCURRENT}
     if kinds:
         move.refuse(f"it is in {_a(min(kinds))} loop", "place stages before setting the kinds of loops")
     is_read = bool(reads_in(loop.body, move.name))

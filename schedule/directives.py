@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from te.schedule.forms import Directive, Kind, Layout, Scope, Tail, TensorAxes, takes
+from te.schedule.forms import BlockOrder, Directive, Kind, Layout, Scope, Tail, TensorAxes, takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,6 +530,27 @@ class Precompute(Directive):
     stages: tuple[str, ...] = field(metadata=takes(Kind.STAGE, 1, None))
 
 
+@dataclass(frozen=True, slots=True)
+class Bind(Directive):
+    """Run a loop's trips on a level of a GPU: its blocks, warps or threads.
+
+    Before:  for i in 0..N: S(i)
+    Line:    bind i to block.x
+    After:   block.x for i in 0..N: S(i)
+
+    Legal where `parallel` is; a target without such a level refuses it. From the outside in: cluster,
+    block, warpgroup, warp, then thread or lane, each at most once around a statement. `order` says how
+    the blocks of a loop follow each other.
+
+    Errors: bind-target, directive-value, parallel-reduction, parallel-dependence, kind-nesting,
+    unknown-loop, ambiguous-loop, loop-kind
+    """
+
+    loop: str = field(metadata=takes(Kind.LOOP))
+    to: str = field(metadata=takes(Kind.BINDING))
+    order: BlockOrder | None = field(default=None, metadata=takes(Kind.ORDER))
+
+
 VERBS: dict[str, type[Directive]] = {
     "split": Split,
     "tile": Tile,
@@ -546,6 +567,7 @@ VERBS: dict[str, type[Directive]] = {
     "rfactor": Rfactor,
     "prefetch": Prefetch,
     "stream": Stream,
+    "bind": Bind,
     "cache_read": CacheRead,
     "cache_write": CacheWrite,
     "set_scope": SetScope,

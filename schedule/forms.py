@@ -31,6 +31,8 @@ class Kind(Enum):
     LAYOUT = "a layout, such as `[k // 16, i, k % 16]`"
     TAIL = "one of `guard`, `peel`, `shift`, `exact`"
     INTRINSIC = "an instruction, such as `vpdpbusd`"
+    BINDING = "one of `block.x/y/z`, `thread.x/y/z`, `warp`, `warpgroup`, `lane`, `cluster.x`"
+    ORDER = "one of `persistent`, `grouped`, `hilbert`"
     SCOPE = "one of `global`, `local`, `stack`, `register`, `shared`"
 
 
@@ -53,7 +55,35 @@ class Scope(StrEnum):
     REGISTER = "register"  # constant shape, constant indices once loops are unrolled
 
 
-WORDS: dict[Kind, type[StrEnum]] = {Kind.TAIL: Tail, Kind.SCOPE: Scope}
+class BlockOrder(StrEnum):
+    """In which order a GPU starts the blocks of a loop."""
+
+    PERSISTENT = "persistent"  # one block a processor, which takes the next trips itself
+    GROUPED = "grouped"  # in groups of rows, so that neighbours share what is in the caches
+    HILBERT = "hilbert"  # along a Hilbert curve
+
+
+class Binding(StrEnum):
+    """A level of a GPU. `te.ir.loop.BINDINGS` says how they nest."""
+
+    CLUSTER_X = "cluster.x"
+    BLOCK_X = "block.x"
+    BLOCK_Y = "block.y"
+    BLOCK_Z = "block.z"
+    WARPGROUP = "warpgroup"
+    WARP = "warp"
+    THREAD_X = "thread.x"
+    THREAD_Y = "thread.y"
+    THREAD_Z = "thread.z"
+    LANE = "lane"
+
+
+WORDS: dict[Kind, type[StrEnum]] = {
+    Kind.TAIL: Tail,
+    Kind.SCOPE: Scope,
+    Kind.BINDING: Binding,
+    Kind.ORDER: BlockOrder,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Rewrites that set a loop's kind: unroll, vectorize, parallel.
+"""Rewrites that set a loop's kind: unroll, vectorize, parallel, bind.
 
 The loop stays one node; only a backend expands it. Kinds come last in a schedule: a
 loop that has one is not reshaped any more.
@@ -6,15 +6,28 @@ loop that has one is not reshaped any more.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 
 from te.diagnostics import ScheduleError, Span, error
 from te.ir.expr import Const
-from te.ir.loop import PARALLEL, SERIAL, UNROLLED, VECTOR, For, Kernel, Stmt, bodies, walk_stmt
+from te.ir.loop import (
+    BINDINGS,
+    CONCURRENT,
+    PARALLEL,
+    SERIAL,
+    UNROLLED,
+    VECTOR,
+    For,
+    Kernel,
+    Stmt,
+    bodies,
+    walk_stmt,
+)
 from te.ir.print import print_expr
 from te.ir.visit import variables
 from te.schedule.context import facts_at
-from te.schedule.directives import Parallel, Split, Unroll, Vectorize
+from te.schedule.directives import Bind, Parallel, Split, Unroll, Vectorize
 from te.schedule.forms import Place, span_of
 from te.schedule.legality import Order, carried, explain
 from te.schedule.loops import replace_loop, split, split_names
@@ -42,7 +55,7 @@ def unroll(kernel: Kernel, d: Unroll) -> Kernel:
                     help=f"`unroll {index_of(name)} by 8` unrolls a part",
                 )
             )
-        _refuse_inside(loop, {PARALLEL}, d, span)
+        _refuse_inside(loop, CONCURRENT, d, span)
         if trips:
             kernel = _with_kind(kernel, loop, UNROLLED)
     return kernel
@@ -62,7 +75,7 @@ def vectorize(kernel: Kernel, d: Vectorize) -> Kernel:
                     help=f"`vectorize {index_of(name)} by 16`, or another smaller number",
                 )
             )
-        _refuse_inside(loop, {PARALLEL, VECTOR}, d, span)
+        _refuse_inside(loop, CONCURRENT | {VECTOR}, d, span)
         _refuse_around(loop, path, {VECTOR}, d, span)
         for dependence in carried(loop, facts_at(path, kernel.program)):
             if dependence.order in (Order.FIXED, Order.RECOMPUTED):
@@ -85,30 +98,86 @@ def parallel(kernel: Kernel, d: Parallel) -> Kernel:
         loop, path = find_loop(kernel, name, span)
         require_serial(loop, verb_of(d), span)
         _refuse_around(loop, path, {VECTOR, UNROLLED}, d, span)
-        for dependence in carried(loop, facts_at(path, kernel.program)):
-            if dependence.order is Order.REDUCTION:
-                raise ScheduleError(
-                    error(
-                        "parallel-reduction",
-                        f"`{loop.var}` is a reduction loop: all its trips update the same elements of "
-                        f"`{dependence.first.buffer}`",
-                        span,
-                        "its trips cannot run at the same time",
-                        help=_data_loops(loop, path),
-                    )
-                )
-            if dependence.order in (Order.FIXED, Order.RECOMPUTED):
-                raise ScheduleError(
-                    error(
-                        "parallel-dependence",
-                        f"the trips of `{loop.var}` depend on each other: {explain(dependence, loop.var)}",
-                        span,
-                        "cannot run at the same time",
-                        help=_data_loops(loop, path),
-                    )
-                )
+        _refuse_dependent_trips(kernel, loop, path, span)
         kernel = _with_kind(kernel, loop, PARALLEL)
     return kernel
+
+
+def bind(kernel: Kernel, d: Bind) -> Kernel:
+    span = span_of(d, "loop")
+    loop, path = find_loop(kernel, d.loop, span)
+    if kernel.target.split(".")[0] == "llvm":
+        raise ScheduleError(
+            error(
+                "bind-target",
+                f"the target `{kernel.target}` has no `{d.to}` to bind a loop to",
+                span_of(d, "to"),
+                "of GPUs only",
+                help=f"`parallel {d.loop}` runs its trips on the threads of a CPU",
+            )
+        )
+    if (loop.kind, loop.order) == (d.to, d.order or ""):
+        return kernel
+    require_serial(loop, "bind", span)
+    _refuse_around(loop, path, {VECTOR, UNROLLED}, d, span)
+    _refuse_levels(loop, path, d)
+    _refuse_dependent_trips(kernel, loop, path, span)
+    return replace_loop(kernel, loop.var, replace(loop, kind=str(d.to), order=str(d.order or "")))
+
+
+def _refuse_levels(loop: For, path: Path, d: Bind) -> None:
+    """Refuse a level inside of one that it holds, or inside of itself, and an order of anything but blocks."""
+    inside = [s for s, _ in walk_stmt(loop.body) if isinstance(s, For)]
+    outer = [s for s in path if isinstance(s, For)]
+    pairs = [(other, other.kind, d.to) for other in outer] + [(other, d.to, other.kind) for other in inside]
+    for other, around, within in pairs:
+        both_bound = around in BINDINGS and within in BINDINGS
+        if both_bound and (around == within or BINDINGS[around] > BINDINGS[within]):
+            raise ScheduleError(
+                error(
+                    "kind-nesting",
+                    f"`{loop.var}` cannot be bound to {d.to}: `{other.var}`, "
+                    f"{'around' if other in outer else 'inside'} it, is bound to {other.kind}",
+                    span_of(d, "to"),
+                    "not at this place",
+                    help="from the outside in: cluster, block, warpgroup, warp, then thread or lane; each once",
+                )
+            )
+    if d.order and not d.to.startswith("block"):
+        raise ScheduleError(
+            error(
+                "directive-value",
+                f"`order` is for blocks, and `{loop.var}` is bound to {d.to}",
+                span_of(d, "order"),
+                "no order of blocks",
+            )
+        )
+
+
+def _refuse_dependent_trips(kernel: Kernel, loop: For, path: Path, span: Span | None) -> None:
+    """Refuse a loop whose trips cannot run at the same time."""
+    for dependence in carried(loop, facts_at(path, kernel.program)):
+        if dependence.order is Order.REDUCTION:
+            raise ScheduleError(
+                error(
+                    "parallel-reduction",
+                    f"`{loop.var}` is a reduction loop: all its trips update the same elements of "
+                    f"`{dependence.first.buffer}`",
+                    span,
+                    "its trips cannot run at the same time",
+                    help=_data_loops(loop, path),
+                )
+            )
+        if dependence.order in (Order.FIXED, Order.RECOMPUTED):
+            raise ScheduleError(
+                error(
+                    "parallel-dependence",
+                    f"the trips of `{loop.var}` depend on each other: {explain(dependence, loop.var)}",
+                    span,
+                    "cannot run at the same time",
+                    help=_data_loops(loop, path),
+                )
+            )
 
 
 # ---------------------------------------------------------------- steps
@@ -167,7 +236,7 @@ def _constant_trips(loop: For, d: Unroll | Vectorize, span: Span | None) -> int:
     )
 
 
-def _refuse_inside(loop: For, kinds: set[str], d: Unroll | Vectorize, span: Span | None) -> None:
+def _refuse_inside(loop: For, kinds: Set[str], d: Unroll | Vectorize, span: Span | None) -> None:
     """Refuse a loop that holds one of a kind that cannot stand in it."""
     for s, _ in walk_stmt(loop.body):
         if isinstance(s, For) and s.kind in kinds:
@@ -175,7 +244,7 @@ def _refuse_inside(loop: For, kinds: set[str], d: Unroll | Vectorize, span: Span
 
 
 def _refuse_around(
-    loop: For, path: Path, kinds: set[str], d: Vectorize | Parallel, span: Span | None
+    loop: For, path: Path, kinds: Set[str], d: Vectorize | Parallel | Bind, span: Span | None
 ) -> None:
     for s in path:
         if isinstance(s, For) and s.kind in kinds:
@@ -185,7 +254,9 @@ def _refuse_around(
 def _refuse_nesting(inner: For, outer: For, verb: str, span: Span | None) -> None:
     """Refuse two kinds in each other; the loop that has none yet is the one that `verb` names."""
     this, other, where = (inner, outer, "is inside") if inner.kind == SERIAL else (outer, inner, "holds")
-    kind = {"unroll": "an unrolled", "vectorize": "a vector", "parallel": "a parallel"}[verb]
+    kind = {"unroll": "an unrolled", "vectorize": "a vector", "parallel": "a parallel", "bind": "a bound"}[
+        verb
+    ]
     raise ScheduleError(
         error(
             "kind-nesting",

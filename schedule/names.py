@@ -146,9 +146,8 @@ def require_serial(loop: For, verb: str, span: Span | None) -> None:
         )
     if loop.kind == SERIAL:
         return
-    kind_verb = {"unrolled": "unroll", "vector": "vectorize", "tensorized": "tensorize"}.get(
-        loop.kind, loop.kind
-    )
+    verbs = {"unrolled": "unroll", "vector": "vectorize", "parallel": "parallel", "tensorized": "tensorize"}
+    kind_verb = verbs.get(loop.kind, "bind")
     article = "an" if loop.kind == "unrolled" else "a"
     raise TooLate(
         error(

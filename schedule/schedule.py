@@ -33,6 +33,7 @@ from te.schedule.compute_at import compute_at, compute_root
 from te.schedule.directives import (
     VERBS,
     Align,
+    Bind,
     CacheRead,
     CacheWrite,
     ComputeAt,
@@ -59,7 +60,7 @@ from te.schedule.directives import (
     Vectorize,
 )
 from te.schedule.forms import Directive, Kind
-from te.schedule.kinds import parallel, unroll, vectorize
+from te.schedule.kinds import bind, parallel, unroll, vectorize
 from te.schedule.loops import fuse, reorder, split, tile
 from te.schedule.memory import align, cache_read, cache_write, set_layout, set_scope
 from te.schedule.names import TooLate
@@ -126,6 +127,8 @@ def _rewrite(kernel: Kernel, directive: Directive) -> Kernel:
             return prefetch(kernel, directive)
         case Stream():
             return stream(kernel, directive)
+        case Bind():
+            return bind(kernel, directive)
         case CacheRead():
             return cache_read(kernel, directive)
         case CacheWrite():
@@ -241,7 +244,9 @@ class Schedule:
         self.op = op if isinstance(op, str) else op.name
         self.target = target
         self._directives: list[Directive] = []
-        self._steps: list[Step] | None = None if isinstance(op, str) else [Step(None, nest(op))]
+        self._steps: list[Step] | None = (
+            None if isinstance(op, str) else [Step(None, self._for_target(nest(op)))]
+        )
         for directive in directives:
             self.add(directive)
 
@@ -261,7 +266,7 @@ class Schedule:
 
     def apply(self, kernel: Kernel) -> Kernel:
         """The kernel after all directives."""
-        return apply_all(kernel, self._directives)[-1].kernel
+        return self.steps(kernel)[-1].kernel
 
     def steps(self, kernel: Kernel | None = None) -> list[Step]:
         """The kernel after each line, the unscheduled one first.
@@ -269,12 +274,15 @@ class Schedule:
         `kernel` may be left out where the schedule was made for a `Program`.
         """
         if kernel is not None:
-            return apply_all(kernel, self._directives)
+            return apply_all(self._for_target(kernel), self._directives)
         if self._steps is None:
             raise ValueError(
                 f"this schedule of `{self.op}` has no program: pass a kernel, or make it of a Program"
             )
         return list(self._steps)
+
+    def _for_target(self, kernel: Kernel) -> Kernel:
+        return kernel if kernel.target == self.target else replace(kernel, target=self.target)
 
     def __str__(self) -> str:
         used = [use for use in _uses(self._directives) if use.lines is not None]
@@ -341,6 +349,9 @@ class Schedule:
 
     def stream(self, *stages: str) -> Schedule:
         return self._line("stream", stages)
+
+    def bind(self, loop: str, *, to: str, order: str | None = None) -> Schedule:
+        return self._line("bind", [loop], to=to, order=order)
 
     def cache_read(
         self,

@@ -6,7 +6,7 @@ a result with an element that nothing has written raise `InterpreterError`.
 
 - A `start` is put in place where the outermost of its `over` loops begins, by a copy of
   the data loops inside that loop.
-- Parallel loops run in the order asked for, so that tests can try several.
+- Parallel and bound loops run in the order asked for, so that tests can try several.
 - A vector loop runs in lockstep: each statement for all lanes before the next one, and
   what a statement reads before what it writes.
 """
@@ -28,7 +28,7 @@ from te.backends.interp.memory import Memory, Part
 from te.backends.interp.source import ExpressionWriter
 from te.ir.expr import TRUE, Const, Expr, Var, both, compare, conjuncts, integer, negation, sub
 from te.ir.loop import (
-    PARALLEL,
+    CONCURRENT,
     VECTOR,
     Accumulate,
     Alloc,
@@ -60,7 +60,7 @@ def run_kernel(
     *,
     order: Order = "forward",
 ) -> dict[str, np.ndarray]:
-    """The kernel's results, by name; `order` is that of the trips of parallel loops.
+    """The kernel's results, by name; `order` is that of the trips of parallel and bound loops.
 
     Raises TypeError and ValueError for inputs that do not fit, InterpreterError for a
     kernel that breaks a rule of the loop IR.
@@ -144,7 +144,7 @@ class _KernelWriter:
         outer, self.around = self.around, (*self.around, wrapper)
         match wrapper:
             case For():
-                trips = "trips" if wrapper.kind == PARALLEL else "range"
+                trips = "trips" if wrapper.kind in CONCURRENT else "range"
                 with self._loop(f"for {e.variable(wrapper.var)} in {trips}({e.integer(wrapper.extent)}):"):
                     yield
             case If():

@@ -28,7 +28,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from te.ir.loop import FINAL, PARALLEL, SCHEDULED, SERIAL, UNROLLED, Alloc, Buffer, Kernel, Stmt, walk_stmt
+from te.ir.loop import CONCURRENT, FINAL, SCHEDULED, SERIAL, UNROLLED, Alloc, Buffer, Kernel, Stmt, walk_stmt
 from te.schedule.context import program_facts
 from te.schedule.finalize.accumulators import promote_accumulators
 from te.schedule.finalize.allocations import hoist_allocations
@@ -57,7 +57,7 @@ def finalize(kernel: Kernel) -> Kernel:
     body = place_starts(body, kernel.program, facts)  # before loops of one trip, and their names, go
     body = place_completed(body, facts)
     body = clean(body, facts)
-    body = trim_loops(body, facts, (SERIAL, PARALLEL))  # so that the hot loops end where guards do
+    body = trim_loops(body, facts, (SERIAL, *CONCURRENT))  # so that the hot loops end where guards do
     body = split_hot_from_cold(body, facts)
     body = clean(body, facts)  # what is hot lost its guards: clamps, choices and empty rests go too
     buffers = {b.name: b for b in kernel.arguments} | _allocated(body)

@@ -29,7 +29,7 @@ from math import prod
 from te.ir.bounds import Facts
 from te.ir.expr import Const, Expr, Load, Var, add, conjuncts, integer
 from te.ir.loop import (
-    PARALLEL,
+    CONCURRENT,
     UNROLLED,
     VECTOR,
     Accumulate,
@@ -141,7 +141,7 @@ def _nest(s: Stmt, buffers: Mapping[str, Buffer]) -> Nest | None:
     terms = [loop for loop in loops if loop.var in inner.over]
     axes = tuple(loop for loop in loops if loop.var not in inner.over)
     lanes = next((loop for loop in terms if loop.kind == VECTOR), None)
-    if any(loop.kind == PARALLEL for loop in terms) or not all(_is_written_out(loop) for loop in axes):
+    if any(loop.kind in CONCURRENT for loop in terms) or not all(_is_written_out(loop) for loop in axes):
         return None
     if buffers[inner.buffer].scope == "register" and lanes is None:
         return None

@@ -14,7 +14,7 @@ from math import prod
 
 from te.ir.bounds import NO_FACTS, bounds
 from te.ir.expr import Const, Expr, integer, sub
-from te.ir.loop import PARALLEL, Alloc, Buffer, For, Let, Stmt, bodies, map_buffer, with_bodies
+from te.ir.loop import CONCURRENT, Alloc, Buffer, For, Let, Stmt, bodies, map_buffer, with_bodies
 from te.ir.visit import substitute, variables
 from te.schedule.finalize.lanes import add_axis
 
@@ -50,7 +50,7 @@ def _hoist(s: Stmt) -> tuple[Stmt, list[Buffer]]:
 
 def _out_of_loop(loop: For, buffers: list[Buffer]) -> tuple[For, list[Buffer]]:
     buffers = [map_buffer(b, lambda e: _largest(e, loop)) for b in buffers]
-    if loop.kind != PARALLEL:
+    if loop.kind not in CONCURRENT:
         return loop, buffers
     on_stack = _small_enough(buffers)
     moved = []

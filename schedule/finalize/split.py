@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from te.ir.bounds import Facts, prove
 from te.ir.expr import Const, Expr, Var, add, compare, conjuncts, integer, maximum, minimum, sub
 from te.ir.loop import (
-    PARALLEL,
+    CONCURRENT,
     SERIAL,
     TENSORIZED,
     UNROLLED,
@@ -134,7 +134,7 @@ def _written(s: Stmt) -> set[str]:
 
 def _inside(s: Stmt, facts: Facts, known: frozenset[Expr]) -> Stmt:
     """Nothing is to be asked before `s`: cut it if it is a loop with tails to cut off, and go on inside."""
-    if isinstance(s, For) and s.kind in (SERIAL, PARALLEL):
+    if isinstance(s, For) and s.kind in {SERIAL, *CONCURRENT}:
         limits = _full_trips(s, facts)
         if limits:
             return _cut(s, limits, facts, known)
@@ -158,7 +158,7 @@ def _hulls_known_here(s: Stmt, facts: Facts, known: frozenset[Expr]) -> list[Exp
 def _is_cut(leaf: Store | Accumulate, path: Path, tail: Tail) -> bool:
     """Will the loop be cut into full trips and a rest?"""
     loop = path[tail.place] if tail.place >= 0 else None
-    if not isinstance(loop, For) or loop.kind not in (SERIAL, PARALLEL):
+    if not isinstance(loop, For) or loop.kind not in {SERIAL, *CONCURRENT}:
         return False
     return loop.peel or (isinstance(leaf, Accumulate) and loop.var in leaf.over)
 

@@ -33,7 +33,7 @@ from functools import reduce
 from te.ir.bounds import Facts
 from te.ir.expr import Expr, Op, Var, compare, conjuncts, integer
 from te.ir.loop import (
-    PARALLEL,
+    CONCURRENT,
     SERIAL,
     Accumulate,
     For,
@@ -93,7 +93,7 @@ def _inside_first_block(s: Accumulate, path: tuple[Stmt, ...], program: Program)
     the element; so only their own tails may stand in the way.
     """
     loops = [(i, f) for i, f in enumerate(path) if isinstance(f, For)]
-    outside = [i for i, f in loops if f.var not in s.over and f.kind in (SERIAL, PARALLEL)]
+    outside = [i for i, f in loops if f.var not in s.over and f.kind in {SERIAL, *CONCURRENT}]
     inner = next((i for i, f in loops if outside and i > outside[-1] and f.var in s.over), None)
     if inner is None or any(isinstance(p, If) for p in path[:inner]) or any(f.overlaps for _, f in loops):
         return None

@@ -27,7 +27,7 @@ from te.diagnostics import Span
 from te.ir.evaluate import evaluate
 from te.ir.expr import TRUE, Const, Expr, Load, Op, Select, both, compare, integer, negation
 from te.ir.loop import (
-    PARALLEL,
+    CONCURRENT,
     SERIAL,
     TENSORIZED,
     UNROLLED,
@@ -106,7 +106,7 @@ class _Checker:
         if isinstance(s, For):
             stage = s.stage
             # The checks stand between the statements that an instruction would run as one.
-            kind = {PARALLEL: SERIAL, TENSORIZED: UNROLLED}.get(s.kind, s.kind)
+            kind = {TENSORIZED: UNROLLED}.get(s.kind, SERIAL if s.kind in CONCURRENT else s.kind)
             s = replace(s, kind=kind, intrinsic=None)
         if isinstance(s, Store | Accumulate):
             stage = s.stage

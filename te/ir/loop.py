@@ -8,7 +8,8 @@ A `Kernel` runs its body once per call. Statements run in order.
   loop runs in that order; a `parallel` one in any order and at the same time; an
   `unrolled` one in order, written out; a `vector` one as if all trips ran in
   lockstep, statement by statement; a `tensorized` one in any order, by one instruction
-  that runs it together with the vector loop inside. The kind never changes what is
+  that runs it together with the vector loop inside. A loop bound to a level of a target
+  (`block.x`, `thread.x`) is a parallel one that runs there. The kind never changes what is
   computed: the rewrites that set it have proved that.
 - `Store`: `buffer[index] = value`; with `stream`, past the caches where the target can.
 - `Accumulate`: `buffer[index] = reducer(buffer[index], value)`, a step of a
@@ -54,6 +55,10 @@ from te.ir.types import DType
 from te.ir.visit import substitute
 
 SERIAL, UNROLLED, VECTOR, PARALLEL, TENSORIZED = "serial", "unrolled", "vector", "parallel", "tensorized"
+# What a loop may be bound to on targets that have it, and how deep that stands.
+_LEVELS = ("cluster.x", "block.x block.y block.z", "warpgroup", "warp", "thread.x thread.y thread.z lane")
+BINDINGS = {binding: rank for rank, level in enumerate(_LEVELS) for binding in level.split()}
+CONCURRENT = frozenset({PARALLEL, *BINDINGS})  # the kinds of loops whose trips may run at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ class For:
     extent: Expr
     body: Stmt
     kind: str = SERIAL
+    order: str = ""  # in which a bound loop's trips are started, where that matters
     is_reduction: bool = False
     overlaps: bool = False
     peel: bool = False  # finalize runs the full trips in a loop of their own, without the tail's guard
@@ -187,6 +193,8 @@ class Kernel:
     signature, then what the program's checks find and its tables. `touched` names
     the stages whose loops a directive has changed, `precomputed` the buffers that are computed
     once where the `param`s they depend on are bound (which changes nothing of what they hold).
+    the stages whose loops a directive has changed. `target` is the one that its
+    schedule is for: some have loops that others lack.
     """
 
     program: Program
@@ -195,6 +203,7 @@ class Kernel:
     level: str = SCHEDULED
     touched: frozenset[str] = field(default=frozenset())
     precomputed: tuple[str, ...] = ()
+    target: str = "llvm"
 
     @property
     def name(self) -> str:

@@ -313,7 +313,8 @@ def _storage(b: Buffer, expr: Callable[[Expr], str]) -> str:
 
 
 def _loop_flags(s: For) -> tuple[tuple[str, bool], ...]:
-    return ("reduce", s.is_reduction), ("overlaps", s.overlaps), ("peel", s.peel)
+    order = (f"order {s.order}", s.order != "")
+    return ("reduce", s.is_reduction), ("overlaps", s.overlaps), ("peel", s.peel), order
 
 
 def _target(s: Store | Accumulate, name: Naming) -> str:

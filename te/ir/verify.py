@@ -17,8 +17,8 @@ from te.ir.bounds import counterexample, prove
 from te.ir.expr import Const, Expr, Var, compare, integer, negation, sub
 from te.ir.facts import NO_FACTS, Facts
 from te.ir.loop import (
+    CONCURRENT,
     FINAL,
-    PARALLEL,
     SCHEDULED,
     SERIAL,
     TENSORIZED,
@@ -347,7 +347,7 @@ def _check_accesses(e: Expr, at: _Place, place: str) -> None:
 def _check_loop(s: For, at: _Place) -> None:
     place = f"loop {s.var}"
     _check_extent(s.extent, at.scope, place)
-    kinds = (SERIAL, UNROLLED, VECTOR, PARALLEL, TENSORIZED)
+    kinds = {SERIAL, UNROLLED, VECTOR, TENSORIZED, *CONCURRENT}
     _require(s.kind in kinds, f"there is no kind `{s.kind}` ({place})")
     if s.kind in (UNROLLED, VECTOR, TENSORIZED):
         _require(
@@ -363,7 +363,7 @@ def _check_loop(s: For, at: _Place) -> None:
             _require(
                 isinstance(inner, Store | Accumulate), f"a vector loop holds more than a statement ({place})"
             )
-    if s.kind == PARALLEL:
+    if s.kind in CONCURRENT:
         reductions = [w for w in _writes(s) if isinstance(w, Accumulate) and s.var in w.over]
         _require(not reductions, f"trips of a reduction run at the same time ({place})")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from te.ir.visit import loads
 from te.schedule.directives import (
     VERBS,
     Align,
+    Bind,
     CacheRead,
     CacheWrite,
     ComputeAt,
@@ -43,7 +45,7 @@ from te.schedule.directives import (
     Use,
     Vectorize,
 )
-from te.schedule.forms import Directive, Layout, Scope, Tail, TensorAxes
+from te.schedule.forms import BlockOrder, Directive, Layout, Scope, Tail, TensorAxes
 from te.schedule.names import index_of
 from te.schedule.schedule import Schedule, apply_all
 from te.schedule.text import read_directives
@@ -167,7 +169,8 @@ def test_the_documented_example_is_what_happens(verb: str) -> None:
     parts = parts_of(verb)
     full = "[" in parts["Before"]
     plain, lines = MADE_BY.get(parts["Before"], (parts["Before"], ""))
-    before = scheduled(OPS[plain], lines)
+    target = "cuda" if verb == "bind" else "llvm"
+    before = replace(scheduled(OPS[plain], lines), target=target)
     assert rendered(before.body, full) == parts["Before"]
     beside = "".join(f"{op}\n" for op in BESIDE.get(verb, ()))
     (item,) = re.findall(r"op (\w+)", OPS[plain])
@@ -219,6 +222,8 @@ LINES: list[tuple[str, Directive]] = [
     ("prefetch X at m.j ahead 2 of Y.i", Prefetch("X", at="m.j", ahead=2, of="Y.i")),
     ("prefetch X at j", Prefetch("X", at="j")),
     ("stream Y, Z", Stream(("Y", "Z"))),
+    ("bind io to block.x order hilbert", Bind("io", to="block.x", order=BlockOrder.HILBERT)),
+    ("bind C.ii to thread.y", Bind("C.ii", to="thread.y")),
     ("fission k at 1", Fission("k", at=1)),
     ("merge e.j, Y_sum.k", Merge(("e.j", "Y_sum.k"))),
     ("compute_at m, e at Y.i in stack", ComputeAt(("m", "e"), "Y.i", Scope.STACK)),
