@@ -185,24 +185,29 @@ def apply_all(kernel: Kernel, directives: Iterable[Directive]) -> list[Step]:
     """The kernel after each directive in turn."""
     steps = [Step(None, kernel)]
     for directive in directives:
-        steps += _next_steps(steps, directive)
+        steps += list(next_steps(steps, directive))
     return steps
 
 
-def _next_steps(steps: Sequence[Step], directive: Directive) -> list[Step]:
-    """The step that a line makes; of a line `use`, one for each line of the schedule that it takes over."""
+def next_steps(steps: Sequence[Step], directive: Directive) -> Iterator[Step]:
+    """The step that a line makes; of a line `use`, one for each line of the schedule that it takes over.
+
+    What is given before a refusal stays good.
+    """
     if not isinstance(directive, Use):
-        return [_next_step(steps, directive)]
-    added: list[Step] = []
-    names = translation(steps[-1].kernel, directive)
+        yield _next_step(steps, directive)
+        return
+    known = list(steps)
+    names = translation(known[-1].kernel, directive)
     for line in lines_of(directive):
-        before = [*steps, *added]
+        before = known[-1].kernel
         try:
-            added += _next_steps(before, names.line(line, before[-1].kernel))
+            for step in next_steps(known[:], names.line(line, before)):
+                known.append(step)
+                yield step
         except ScheduleError as refused:
             raise ScheduleError([_used_here(d, directive) for d in refused.diagnostics]) from None
-        names = names.after(line, before[-1].kernel, added[-1].kernel if added else before[-1].kernel)
-    return added
+        names = names.after(line, before, known[-1].kernel)
 
 
 def _used_here(diagnostic: Diagnostic, use: Use) -> Diagnostic:
@@ -259,7 +264,7 @@ class Schedule:
         if self._steps is None:
             self._directives.append(directive)
             return self
-        new = _next_steps(self._steps, directive)
+        new = list(next_steps(self._steps, directive))
         self._steps += new
         self._directives += [step.directive for step in new if step.directive]
         return self

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from te.schedule.knobs import Knob
     from te.schedule.schedule import Schedule
 
-__all__ = ["build", "knobs"]
+__all__ = ["build", "knobs", "read_schedule_argument"]
 
 
 def build(
@@ -77,7 +77,7 @@ def build(
     request = Request(
         source=chosen.module.file.source if chosen else _read_program(expr),
         op=chosen.name if chosen else op,
-        schedule=_read_schedule(schedule),
+        schedule=read_schedule_argument(schedule),
         target=parse_target(target),
         sizes=sizes or {},
         consts=consts or {},
@@ -122,7 +122,7 @@ def knobs(
 
     chosen = _select_op(expr, op)
     options = chosen.options(sizes, consts, dtypes)
-    return knobs_of_build(chosen, options, parse_schedule(_read_schedule(schedule)), parse_target(target))
+    return knobs_of_build(chosen, options, parse_schedule(read_schedule_argument(schedule)), parse_target(target))
 
 
 class _Build:
@@ -239,7 +239,9 @@ def _read_program(expr: Any) -> Source:
     return Source("<text>", expr) if isinstance(expr, str) and is_text(expr) else read_source(expr)
 
 
-def _read_schedule(given: str | os.PathLike[str] | Schedule | None) -> Source | str | Schedule | None:
+def read_schedule_argument(
+    given: str | os.PathLike[str] | Schedule | None,
+) -> Source | str | Schedule | None:
     """The `schedule` argument: its text, or what is none.
 
     What ends in `.te` is a path; other strings are text, which has a space, as every directive does.

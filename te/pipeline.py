@@ -6,7 +6,7 @@ import importlib
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TypeAlias
 
@@ -19,7 +19,7 @@ from te.grammar import tree
 from te.grammar.parser import is_file, parse_directives, parse_file
 from te.ir import loop
 from te.ir.accesses import check_accesses
-from te.ir.expr import TRUE
+from te.ir.expr import TRUE, Expr
 from te.ir.tensor import Program, Tensor
 from te.module import Op, Options
 from te.runtime.generic import Choice, GenericInput
@@ -50,7 +50,17 @@ from te.schedule.written import (
 )
 from te.target import Target
 
-__all__ = ["Given", "compile_op", "generic_inputs", "interface_of", "knobs_of_build", "parse_schedule"]
+__all__ = [
+    "Candidate",
+    "Given",
+    "candidates",
+    "compile_op",
+    "generic_inputs",
+    "interface_of",
+    "knobs_of_build",
+    "parse_schedule",
+    "reporting_bugs",
+]
 
 
 def compile_op(
@@ -75,7 +85,7 @@ def compile_op(
     ranks = {name: int(choice) for name, choice in choices.items() if name in op.packs}
     dtypes = {name: str(choice) for name, choice in choices.items() if name not in ranks}
     options = replace(options, dtypes={**options.dtypes, **dtypes})
-    with _reporting_bugs(op):
+    with reporting_bugs(op):
         program, variants = _schedule(op, options, ranks, given, knobs or {}, target, library, math)
         variants = [_checked(v) if debug else _ahead_of_calls(v) for v in variants]
         finals = [variant.final for variant in variants]
@@ -95,22 +105,47 @@ def _schedule(
     math: str,
 ) -> tuple[Program, list[Variant]]:
     """Every level of the compiler up to the final loop IR, one after the other."""
+    program, possible = candidates(op, options, ranks, given, knobs, target, library)
+    variants = []
+    for candidate in possible:
+        steps = candidate.schedule.steps(candidate.plain)  # verifies each one
+        lines = [step.directive for step in steps if step.directive]  # without `use`: they say it all
+        check_instructions(steps[-1].kernel, lines, target, fast_math=math == "fast")
+        final = finalize(steps[-1].kernel)
+        _verify(candidate.plain, final)
+        schedule = Schedule(program.name, candidate.schedule.target, lines)
+        variants.append(Variant(candidate.condition, schedule, steps[-1].kernel, final))
+    return program, variants
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A schedule that may serve a call, the condition under which it does, and the loops that it starts from."""
+
+    condition: Expr
+    schedule: Schedule
+    plain: loop.Kernel
+
+
+def candidates(
+    op: Op,
+    options: Options,
+    ranks: Mapping[str, int],
+    given: Given,
+    knobs: Mapping[str, object],
+    target: Target,
+    library: OpLibrary,
+) -> tuple[Program, list[Candidate]]:
+    """The op's program, and the schedules that are tried in order at each call; nothing is applied yet."""
     setting = _setting(op, options, ranks, given, knobs, target, library)
     program = setting.program
     _verify(program)
     if wrong := [*broken_laws(op.module.file), *wrong_intrinsics(op.module.file)]:
         raise CompileError(wrong)
-    variants = []
-    for choice in _choose_schedules(given, setting, target):
-        plain = nest(assuming(program, choice.condition))
-        steps = choice.schedule.steps(plain)  # verifies each one
-        lines = [step.directive for step in steps if step.directive]  # without `use`: they say it all
-        check_instructions(steps[-1].kernel, lines, target, fast_math=math == "fast")
-        final = finalize(steps[-1].kernel)
-        _verify(plain, final)
-        schedule = Schedule(program.name, choice.schedule.target, lines)
-        variants.append(Variant(choice.condition, schedule, steps[-1].kernel, final))
-    return program, variants
+    return program, [
+        Candidate(choice.condition, choice.schedule, nest(assuming(program, choice.condition)))
+        for choice in _choose_schedules(given, setting, target)
+    ]
 
 
 def _setting(
@@ -309,7 +344,7 @@ def _verify(*made: Program | loop.Kernel) -> None:
 
 
 @contextmanager
-def _reporting_bugs(op: Op) -> Iterator[None]:
+def reporting_bugs(op: Op) -> Iterator[None]:
     """What is not the program's fault is te's, and says so, with the program that caused it."""
     try:
         yield

@@ -32,6 +32,7 @@ LAYERS = (
     "te.module",
     "te.pipeline",
     "te.build",
+    "te.watch",
     "te.cli",
 )
 

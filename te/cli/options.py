@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import te
@@ -23,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     _fmt(commands)
     _show(commands)
     _run(commands)
+    _bench(commands)
     _cache(commands)
     _help(commands)
     _doctor(commands)
@@ -66,15 +68,47 @@ def _fmt(commands: Any) -> None:
 
 def _show(commands: Any) -> None:
     def command(options: argparse.Namespace) -> int:
+        if options.step or options.html is not None:
+            from te.cli.watch import show_steps, write_page
+
+            watched = watch_options(options)
+            return show_steps(watched) if options.step else write_page(watched, options.html)
         from te.cli.show import show
 
         return show(options.file, options.op, options.ir, **build_options(options))
 
-    added = _command(commands, "show", "print an op at a level of the compiler", command)
+    added = _command(
+        commands, "show", "print an op at a level of the compiler, or its schedule at work", command
+    )
     _add_op(added)
-    added.add_argument(
+    what = added.add_mutually_exclusive_group()
+    what.add_argument(
         "--ir", choices=LEVELS, default="tensor", help="what is computed (tensor, the default), or how"
     )
+    what.add_argument(
+        "--step", action="store_true", help="the loops, and what each line of the schedule changes"
+    )
+    what.add_argument(
+        "--html", metavar="OUT.html", help="write a page that shows the loops and their costs after each line"
+    )
+    _add_sizes(added, "sizes to count with: --sizes M=512,N=512 (with --step and --html)")
+    _add_build_options(added)
+
+
+def _bench(commands: Any) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from te.cli.bench import bench, bench_steps
+
+        run = bench_steps if options.step else bench
+        return run(watch_options(options), options.repeat)
+
+    added = _command(commands, "bench", "measure how long an op takes, by schedule", command)
+    _add_op(added)
+    added.add_argument("--step", action="store_true", help="after each line of the schedule")
+    added.add_argument(
+        "--repeat", type=int, default=9, metavar="N", help="measure each N times; medians count (default: 9)"
+    )
+    _add_sizes(added, "the sizes of the inputs, which are random: --sizes M=512,N=512")
     _add_build_options(added)
 
 
@@ -149,6 +183,29 @@ def _add_build_options(added: Any) -> None:
         "--knob", action="append", default=[], metavar="K=8", help="set a knob of the schedule"
     )
     added.add_argument("--dtype", action="append", default=[], metavar="T=f32", help="fix a dtype variable")
+
+
+def _add_sizes(added: Any, help: str) -> None:
+    added.add_argument("--sizes", action="append", default=[], metavar="M=4,...", help=help)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """An op whose schedule is watched: what `te.build` takes, and sizes to count and to measure with."""
+
+    file: str
+    op: str | None
+    build: dict[str, Any]
+    sizes: dict[str, int]
+
+
+def watch_options(options: argparse.Namespace) -> Watched:
+    parts = [part for text in options.sizes for part in text.split(",")]
+    sizes: dict[str, int] = _pairs("--sizes", parts, _integer)
+    for name, value in sizes.items():
+        if value < 0:
+            raise Usage(f"--sizes {name}={value}: a size is at least 0")
+    return Watched(options.file, options.op, build_options(options), sizes)
 
 
 def build_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from te.schedule.precompute import Ahead
     from te.schedule.schedule import Schedule
 
-__all__ = ["LEVELS", "Compilation", "Kernel", "Timing", "Variant"]
+__all__ = ["LEVELS", "Compilation", "Kernel", "Timing", "Variant", "duration"]
 
 LEVELS = ("tensor", "loop", "final", "llvm", "asm")
 
@@ -108,7 +108,7 @@ class Timing:
 
     def __str__(self) -> str:
         runs = len(self.seconds)
-        return f"median {_duration(self.median)}, best {_duration(self.best)} of {runs} runs"
+        return f"median {duration(self.median)}, best {duration(self.best)} of {runs} runs"
 
 
 class Kernel:
@@ -425,9 +425,20 @@ class Kernel:
         """The time of calls for which what runs ahead has been computed before: for `BoundKernel`."""
         return self._time(self.arrange((), named), repeat, kept)
 
+    def stopwatch(self, /, *arrays: Any, **named: Any) -> Callable[[], float]:
+        """What `time` repeats: each call of it measures a run on these inputs, in seconds.
+
+        With the stopwatches of several kernels one can measure them in turn. Raises what a call raises.
+        """
+        return self._stopwatch(self.arrange(arrays, named), None)
+
     def _time(self, values: tuple[object, ...], repeat: int, kept: Kept | None) -> Timing:
         if repeat < 1:
             raise ValueError(f"`repeat` must be at least 1, found {repeat}")
+        measure = self._stopwatch(values, kept)
+        return Timing(tuple([measure() for _ in range(repeat)]))
+
+    def _stopwatch(self, values: tuple[object, ...], kept: Kept | None) -> Callable[[], float]:
         inputs, plan = self._prepare(values)
         results = self._allocate(plan)
 
@@ -439,7 +450,7 @@ class Kernel:
 
         measure(1)
         times = max(1, round(1e-3 / max(measure(1), 1e-7)))
-        return Timing(tuple([measure(times) for _ in range(repeat)]))
+        return lambda: measure(times)
 
 
 def _finals(variant: Variant) -> str:
@@ -457,7 +468,8 @@ def _empty(called: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
         raise MemoryError(f"{called} cannot be allocated: {refused}") from None
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time for people: three digits, in the unit that fits."""
     for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         if seconds * scale >= 1:
             return f"{seconds * scale:.3g} {unit}"
