@@ -49,7 +49,20 @@ from te.ir.expr import (
     sub,
 )
 from te.ir.linear import Linear, variables_of
-from te.ir.loop import Accumulate, Alloc, Buffer, For, If, Kernel, Let, Stmt, Store, bodies, direct_exprs
+from te.ir.loop import (
+    Accumulate,
+    Alloc,
+    Buffer,
+    Completed,
+    For,
+    If,
+    Kernel,
+    Let,
+    Stmt,
+    Store,
+    bodies,
+    direct_exprs,
+)
 from te.ir.normal import linear_of
 from te.ir.print import print_expr
 from te.ir.readable import to_expr
@@ -265,7 +278,8 @@ class _Counter:
 
     def _extent(self, number: int, dimension: int, found: Sequence[tuple[_Place, _Access]]) -> Expr:
         """How far the indices of a dimension spread in one run; at most the dimension."""
-        whole = found[0][1].buffer.shape[dimension]
+        hidden = list(dict.fromkeys(name for place, _ in found for name in self._variables(place.path)))
+        whole = _largest(found[0][1].buffer.shape[dimension], found[0][0].facts, hidden)
         places = dict.fromkeys(place.path for place, _ in found)
         facts = found[0][0].facts if len(places) == 1 else self._facts[number]
         lows: dict[Expr, None] = {}
@@ -276,7 +290,6 @@ class _Counter:
             if low is None or high is None or any(loads(access.index[dimension])):
                 return whole
             lows[low] = highs[high] = None
-        hidden = list(dict.fromkeys(name for place, _ in found for name in self._variables(place.path)))
         spreads = {_spread(low, high, facts, hidden) for low, high in product_of(lows, highs)}
         spread = reduce(lambda a, b: _greatest(a, b, facts), sorted(spreads, key=print_expr))
         if variables(spread) & set(hidden) or prove(compare("<=", whole, spread), facts):
@@ -358,6 +371,9 @@ def count_points(around: Sequence[Stmt], facts: Facts, hidden: Sequence[str] = (
                 _take_apart(s, extents)
             case If():
                 guards += conjuncts(s.condition)
+            case Completed():  # in their last trip alone, which their guards do not decide
+                extents = {name: extent for name, extent in extents.items() if name not in s.over}
+                guards = [guard for guard in guards if not variables(guard) & s.over]
     inner = _varying(around)
     count: Expr = ONE
     is_exact = True
@@ -440,5 +456,9 @@ def _passing(
         if simplify(mul(integer(finest), points)) != integer(step):
             return None
         points = mul(points, extents[name])
+    if variables(points) & inner:
+        return None
     below = floor_div(add(limit, integer(finest - 1)), integer(finest))
-    return set(steps), _least(_largest(simplify(below), facts, [*hidden, *inner]), simplify(points), facts)
+    names = [*hidden, *inner]
+    passing, all_points = (_largest(simplify(e), facts, names) for e in (below, points))
+    return set(steps), _least(passing, all_points, facts)

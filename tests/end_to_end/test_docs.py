@@ -23,7 +23,12 @@ from te.cli.help import reference
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", DOCS / "coming-from-tvm-and-halide.md", *sorted(DOCS.glob("tutorial/*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    DOCS / "coming-from-tvm-and-halide.md",
+    DOCS / "watching.md",
+    *sorted(DOCS.glob("tutorial/*.md")),
+]
 LINKING = [ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

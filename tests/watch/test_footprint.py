@@ -11,11 +11,24 @@ from hypothesis import strategies as st
 
 from te.ir.evaluate import evaluate
 from te.ir.expr import Expr, Load, Select
-from te.ir.loop import Accumulate, For, If, Kernel, Let, Stmt, Store, bodies, direct_exprs, walk_stmt
+from te.ir.loop import (
+    Accumulate,
+    Completed,
+    For,
+    If,
+    Kernel,
+    Let,
+    Stmt,
+    Store,
+    bodies,
+    direct_exprs,
+    walk_stmt,
+)
 from te.ir.print import print_expr
 from te.ir.visit import children, variables
 from te.watch.footprint import Work, operations_of, value_of, works
 from tests.schedule.scheduling import MATMUL, SOFTMAX, scheduled
+from tests.schedule.test_placing import SCHEDULES as PLACED
 
 Sizes = Mapping[str, int]
 
@@ -66,16 +79,23 @@ def count(kernel: Kernel, sizes: Sizes) -> list[Counted]:
     return found
 
 
+LAST = "the last trip of "
+
+
 def inside(s: Stmt, values: dict[str, int]) -> Iterator[tuple[Stmt, dict[str, int]]]:
     match s:
         case For():
-            for trip in range(int(evaluate(s.extent, values))):
-                yield s.body, {**values, s.var: trip}
+            trips = int(evaluate(s.extent, values))
+            for trip in range(trips):
+                yield s.body, {**values, s.var: trip, LAST + s.var: trips - 1}
         case If():
             if evaluate(s.condition, values):
                 yield s.body, values
         case Let():
             yield s.body, {**values, s.var: int(evaluate(s.value, values))}
+        case Completed():
+            if all(values[name] == values[LAST + name] for name in s.over):
+                yield s.body, values
         case _:
             for body in bodies(s):
                 yield body, values
@@ -145,6 +165,12 @@ CASES = {
 def test_exact_costs(name: str, sizes: Sizes) -> None:
     text, lines = CASES[name]
     check(scheduled(text, lines), {**sizes, "H": 3 + sizes["M"], "W": 4 + sizes["N"]})
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_limits_of_stages_inside_others(name: str) -> None:
+    kernel = scheduled(*PLACED[name])
+    check(kernel, dict.fromkeys(kernel.program.sizes, 7), is_exact=False)
 
 
 @pytest.mark.parametrize("text", [TRIANGLE, EDGES])
@@ -223,7 +249,7 @@ def test_an_index_from_data_may_touch_all() -> None:
 
 
 def test_no_loop_variable_is_left_over() -> None:
-    for text, lines in CASES.values():
+    for text, lines in [*CASES.values(), *PLACED.values()]:
         kernel = scheduled(text, lines)
         for work in works(kernel):
             for e in (work.runs, work.operations, work.bytes, work.moved):
