@@ -122,7 +122,9 @@ def knobs(
 
     chosen = _select_op(expr, op)
     options = chosen.options(sizes, consts, dtypes)
-    return knobs_of_build(chosen, options, parse_schedule(read_schedule_argument(schedule)), parse_target(target))
+    return knobs_of_build(
+        chosen, options, parse_schedule(read_schedule_argument(schedule)), parse_target(target)
+    )
 
 
 class _Build:

@@ -24,10 +24,15 @@ from te.watch.timing import medians, random_inputs
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line of the table: what is measured, and the schedule that it is built with."""
+    """A line of the table: what is measured, and the schedule that it is built with, if not the one that is given."""
 
     name: str
-    schedule: Any
+    schedule: Any = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the build takes in place of what the command gives; the knobs are the given schedule's."""
+        return {} if self.schedule is None else {"schedule": self.schedule, "knobs": {}}
 
 
 def bench_steps(watched: Watched, repeat: int) -> int:
@@ -44,23 +49,26 @@ def bench(watched: Watched, repeat: int) -> int:
     given = watched.build["schedule"]
     found = read_history(watched)
     if given not in ("auto", "none") and str(found.schedule) != _automatic(watched):
-        rows.append(_Row("written", given))
+        rows.append(_Row("written"))
     _measure(watched, found, rows, repeat, is_sequence=False)
     return report(found)
 
 
 def _automatic(watched: Watched) -> str:
-    automatic = Watched(watched.file, watched.op, {**watched.build, "schedule": "auto"}, watched.sizes)
+    automatic = Watched(
+        watched.file, watched.op, {**watched.build, "schedule": "auto", "knobs": {}}, watched.sizes
+    )
     return str(read_history(automatic).schedule)
 
 
 def _name(found: History, count: int) -> str:
-    return "the plain nest" if count == 0 else str(found.schedule.directives[count - 1])
+    return str(found.steps[count].directive or "the plain nest")
 
 
 def _first_lines(found: History, count: int) -> Schedule | str:
     """The schedule up to a line, as `te.build` takes it."""
-    lines = Schedule(found.schedule.op, found.schedule.target, found.schedule.directives[:count])
+    applied = [step.directive for step in found.steps[: count + 1] if step.directive]
+    lines = Schedule(found.schedule.op, found.schedule.target, applied)
     if found.condition == TRUE:
         return lines
     return str(lines).replace(" {", f" when {print_expr(found.condition)} {{", 1)
@@ -80,7 +88,7 @@ def _measure(
             f"te bench needs the sizes of the inputs: --sizes {','.join(f'{n}=...' for n in missing)}"
         )
     op = load(watched.file).only(watched.op)
-    kernels = [_kernel(build(op, **{**watched.build, "schedule": row.schedule})) for row in rows]
+    kernels = [_kernel(build(op, **{**watched.build, **row.options})) for row in rows]
     try:
         inputs = random_inputs(found.program, found.sizes)
         stopwatches = [kernel.stopwatch(**inputs) for kernel in kernels]

@@ -48,7 +48,8 @@ def read_history(watched: Watched) -> History:
         build = watched.build
         options = op.options(build["sizes"], build["consts"], build["dtypes"])
         given = parse_schedule(read_schedule_argument(build["schedule"]))
-        found = history(op, options, given, parse_target(build["target"]), watched.sizes)
+        target = parse_target(build["target"])
+        found = history(op, options, given, target, knobs=build["knobs"], sizes=watched.sizes)
     except (ValueError, TypeError) as wrong:
         if hasattr(wrong, "__notes__"):  # a bug, which te.pipeline has noted
             raise

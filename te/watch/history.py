@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from te.diagnostics import ScheduleError
@@ -15,7 +15,7 @@ from te.module import Op, Options
 from te.pipeline import Candidate, Given, candidates, reporting_bugs
 from te.runtime.generic import FIRST_RANK
 from te.schedule.directives import Directive
-from te.schedule.schedule import Schedule, Step, apply_each
+from te.schedule.schedule import Schedule, Step, next_steps
 from te.target import Target
 
 __all__ = ["History", "history"]
@@ -33,14 +33,10 @@ class History:
     schedule: Schedule
     condition: Expr
     steps: tuple[Step, ...]
+    refused: Directive | None  # the line at which it ends
     refusal: ScheduleError | None
     sizes: Mapping[str, int]
     others: int  # schedules that serve other sizes
-
-    @property
-    def refused(self) -> Directive | None:
-        """The line that is refused."""
-        return self.schedule.directives[len(self.steps) - 1] if self.refusal else None
 
     @property
     def heading(self) -> str:
@@ -50,7 +46,13 @@ class History:
 
 
 def history(
-    op: Op, options: Options, given: Given, target: Target, sizes: Mapping[str, int] | None = None
+    op: Op,
+    options: Options,
+    given: Given,
+    target: Target,
+    *,
+    knobs: Mapping[str, object] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> History:
     """Apply, line by line, the schedule that a build would use for a call with these sizes.
 
@@ -60,22 +62,25 @@ def history(
     """
     ranks = dict.fromkeys(op.packs, FIRST_RANK)
     with reporting_bugs(op):
-        program, possible = candidates(op, options, ranks, given, target, Library())
-        return _applied(program, possible, {**dict(program.fixed), **(sizes or {})})
-
-
-def _applied(program: Program, possible: Sequence[Candidate], sizes: Mapping[str, int]) -> History:
-    chosen = next((c for c in possible if _may_serve(c, sizes)), possible[-1])
-    steps: list[Step] = []
-    refusal = None
-    try:
-        for step in apply_each(chosen.plain, chosen.schedule.directives):
-            steps.append(step)
-    except ScheduleError as refused:
-        refusal = refused
+        program, possible = candidates(op, options, ranks, given, knobs or {}, target, Library())
+        known = {**dict(program.fixed), **(sizes or {})}
+        chosen = next((c for c in possible if _may_serve(c, known)), possible[-1])
+        steps, refused, refusal = _applied(chosen)
     return History(
-        program, chosen.schedule, chosen.condition, tuple(steps), refusal, sizes, len(possible) - 1
+        program, chosen.schedule, chosen.condition, tuple(steps), refused, refusal, known, len(possible) - 1
     )
+
+
+def _applied(candidate: Candidate) -> tuple[list[Step], Directive | None, ScheduleError | None]:
+    """The steps, and the line that ends them before the end of the schedule, with the reason."""
+    steps = [Step(None, candidate.plain)]
+    for directive in candidate.schedule.directives:
+        try:
+            for step in next_steps(tuple(steps), directive):
+                steps.append(step)
+        except ScheduleError as refusal:
+            return steps, directive, refusal
+    return steps, None, None
 
 
 def _may_serve(candidate: Candidate, sizes: Mapping[str, int]) -> bool:

@@ -209,3 +209,17 @@ def test_bench_of_sizes_that_the_op_refuses(run: Command) -> None:
 def test_medians_leave_out_what_disturbs() -> None:
     disturbed = iter([9.0, 2.0, 2.5, 100.0, 1.0])
     assert medians([lambda: next(disturbed), lambda: 1.0], rounds=5) == [2.5, 1.0]
+
+
+# ---------------------------------------------------------------- schedules made of others
+
+KNOBS = DOUBLE + "schedule double on llvm (W in {4, 8, 16} = 8) { vectorize i by W }\n"
+
+
+def test_knobs(run: Command) -> None:
+    Path("knobs.te").write_text(KNOBS, encoding="utf-8")
+    assert "# vectorize i by 16" in run("show", "knobs.te", "--step", "--knob", "W=16")[1]
+    code, out, _ = run("bench", "knobs.te", "--knob", "W=16", "--sizes", "N=64", "--repeat", "1")
+    assert (code, len(first_words(out))) == (0, 3)
+    code, out, _ = run("bench", "knobs.te", "--step", "--knob", "W=16", "--sizes", "N=64", "--repeat", "1")
+    assert (code, first_words(out)) == (0, ["the plain nest", "vectorize i by 16"])
