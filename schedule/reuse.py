@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from te.diagnostics import ScheduleError, error
-from te.ir.loop import Kernel
+from te.ir.loop import Alloc, Kernel, walk_stmt
 from te.schedule.directives import Use
 from te.schedule.forms import Directive, Kind, TensorAxes, span_of
 from te.schedule.names import all_loops, index_of, stage_of
@@ -22,9 +22,13 @@ from te.schedule.written import find_call
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """What the names in the lines of an op's schedule mean in a program. `prefix` is for new stages."""
+    """What the names in the lines of an op's schedule mean in a program.
+
+    `stages` are the op's own, as the program calls them; `prefix` is for new ones.
+    """
 
     names: Mapping[str, str]
+    stages: frozenset[str]
     indices: Mapping[str, str]
     prefix: str
 
@@ -41,14 +45,13 @@ class Translation:
     def after(self, line: Directive, before: Kernel, after: Kernel) -> Translation:
         """With the stages that a line of the op's schedule has made."""
         names = dict(self.names)
-        made_as = getattr(line, "as_", None) or ()
-        for name in made_as if isinstance(made_as, tuple) else (made_as,):
+        new = _stages(after) - _stages(before)
+        made_as = shape_of(verb_of(line)).clauses.get("as")
+        if made_as and made_as.kind is Kind.NAME and (name := getattr(line, "as_", None)):
             names[name] = f"{self.prefix}{name}"
-        old = {stage.name for stage in before.program.stages} | set(names.values())
-        for stage in after.program.stages:
-            if stage.name not in old:
-                names[self._name_in_op(stage.name)] = stage.name
-        return replace(self, names=names)
+        for made in sorted(new - set(names.values())):
+            names[self._name_in_op(made)] = made
+        return replace(self, names=names, stages=self.stages | new)
 
     def _values(self, field: str, kind: Kind, value: object, kernel: Kernel) -> object:
         if isinstance(value, tuple):
@@ -72,9 +75,8 @@ class Translation:
         if "." in name:
             stage = stage_of(name)
             return f"{self.names.get(stage, stage)}.{index}"
-        mine = set(self.names.values())
-        found = [loop.var for loop, _ in all_loops(kernel) if index_of(loop.var) == index]
-        found = [var for var in found if stage_of(var) in mine]
+        loops = [loop.var for loop, _ in all_loops(kernel)]
+        found = [var for var in loops if index_of(var) == index and stage_of(var) in self.stages]
         return found[0] if len(found) == 1 else index
 
     def _name_in_op(self, made: str) -> str:
@@ -84,13 +86,20 @@ class Translation:
         return f"{name}{made.removeprefix(given)}"
 
 
+def _stages(kernel: Kernel) -> set[str]:
+    """What the kernel computes: stages, copies, parts of reductions."""
+    buffers = {s.buffer.name for s, _ in walk_stmt(kernel.body) if isinstance(s, Alloc)}
+    return buffers | {stage_of(loop.var) for loop, _ in all_loops(kernel)}
+
+
 def translation(kernel: Kernel, use: Use) -> Translation:
     """For the lines of a `use` line."""
     call = find_call(kernel.program, use)
     if call is None:
         own = [t.name for t in kernel.program.inputs] + [s.name for s in kernel.program.stages]
-        return Translation({name: name for name in own}, {}, "")
-    return Translation(dict(call.names), dict(call.indices), f"{call.results[0]}_")
+        return Translation({name: name for name in own}, frozenset(_stages(kernel)), {}, "")
+    stages = frozenset(given for name, given in call.names if name not in call.inputs)
+    return Translation(dict(call.names), stages, dict(call.indices), f"{call.results[0]}_")
 
 
 def lines_of(use: Use) -> tuple[Directive, ...]:

@@ -307,6 +307,7 @@ def _record_call(
             op,
             results=tuple(names),
             names=tuple(renamed.items()),
+            inputs=tuple(call.tensors),
             indices=tuple(taken.items()),
             sizes=tuple((name, _shown(call, callee, Var(name))) for name in callee.sizes),
             consts=tuple((n, c.value) for n, c in callee.consts.items() if c.value is not None),

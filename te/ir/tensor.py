@@ -99,14 +99,15 @@ class Table:
 class Call:
     """A call of an op whose stages were put in: what the op's names are called in this program.
 
-    `file` and `op` say which op it is. `names` has the op's tensors, with those of its inputs and
-    results; `indices` only those that were renamed. `sizes` are in terms of this program's.
+    `file` and `op` say which op it is. `names` has all of the op's tensors, `inputs` says which of
+    them were given; `indices` has only those that were renamed. `sizes` are in terms of this program's.
     """
 
     file: str
     op: str
     results: tuple[str, ...]  # as this program calls them
     names: tuple[tuple[str, str], ...]
+    inputs: tuple[str, ...]  # as the op calls them
     indices: tuple[tuple[str, str], ...]
     sizes: tuple[tuple[str, Expr], ...]
     consts: tuple[tuple[str, int | float | bool], ...]

@@ -318,6 +318,22 @@ def test_run_with_a_command_that_makes_no_sense(run: Command) -> None:
         assert (code, out, err) == (2, "", f"te: error: {message}\n")
 
 
+def test_knobs(run: Command) -> None:
+    text = "op f(X: f32[N]) -> Y: f32[N] { Y[i] = 2 * X[i] }\n"
+    file = run.file("f.te", text + "schedule f on llvm (W in {4, 8} = 4) { vectorize i by W }\n")
+    assert "ii < 4" in run("show", file, "--ir", "loop")[1]
+    code, out, err = run("show", file, "--ir", "loop", "--knob", "W=8")
+    assert (code, err) == (0, "")
+    assert "ii < 8" in out
+    code, _, err = run("show", file, "--ir", "loop", "--knob", "W=6")
+    assert code == 1
+    assert "`W` cannot be 6" in err
+    assert "one of 4, 8" in err
+    code, _, err = run("run", file, "--input", "X=x.npy", "--knob", "V=8")
+    assert code == 1
+    assert "have no knob `V`" in err
+
+
 # ---------------------------------------------------------------- run on pictures
 
 image = pytest.importorskip("PIL.Image")

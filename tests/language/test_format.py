@@ -182,3 +182,9 @@ def test_nested_blocks_and_brackets(depth: int) -> None:
     formatted("schedule f on llvm {" + "specialize M == 1 {" * depth + "}" * depth + "}")
     formatted("op f() -> y: f32 { y = " + "(" * depth + "1" + ")" * depth + " }")
     formatted("op f(X: f32[N]) -> y: f32 { y = X[1 + " + "*".join(["N"] * depth) + "] }")
+
+
+def test_lines_that_use_a_schedule_stay_in_their_block() -> None:
+    text = "use nn\n\nschedule f on llvm (W in {4, 8} = 4) when N > W {\n    use nn.softmax of H\n    use g of Y\n}\n"
+    assert formatted(text) == text
+    assert formatted(text.replace("\n    use", "; use").replace("{; ", "{ ")) == text

@@ -7,13 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import te
 from te.backends.interp.loop import run_kernel
+from te.diagnostics import ScheduleError
+from te.grammar.parser import parse_directives
 from te.ir.loop import Kernel
 from te.ir.print import print_kernel
 from te.schedule.nest import nest
 from te.schedule.precompute import separated
+from te.schedule.text import names_in, read_directives
 from tests.schedule.scheduling import assert_same, program, refused, scheduled
 
 SCALED = """
@@ -263,3 +268,47 @@ def test_in_python() -> None:
     s = te.Schedule("scaled").precompute("U", "z").vectorize("Y.j", by=4)
     assert str(s).splitlines()[1] == "    precompute U, z"
     np.testing.assert_array_equal(te.build(SCALED, s).bind(W=W, v=V)(X), te.build(SCALED, s)(X, W, V))
+
+
+LINES = [
+    "inline a",
+    "inline z",
+    "parallel U.i",
+    "vectorize U.i by 4",
+    "split Y.j by 3 tail peel",
+    "vectorize a.i by 8",
+    "cache_read W",
+    "cache_read v at Y.i",
+    "layout W[i] as [i % 2, i // 2]",
+    "layout v[i] as [i // 4, i % 4]",
+    "compute_at z at Y.i",
+    "merge a.i, n.i",
+    "precompute U",
+    "precompute z, a",
+    "precompute n",
+]
+
+
+@settings(max_examples=25)
+@given(st.lists(st.sampled_from(LINES), unique=True, max_size=6), st.integers(1, 9), st.data())
+def test_any_schedule_gives_the_same_results(lines: list[str], n: int, data: st.DataObject) -> None:
+    of = program(SCALED)
+    schedule = te.Schedule(of)
+    for line in lines:
+        try:
+            for directive in read_directives(parse_directives(line), names_in(of)):
+                schedule.add(directive)
+        except ScheduleError:
+            continue  # it does not go with those before
+    kernel = te.build(SCALED, str(schedule))
+    small = st.integers(-4, 4).map(float)
+    w, v, x = (np.array(data.draw(st.lists(small, min_size=n, max_size=n)), np.float32) for _ in range(3))
+    w[0] = 3  # the sum is not 0
+    for rows in (1, 3):
+        inputs = {"X": np.tile(x, (rows, 1)), "W": w, "v": v}
+        want = run_kernel(nest(of), inputs, {"M": rows, "N": n})["Y"]
+        some = {name: inputs[name] for name in data.draw(st.sets(st.sampled_from(sorted(inputs))))}
+        rest = {name: array for name, array in inputs.items() if name not in some}
+        bound = kernel.bind(**some)
+        for _ in range(2):
+            np.testing.assert_array_equal(bound(**rest), want)

@@ -170,6 +170,79 @@ def test_used_schedules_may_use_others() -> None:
     assert lines(text, knobs={"W": 16}) == ["vectorize D_H_m.j by 16", "vectorize D.j by 16"]
 
 
+MATMUL = """
+op matmul(A: f32[M, K], B: f32[K, N]) -> C: f32[M, N] { C[i, j] = sum[k](A[i, k] * B[k, j]) }
+op two(X: f32[M, K], Y: f32[K, N], A: f32[N, N]) -> Z: f32[M, N] {
+    H = matmul(X, Y)
+    Z = matmul(H, A)
+}
+"""
+
+
+def test_copies_and_partial_results_are_found_by_the_lines_behind_them() -> None:
+    text = (
+        MATMUL
+        + """
+    schedule matmul on llvm (NR = 8) {
+        tile i, j by 4, NR into io, jo, ii, ji
+        cache_read A[i, k] at io
+        cache_read B[k, j] as Bp layout [j // NR, k, j % NR]
+        cache_write C at jo as Ct
+        vectorize A_copy.k by 4
+        split Bp.j by NR into jo, ji
+        unroll Ct.i
+        vectorize Bp.ji
+    }
+    schedule two on llvm { use matmul of H; use matmul of Z }
+    """
+    )
+    kernel = te.build(text, op="two")
+    for line in (
+        "cache_read Y[k, j] as H_Bp",
+        "split H_Bp.j by 8",
+        "cache_read H[i, k] at Z.io",
+        "unroll Z_Ct.i",
+    ):
+        assert line in kernel.schedule
+    assert "vectorize X_copy.k by 4" in kernel.schedule
+    assert "vectorize H_copy.k by 4" in kernel.schedule
+    for m, k, n in ((8, 8, 16), (5, 3, 7)):
+        x, y, a = (np.arange(p * q, dtype=np.float32).reshape(p, q) % 7 for p, q in ((m, k), (k, n), (n, n)))
+        np.testing.assert_array_equal(kernel(x, y, a), x @ y @ a)
+
+
+def test_online_and_rfactor() -> None:
+    text = (
+        NET
+        + """
+    schedule softmax on llvm {
+        inline e
+        split Y_sum.k by 4
+        rfactor ki of Y_sum
+        vectorize Y_sum_part.ki
+    }
+    schedule net on llvm { use softmax of B }
+    """
+    )
+    assert lines(text)[-1] == "vectorize B_Y_sum_part.ki"
+    text = (
+        NET
+        + """
+    schedule softmax on llvm {
+        inline e
+        online j, Y_sum.k of m, Y_sum at Y.i by 4
+        vectorize m.ji
+    }
+    schedule net on llvm { use softmax of B }
+    """
+    )
+    assert lines(text) == [
+        "inline B_e",
+        "online j, B_Y_sum.k of B_m, B_Y_sum at B.i by 4",
+        "vectorize B_m.ji",
+    ]
+
+
 def test_in_python() -> None:
     rows = te.Schedule("softmax").vectorize("m.j", by=8)
     s = te.Schedule("net").use(rows, of="B").use(rows, of="T")

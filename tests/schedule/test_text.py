@@ -160,7 +160,8 @@ def test_lines_alone() -> None:
     assert str(line) == "vectorize Y.j by 16"
 
 
-WORDS = """split tile fuse reorder unroll vectorize parallel inline by into tail parts at guard shift exact i j io ii f
+WORDS = """use of specialize precompute == % N split tile fuse reorder unroll vectorize parallel inline
+by into tail parts at guard shift exact i j io ii f
 Y.i Y.q X Y 0 1 3 8 1.5 -1 M c 9**9 2*3 [1,2] , , , ( ) [ ] { } ; where inf max(2,3) i;""".split()
 
 
