@@ -551,6 +551,27 @@ class Bind(Directive):
     order: BlockOrder | None = field(default=None, metadata=takes(Kind.ORDER))
 
 
+@dataclass(frozen=True, slots=True)
+class Fold(Directive):
+    """Keep only the last elements of a stage along an axis: a buffer of so many slots, in a circle.
+
+    Before:  for i in 0..N: e[i] = X[i] + 1.0; Y[i] = e[i] * 2.0
+    Line:    fold e by 1
+    After:   alloc e[N] fold axis 0 by 1: for i in 0..N: e[i] = X[i] + 1.0; Y[i] = e[i] * 2.0
+
+    Element `i` lies in slot `i % by`. For recurrences, of which only the last steps are read, and for
+    sliding windows. The axis is the first one for which it is proved that no element is read after
+    the one `by` steps further was written: the stage is written in the order of that axis, by a
+    serial loop, and read at most `by - 1` steps back. It is proved again after every later line,
+    which is refused where it would no longer be so.
+
+    Errors: fold-refused, unknown-stage
+    """
+
+    stage: str = field(metadata=takes(Kind.STAGE))
+    by: int = field(metadata=takes(Kind.SIZE))
+
+
 VERBS: dict[str, type[Directive]] = {
     "split": Split,
     "tile": Tile,
@@ -568,6 +589,7 @@ VERBS: dict[str, type[Directive]] = {
     "prefetch": Prefetch,
     "stream": Stream,
     "bind": Bind,
+    "fold": Fold,
     "cache_read": CacheRead,
     "cache_write": CacheWrite,
     "set_scope": SetScope,

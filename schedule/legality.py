@@ -161,7 +161,7 @@ def repetition_error(loop: For, facts: Facts) -> str | None:
             written_before = write.position < read.position and not _common_loops(read, write, but=loop.var)
             if not written_before and depends(read, write, {loop.var: SAME}, facts):
                 return (
-                    f"{_shown(read)} is read before `{loop.var}` writes it: a second run reads another value"
+                    f"{shown(read)} is read before `{loop.var}` writes it: a second run reads another value"
                 )
     return None
 
@@ -172,17 +172,17 @@ def _unfinished(access: Access, loop: For) -> str | None:
     if not (access.writes and isinstance(statement, Accumulate)):
         return None
     if loop.var in statement.over:
-        return f"the {statement.reducer} in {_shown(access)} runs over it, and would take some terms twice"
+        return f"the {statement.reducer} in {shown(access)} runs over it, and would take some terms twice"
     inside = {s.var for s in access.path if isinstance(s, For)}
     outside = sorted(statement.over - inside)
     if outside:
         over = ", ".join(f"`{name}`" for name in outside)
         return (
-            f"one trip of `{loop.var}` does not finish the {statement.reducer} in {_shown(access)}: "
+            f"one trip of `{loop.var}` does not finish the {statement.reducer} in {shown(access)}: "
             f"it runs over {over}, outside"
         )
     if statement.start is None:
-        return f"{_shown(access)} goes on with the value it has: a second run would add to it again"
+        return f"{shown(access)} goes on with the value it has: a second run would add to it again"
     return None
 
 
@@ -286,6 +286,14 @@ def _around_start(s: Accumulate, path: Path) -> Path:
         elif not isinstance(around, If) and not (isinstance(around, For) and around.var in of_terms):
             kept.append(around)
     return tuple(kept)
+
+
+def side_by_side(
+    first: Access, second: Access, directions: Directions, facts: Facts
+) -> tuple[tuple[Expr, ...], tuple[Expr, ...], Facts]:
+    """The indices of two accesses whose trips lie as `directions` say, and what is known of their variables."""
+    pair = _Pair(_from_its_start(first), _from_its_start(second), directions)
+    return first.index, tuple(pair.second_index()), pair.facts(facts)
 
 
 def _moving(access: Access, directions: Directions) -> list[For]:
@@ -498,7 +506,7 @@ def example_of(d: Dependence) -> dict[str, int] | None:
 
 def explain(d: Dependence, *loops: str) -> str:
     """The two accesses, and iterations of `loops` in which they meet where an example is known."""
-    first, second = _shown(d.first), _shown(d.second)
+    first, second = shown(d.first), shown(d.second)
     of = " and ".join(f"`{loop}`" for loop in loops)
     if d.first.writes and d.second.writes:
         verb = "accumulate into" if isinstance(d.first.statement, Accumulate) else "write"
@@ -515,8 +523,8 @@ def explain(d: Dependence, *loops: str) -> str:
     if len(loops) == 1:
         iterations = f"trips {trips[0][loops[0]]} and {trips[1][loops[0]]}"
     else:
-        shown = ["(" + ", ".join(f"{index_of(n)} = {v}" for n, v in t.items()) + ")" for t in trips]
-        iterations = f"iterations {shown[0]} and {shown[1]}"
+        trips_shown = ["(" + ", ".join(f"{index_of(n)} = {v}" for n, v in t.items()) + ")" for t in trips]
+        iterations = f"iterations {trips_shown[0]} and {trips_shown[1]}"
     return f"{what}: {iterations} meet at {_element(d, values, loops)}"
 
 
@@ -527,12 +535,13 @@ def _element(d: Dependence, values: Mapping[str, int], loops: Sequence[str]) -> 
     try:
         index = [str(evaluate(i, values)) for i in exprs]
     except (KeyError, ValueError):  # an index that depends on data
-        return _shown(d.first)
+        return shown(d.first)
     exprs += [s.extent for s in d.first.path if isinstance(s, For) and s.var in loops]
     sizes = {name for e in exprs for name in variables(e) if name in values and "." not in name}
     given = ", ".join(f"{name} = {values[name]}" for name in sorted(sizes))
     return f"`{d.first.buffer}[{', '.join(index)}]`" + (f" (with {given})" if given else "")
 
 
-def _shown(access: Access) -> str:
+def shown(access: Access) -> str:
+    """An access as messages quote it."""
     return f"`{print_expr(Load(access.buffer, access.index, I64), index_of)}`"

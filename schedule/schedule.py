@@ -39,6 +39,7 @@ from te.schedule.directives import (
     ComputeAt,
     ComputeRoot,
     Fission,
+    Fold,
     Fuse,
     Inline,
     Merge,
@@ -59,6 +60,7 @@ from te.schedule.directives import (
     Use,
     Vectorize,
 )
+from te.schedule.fold import check_folds, fold
 from te.schedule.forms import Directive, Kind
 from te.schedule.kinds import bind, parallel, unroll, vectorize
 from te.schedule.loops import fuse, reorder, split, tile
@@ -85,6 +87,8 @@ def apply(kernel: Kernel, directive: Directive) -> Kernel:
     """
     try:
         changed = _rewrite(kernel, directive)
+        if changed is not kernel:
+            check_folds(changed, directive)
         check_precomputed(changed, directive)
     except ScheduleError as refused:
         raise _with_line(refused, directive) from None
@@ -129,6 +133,8 @@ def _rewrite(kernel: Kernel, directive: Directive) -> Kernel:
             return stream(kernel, directive)
         case Bind():
             return bind(kernel, directive)
+        case Fold():
+            return fold(kernel, directive)
         case CacheRead():
             return cache_read(kernel, directive)
         case CacheWrite():
@@ -357,6 +363,9 @@ class Schedule:
 
     def bind(self, loop: str, *, to: str, order: str | None = None) -> Schedule:
         return self._line("bind", [loop], to=to, order=order)
+
+    def fold(self, stage: str, *, by: int) -> Schedule:
+        return self._line("fold", [stage], by=by)
 
     def cache_read(
         self,

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from te.ir.bounds import Facts, bounds
-from te.ir.expr import Expr, Load, add, floor_div, integer, mul, sub
+from te.ir.expr import Expr, Load, add, floor_div, floor_mod, integer, mul, sub
 from te.ir.loop import (
     Accumulate,
     Alloc,
@@ -36,7 +36,7 @@ from te.schedule.context import facts_inside
 
 def lay_out_buffers(s: Stmt, facts: Facts) -> Stmt:
     """Apply the origins and layouts of all buffers that are allocated in `s`."""
-    if isinstance(s, Alloc) and (s.buffer.origin or s.buffer.layout):
+    if isinstance(s, Alloc) and (s.buffer.origin or s.buffer.layout or s.buffer.fold):
         s = _laid_out(s, facts)
     old = bodies(s)
     new = tuple([lay_out_buffers(b, facts_inside(s, b, facts)) for b in old])
@@ -58,7 +58,7 @@ def _laid_out(s: Alloc, facts: Facts) -> Stmt:
         return s
 
     body = rewrite_stmt(map_exprs(s.body, lambda e: rewrite(e, expr)), stmt)
-    plain = replace(buffer, shape=physical_shape(buffer, facts), origin=(), layout=None)
+    plain = replace(buffer, shape=physical_shape(buffer, facts), origin=(), layout=None, fold=None)
     return Alloc(plain, body)
 
 
@@ -66,6 +66,9 @@ def physical_index(buffer: Buffer, index: tuple[Expr, ...], facts: Facts) -> tup
     """Where the element of a logical index lies."""
     if buffer.origin:
         index = tuple(simplify(sub(i, low), facts) for i, low in zip(index, buffer.origin, strict=True))
+    if buffer.fold:
+        axis, by = buffer.fold
+        index = (*index[:axis], simplify(floor_mod(index[axis], integer(by)), facts), *index[axis + 1 :])
     if buffer.layout is None:
         return index
     values: Mapping[str, Expr] = dict(zip(buffer.layout.axes, index, strict=True))
@@ -75,6 +78,9 @@ def physical_index(buffer: Buffer, index: tuple[Expr, ...], facts: Facts) -> tup
 def physical_shape(buffer: Buffer, facts: Facts) -> tuple[Expr, ...]:
     """The extents of a buffer's physical index."""
     layout = buffer.layout
+    if buffer.fold:
+        axis, by = buffer.fold
+        buffer = replace(buffer, shape=(*buffer.shape[:axis], integer(by), *buffer.shape[axis + 1 :]))
     if layout is None:
         return buffer.shape
     return tuple(

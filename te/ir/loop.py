@@ -90,6 +90,7 @@ class Buffer:
     scope: str
     origin: tuple[Expr, ...] = ()  # the logical index of its first element; () means zeros
     layout: Layout | None = None  # None is row-major
+    fold: tuple[int, int] | None = None  # an axis of which only so many elements are kept, in slots `i % by`
 
     @property
     def exprs(self) -> tuple[Expr, ...]:
@@ -193,8 +194,7 @@ class Kernel:
     signature, then what the program's checks find and its tables. `touched` names
     the stages whose loops a directive has changed, `precomputed` the buffers that are computed
     once where the `param`s they depend on are bound (which changes nothing of what they hold).
-    the stages whose loops a directive has changed. `target` is the one that its
-    schedule is for: some have loops that others lack.
+    `target` is the one that its schedule is for: some have loops that others lack.
     """
 
     program: Program

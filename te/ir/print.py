@@ -306,6 +306,8 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
 def _storage(b: Buffer, expr: Callable[[Expr], str]) -> str:
     """Where a buffer begins and how it lies, where that is not plain."""
     text = f" from [{', '.join(map(expr, b.origin))}]" if b.origin else ""
+    if b.fold:
+        text += f" fold axis {b.fold[0]} by {b.fold[1]}"
     if b.layout:
         text += f" layout [{', '.join(b.layout.axes)}] as [{', '.join(map(print_expr, b.layout.dims))}]"
         text += f" align {', '.join(map(str, b.layout.align))}" if b.layout.align else ""

@@ -326,7 +326,7 @@ def _check_stmt(s: Stmt, at: _Place) -> None:
             if at.kernel.level == FINAL:
                 moved = s.buffer.scope == "global" and at.loops
                 _require(not moved, f"`{s.buffer.name}` is allocated inside a loop")
-                plain = not s.buffer.origin and s.buffer.layout is None
+                plain = not s.buffer.origin and s.buffer.layout is None and s.buffer.fold is None
                 _require(plain, f"the storage of `{s.buffer.name}` is not laid out")
             shape = Shape(s.buffer.dtype, s.buffer.shape, s.buffer.origin)
             _check_stmt(s.body, replace(at.inside(s), buffers={**at.buffers, s.buffer.name: shape}))

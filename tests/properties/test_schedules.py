@@ -14,6 +14,7 @@ from te.ir.loop import Accumulate, For, Kernel, Seq, walk_stmt
 from te.schedule.auto import auto_schedule
 from te.schedule.directives import (
     Fission,
+    Fold,
     Fuse,
     Inline,
     Merge,
@@ -70,6 +71,13 @@ PROGRAMS = {
             Z[i, j] = (Y[i - 1, j] else 7) + Y[i, j]
         }
     """,
+    "states": """
+        op f(X: i64[M, N]) -> Y: i64[N] {
+            require M >= 1
+            h[t, i] = X[t, i] + (h[t - 1, i] else 1) - (h[t - 1, i - 1] else 2)
+            Y[i]    = h[M - 1, i]
+        }
+    """,
     "masks": "op f(X: u8[M, N]) -> any_odd: bool[M], Y: u8[M, N] {\n"
     "    any_odd[i] = any[j](X[i, j] % 2 == 1)\n    Y[i, j] = where(any_odd[i], X[i, j], 255 - X[i, j])\n}",
 }
@@ -113,7 +121,7 @@ def directives(draw: st.DrawFn, kernel: Kernel) -> Directive:
     verbs = ["split", "split", "tile", "fuse", "reorder", "reorder", "unroll", "vectorize", "parallel"]
     verbs += ["rfactor", "prefetch", "stream"]
     if len(kernel.program.stages) > 1:
-        verbs += ["inline", "merge", "merge", "fission"]
+        verbs += ["fold", "inline", "merge", "merge", "fission"]
     match draw(st.sampled_from(verbs)):
         case "split":
             tail = draw(st.sampled_from(list(Tail)))
@@ -134,6 +142,8 @@ def directives(draw: st.DrawFn, kernel: Kernel) -> Directive:
             return Vectorize(several(1, 2), by=draw(st.none() | factors))
         case "parallel":
             return Parallel(several(1, 2))
+        case "fold":
+            return Fold(draw(stage), by=draw(st.integers(1, 3)))
         case "prefetch":
             tensor = draw(st.sampled_from([t.name for t in kernel.program.inputs]))
             return Prefetch(tensor, at=draw(loop), ahead=draw(st.integers(1, 3)), of=draw(st.none() | loop))

@@ -25,6 +25,7 @@ from te.schedule.directives import (
     ComputeAt,
     ComputeRoot,
     Fission,
+    Fold,
     Fuse,
     Inline,
     Merge,
@@ -156,12 +157,15 @@ def rendered(s: Stmt, full: bool) -> str:
 
 def _allocation(b: Buffer) -> str:
     """A buffer, where something about it is out of the ordinary."""
-    if b.scope == "global" and b.layout is None:
+    if b.scope == "global" and b.layout is None and b.fold is None:
         return ""
     where = "" if b.scope == "global" else f" in {b.scope}"
     layout = f" layout [{', '.join(map(print_expr, b.layout.dims))}]" if b.layout else ""
     align = f" align {', '.join(map(str, b.layout.align))}" if b.layout and b.layout.align else ""
-    return f"alloc {b.name}[{', '.join(print_expr(d, index_of) for d in b.shape)}]{where}{layout}{align}: "
+    fold = f" fold axis {b.fold[0]} by {b.fold[1]}" if b.fold else ""
+    return (
+        f"alloc {b.name}[{', '.join(print_expr(d, index_of) for d in b.shape)}]{where}{fold}{layout}{align}: "
+    )
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -224,6 +228,7 @@ LINES: list[tuple[str, Directive]] = [
     ("stream Y, Z", Stream(("Y", "Z"))),
     ("bind io to block.x order hilbert", Bind("io", to="block.x", order=BlockOrder.HILBERT)),
     ("bind C.ii to thread.y", Bind("C.ii", to="thread.y")),
+    ("fold h by 2", Fold("h", by=2)),
     ("fission k at 1", Fission("k", at=1)),
     ("merge e.j, Y_sum.k", Merge(("e.j", "Y_sum.k"))),
     ("compute_at m, e at Y.i in stack", ComputeAt(("m", "e"), "Y.i", Scope.STACK)),
