@@ -35,7 +35,7 @@ from te.ir.loop import (
 from te.ir.tensor import Axis, Program, Requirement, Stage, Table, Tensor
 from te.ir.types import BOOL, F32, I64, DType
 
-__all__ = ["print_expr", "print_kernel", "print_program", "print_stmt"]
+__all__ = ["loop_flags", "print_expr", "print_kernel", "print_program", "print_stmt"]
 
 # Binding strength of each operator (language.md 3.1), loosest first.
 LOOSEST, COMPARISON, ARITH, UNARY, ATOM = 0, 4, 5, 11, 13
@@ -266,12 +266,7 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
                 yield from _stmt(item, scope, sizes, level)
         case For():
             kind = "" if s.kind == SERIAL else s.kind + " "
-            flags = [n for n, on in _loop_flags(s) if on]
-            flags += [
-                f"prefetch {print_expr(Load(p.buffer, p.index, I64), _short_names((*scope, s.var), sizes))}"
-                for p in s.prefetches
-            ]
-            flags += [s.intrinsic] if s.intrinsic else []
+            flags = loop_flags(s, _short_names((*scope, s.var), sizes))
             suffix = f" ({', '.join(flags)})" if flags else ""
             yield f"  {kind}for {s.var} < {_expr(s.extent, ARITH, True, naming)}{suffix}:"
             yield from block(s.body, s.var)
@@ -314,9 +309,13 @@ def _storage(b: Buffer, expr: Callable[[Expr], str]) -> str:
     return text
 
 
-def _loop_flags(s: For) -> tuple[tuple[str, bool], ...]:
-    order = (f"order {s.order}", s.order != "")
-    return ("reduce", s.is_reduction), ("overlaps", s.overlaps), ("peel", s.peel), order
+def loop_flags(s: For, name: Naming = str) -> list[str]:
+    """What is said of a loop besides its kind; `name` renames the variables in its body."""
+    said = ("reduce", s.is_reduction), ("overlaps", s.overlaps), ("peel", s.peel)
+    flags = [flag for flag, holds in said if holds]
+    flags += [f"order {s.order}"] if s.order else []
+    flags += [f"prefetch {print_expr(Load(p.buffer, p.index, I64), name)}" for p in s.prefetches]
+    return flags + ([s.intrinsic] if s.intrinsic else [])
 
 
 def _target(s: Store | Accumulate, name: Naming) -> str:

@@ -14,8 +14,9 @@ from itertools import pairwise
 
 __all__ = ["Drawing", "Edge", "Node", "Place", "draw"]
 
-CHARACTER, PADDING, HEIGHT, BEND = 7.4, 26.0, 52.0, 14.0  # of a box; BEND is the room that an edge takes
+CHARACTER, PADDING, HEIGHT, BEND = 7.4, 26.0, 56.0, 14.0  # of a box; BEND is the room that an edge takes
 GAP_ACROSS, GAP_ALONG, MARGIN = 64.0, 18.0, 10.0
+LANE = 22.0  # of an edge that turns back, below everything
 SWEEPS = 6
 
 
@@ -47,23 +48,28 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Boxes by name, and for each edge the points that it passes, from the right of a box to the left of one."""
+    """Boxes by name, and for each edge the points that it passes, from the right of a box to the left of one.
+
+    An edge in `turning` goes back, where stages read each other: from below a box to below an earlier
+    one, through a point between.
+    """
 
     width: float
     height: float
     places: Mapping[str, Place]
     paths: Mapping[Edge, tuple[tuple[float, float], ...]]
+    turning: frozenset[Edge]
 
 
 def draw(nodes: Sequence[Node], edges: Sequence[Edge]) -> Drawing:
-    """Draw a graph. Nodes come in an order in which most read earlier ones; an edge that turns back is drawn so.
+    """Draw a graph. Nodes come in an order in which most read earlier ones; the edges of others turn back.
 
     >>> drawing = draw([Node("X", "X"), Node("Y", "Y")], [Edge("X", "Y")])
     >>> drawing.places["X"].x < drawing.places["Y"].x
     True
     """
     if not nodes:
-        return Drawing(0, 0, {}, {})
+        return Drawing(0, 0, {}, {}, frozenset())
     rank = {node.name: number for number, node in enumerate(nodes)}
     forward = [edge for edge in edges if rank[edge.source] < rank[edge.target]]
     layer = _layers(nodes, forward)
@@ -156,9 +162,18 @@ def _place(
                 points[slot] = ((x, middle), (x + width, middle))
             y += height_of(slot) + GAP_ALONG
         x += width + GAP_ACROSS
+    turning = [edge for edge in edges if edge not in chains]
+    bottom = MARGIN + max(heights)
     paths = {}
-    for edge in edges:
-        chain = chains.get(edge, (edge.source, edge.target))
+    for edge, chain in chains.items():
         passed = tuple(point for slot in chain[1:-1] for point in points[slot])
         paths[edge] = (points[chain[0]][1], *passed, points[chain[-1]][0])
-    return Drawing(x - GAP_ACROSS + MARGIN, max(heights) + 2 * MARGIN, places, paths)
+    for number, edge in enumerate(turning, 1):
+        (x0, y0), (x1, y1) = (_below(places[name]) for name in (edge.source, edge.target))
+        paths[edge] = ((x0, y0), ((x0 + x1) / 2, bottom + LANE * number), (x1, y1))
+    height = bottom + MARGIN + LANE * len(turning)
+    return Drawing(x - GAP_ACROSS + MARGIN, height, places, paths, frozenset(turning))
+
+
+def _below(place: Place) -> tuple[float, float]:
+    return place.x + place.width / 2, place.y + place.height

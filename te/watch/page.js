@@ -59,6 +59,22 @@ function ceiling(x, d) {
   return null;
 }
 
+function factors(formula) {
+  return Array.isArray(formula) && formula[0] === "*" ? formula.slice(1).flatMap(factors) : [formula];
+}
+
+// `4·M·N²`: a number first, each other factor once.
+function powers(formula) {
+  const counts = new Map();
+  let number = 1;
+  for (const factor of factors(formula)) {
+    if (typeof factor === "number") number *= factor;
+    else counts.set(text(factor, 2), (counts.get(text(factor, 2)) ?? 0) + 1);
+  }
+  const parts = [...counts].map(([name, count]) => (count === 1 ? name : `${name}${[...String(count)].map((d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]).join("")}`));
+  return [...(number === 1 && parts.length ? [] : [text(number)]), ...parts].join("·");
+}
+
 // How tightly a formula holds together: 1 a sum, 2 a product, 3 a name.
 function text(formula, level = 0) {
   const [result, strength] = written(formula);
@@ -73,7 +89,7 @@ function written(formula) {
     case "text": return [a, 0];
     case "+": return [`${text(a, 1)} + ${text(b, 2)}`, 1];
     case "-": return [`${text(a, 1)} − ${text(b, 2)}`, 1];
-    case "*": return [`${text(a, 2)}·${text(b, 2)}`, 2];
+    case "*": return [powers(formula), 2];
     case "//": {
       const found = ceiling(a, b);
       return found ? [`⌈${text(found[0], 2)}/${text(found[1], 3)}⌉`, 3] : [`⌊${text(a, 2)}/${text(b, 3)}⌋`, 3];
@@ -137,15 +153,10 @@ function boxes(node, path) {
       return [element("div", { class: "chips" }, chip(node.buffer)), ...inside()];
     case "for":
       return [loop(node, path, mark, inside())];
-    case "if":
-    case "let":
-      return [
-        element("div", { class: `row ${node.is === "if" ? "guard" : "let"}${mark}`, onclick: chooser(path) }, element("code", {}, node.text)),
-        ...inside(),
-      ];
   }
-  const statement = element("div", { class: `row statement${mark}`, onclick: chooser(path) }, element("code", {}, node.text), node.inside.length ? "" : cost(node.work));
-  return [statement, ...inside()];
+  const around = node.inside.length > 0; // a guard, a name for an index, and the like
+  const row = { class: `row ${around ? "around" : "statement"}${mark}`, onclick: chooser(path) };
+  return [element("div", row, element("code", {}, node.text), around ? "" : cost(node.work)), ...inside()];
 }
 
 function loop(node, path, mark, inside) {
@@ -156,7 +167,7 @@ function loop(node, path, mark, inside) {
     { class: "head", onclick: chooser(path) },
     node.kind === "serial" ? "" : element("span", { class: "kind" }, node.kind),
     element("span", { class: "title" }, node.name, element("em", {}, ` < ${extent}`)),
-    node.reduce ? element("span", { class: "badge", title: "a loop of a reduction" }, "reduce") : "",
+    ...node.flags.map((flag) => element("span", { class: "badge" }, flag)),
     cost(node.work),
   );
   return element("div", { class: `box ${kindClass(node.kind)}${mark}`, "data-path": path, "data-stage": node.stage, "data-loop": node.name }, head, ...inside);
@@ -198,7 +209,7 @@ function showDetails() {
     ["computes", both(work.operations, (work.exact ? "" : "at most ") + operations(work.operations))],
     ["touches", both(work.bytes, bytes(work.bytes))],
     isCall ? null : ["moves in a call", both(work.moved, bytes(work.moved))],
-    ops !== null && moved && runs ? ["per byte moved", [`${((ops * runs) / moved).toPrecision(3)} ${data.unit}`]] : null,
+    ops !== null && moved && runs ? [`${data.unit} per byte moved`, [((ops * runs) / moved).toPrecision(3)]] : null,
   ].filter((row) => row !== null);
   const table = work.touches.length
     ? element(
@@ -231,6 +242,12 @@ function touched(touch) {
 
 // ---------------------------------------------------------------- stages
 
+// An edge that turns back hangs below the boxes; the point between is its lowest.
+function arc([[x, y], [, lowest], [u, v]]) {
+  const control = (end) => (4 * lowest - end) / 3;
+  return `M${x},${y} C${x},${control(y)} ${u},${control(v)} ${u},${v}`;
+}
+
 function curve(points) {
   let path = `M${points[0].join(",")}`;
   for (let i = 1; i < points.length; i += 1) {
@@ -247,7 +264,7 @@ function drawGraph() {
   picture.append(
     drawn("defs", {}, drawn("marker", { id: "tip", viewBox: "0 0 8 8", refX: 8, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, drawn("path", { class: "tip", d: "M0,0.5 L8,4 L0,7.5 z" }))),
   );
-  for (const edge of graph.edges) picture.append(drawn("path", { class: "edge", d: curve(edge.points), "data-edge": edge.key, "marker-end": "url(#tip)" }));
+  for (const edge of graph.edges) picture.append(drawn("path", { class: edge.turns ? "edge turns" : "edge", d: edge.turns ? arc(edge.points) : curve(edge.points), "data-edge": edge.key, "marker-end": "url(#tip)" }));
   for (const node of graph.nodes) {
     const lines = [[node.name, "name"], [node.type, "small"], ...(node.how ? [[node.how, "small"]] : [])];
     const group = drawn("g", { class: `node ${node.is}`, "data-node": node.name }, drawn("title", {}, node.text));
@@ -323,7 +340,10 @@ function fromAddress() {
 function setUp() {
   byId("op").textContent = data.op;
   byId("signature").textContent = data.signature;
-  byId("doc").textContent = data.doc;
+  const [first, ...more] = data.doc.split("\n\n");
+  byId("doc").textContent = first;
+  byId("more").hidden = more.length === 0;
+  byId("rest").textContent = more.join("\n\n");
   byId("heading").textContent = data.heading + (data.others ? ` (and ${data.others} more, for other sizes)` : "");
   const known = { ...data.fixed, ...data.sizes };
   for (const name of Object.keys(known)) {

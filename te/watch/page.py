@@ -17,7 +17,7 @@ from typing import Any
 from te.diagnostics import printable
 from te.ir.expr import Const, Expr, Op, Var
 from te.ir.loop import Alloc, Buffer, For, Kernel, Seq, Stmt, bodies, with_bodies
-from te.ir.print import print_expr, print_kernel, print_program, print_stmt
+from te.ir.print import loop_flags, print_expr, print_kernel, print_program, print_stmt
 from te.ir.tensor import Program, Stage
 from te.ir.visit import loads
 from te.schedule.schedule import Step
@@ -144,7 +144,7 @@ def _own(s: Stmt) -> dict[str, Json]:
                 "name": s.var,
                 "stage": s.stage,
                 "extent": formula(s.extent),
-                "reduce": s.is_reduction,
+                "flags": [_text(flag) for flag in loop_flags(s, lambda name: name.rsplit(".", 1)[-1])],
             }
         case Alloc():
             return {"is": "alloc", "buffer": _buffer(s.buffer)}
@@ -229,7 +229,11 @@ def _graph(programs: Sequence[Program]) -> dict[str, Json]:
 
 
 def _path(edge: Edge, drawing: Drawing) -> dict[str, Json]:
-    return {"key": f"{edge.source}>{edge.target}", "points": [list(p) for p in drawing.paths[edge]]}
+    return {
+        "key": f"{edge.source}>{edge.target}",
+        "points": [list(point) for point in drawing.paths[edge]],
+        "turns": edge in drawing.turning,
+    }
 
 
 def _nodes(program: Program) -> dict[str, dict[str, Json]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from te.cli import main
+from te.watch.graph import Edge, Node, draw
 from tests.watch.browser import Browser, open_browser, why_not
 from tests.watch.test_steps import MATMUL, REFUSED
 
@@ -197,3 +198,29 @@ def test_nothing_runs_over_the_edge(browser: Browser, tmp_path: Path, scheme: st
     """
     assert browser.run(too_wide) == []
     assert browser.messages() == []
+
+
+# ---------------------------------------------------------------- the drawing of the stages
+
+
+def test_stages_that_recur_together_are_drawn() -> None:
+    """An edge that turns back hangs below; no box lies upon another."""
+    names = ["x", "h", "z", "c", "y"]
+    edges = [Edge(a, b) for a, b in ["xz", "hz", "zc", "ch", "cy", "xy"]]
+    drawing = draw([Node(name, name * 8) for name in names], edges)
+    assert drawing.turning == {Edge("c", "h")}
+    places = list(drawing.places.values())
+    for number, a in enumerate(places):
+        assert a.x >= 0
+        assert a.x + a.width <= drawing.width
+        assert a.y + a.height <= drawing.height
+        for b in places[:number]:
+            is_beside = a.x + a.width <= b.x or b.x + b.width <= a.x
+            assert is_beside or a.y + a.height <= b.y or b.y + b.height <= a.y
+    for edge in edges:
+        if edge not in drawing.turning:
+            assert drawing.places[edge.source].x < drawing.places[edge.target].x
+
+
+def test_the_drawing_of_nothing() -> None:
+    assert draw([], []).width == 0
