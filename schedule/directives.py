@@ -519,10 +519,11 @@ class Precompute(Directive):
     After:   for i in 0..N: e[i] = W[i] + 1.0; for i in 0..N: Y[i] = X[i] * e[i]
 
     The loops stay as they are; those of the stages, and of all that they are computed from, become
-    code of their own. `kernel.bind(W=...)` runs it at the first call for which all their `param`s are
-    bound, and keeps what it gives for the later ones: what is written to W from then on does not count.
-    A call without bound inputs computes it each time. The stages have loops of their own, and depend on
-    `param`s, tables and sizes only. A debug build computes everything at each call.
+    code of their own. `kernel.bind(W=...)` runs it once all their `param`s are bound, and keeps what it
+    gives for all calls: what is written to W from then on does not count. Where sizes or dtypes that it
+    depends on are not known yet, it runs at the first call. A call without bound inputs computes it each
+    time. The stages have loops of their own, and depend on `param`s, tables and sizes only. A debug build
+    computes everything at each call.
 
     Errors: precompute-refused
     """

@@ -198,6 +198,28 @@ class Signature:
         results = tuple(self._result_shape(parameter, sizes) for parameter in self.results)
         return Binding(sizes, results)
 
+    def known_sizes(self, shapes: Mapping[int, Shape]) -> dict[str, int] | None:
+        """The sizes that some of the inputs give, by their positions.
+
+        None where these shapes, or a `require`, leave open whether any call is right.
+        """
+        given = [
+            (dimension, found)
+            for position, shape in shapes.items()
+            for dimension, found in zip(self.inputs[position].dimensions, shape, strict=True)
+        ]
+        known: dict[str, int] = {}
+        for dimension, found in given:
+            if isinstance(dimension.extent, Var):
+                known.setdefault(dimension.extent.name, found)
+        conditions = [requirement.condition for requirement, _ in self._requirements]
+        for e in (*conditions, *(dimension.extent for dimension, _ in given)):
+            if not variables(e) <= known.keys():
+                return None
+        sizes = [known.get(name, 0) for name in self.sizes]
+        fits = all(dimension.value(sizes) == found for dimension, found in given)
+        return known if fits and all(holds(sizes) for _, holds in self._requirements) else None
+
     def _refuse_extent(self, position: int, axis: int, found: int, sizes: Sequence[int]) -> NoReturn:
         parameter = self.inputs[position]
         dimension = parameter.dimensions[axis]

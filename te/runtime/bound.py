@@ -19,7 +19,7 @@ class BoundKernel:
     """What `kernel.bind(...)` gives: the same kernel, called with the other inputs alone.
 
     Bound arrays are kept, not copied: what is written to them later counts for later calls, except
-    where the schedule precomputes something from them, at the first call. Several threads may call
+    where the schedule precomputes something from them (`Kernel.bind`). Several threads may call
     one bound kernel at the same time. Calls take the inputs that are left, by position or by name,
     and raise what the kernel raises.
     """
@@ -34,6 +34,7 @@ class BoundKernel:
         self.bound = dict(bound)
         self._free = tuple(name for name in names if name not in bound)
         self._kept = Kept(bound)
+        kernel.compute_ahead(bound, self._kept)
         self.__doc__ = kernel.__doc__
 
     @property

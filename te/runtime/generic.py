@@ -131,6 +131,9 @@ class GenericKernel:
                 self._seen[looks] = kernel
         return kernel(*arrays, out=out)
 
+    def compute_ahead(self, bound: Mapping[str, object], kept: Kept) -> None:
+        """Nothing: dtypes and ranks are for the call to decide. See `Kernel.compute_ahead`."""
+
     def call_bound(self, named: Mapping[str, object], out: Any, kept: Kept) -> Any:
         """See `Kernel.call_bound`."""
         return self._for_values(self._first.arrange((), named)).call_bound(named, out, kept)

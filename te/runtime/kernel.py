@@ -21,6 +21,7 @@ from te.ir import loop
 from te.ir.expr import TRUE, Expr
 from te.ir.print import print_expr, print_kernel, print_program
 from te.ir.tensor import Program
+from te.ir.visit import variables
 from te.runtime.ahead import AheadPlan, Kept, plan_function
 from te.runtime.arguments import MAX_BYTES, Parameter, Shape, Signature
 from te.runtime.arrays import READY, Array, address, as_it_is, giver, overlap, ready
@@ -385,6 +386,43 @@ class Kernel:
             arrays += compute() if kept is None else kept.arrays(self, part, compute)
         return arrays
 
+    def compute_ahead(self, bound: Mapping[str, object], kept: Kept) -> None:
+        """Compute now what is decided by bound inputs: for `BoundKernel`.
+
+        What they leave open, and what is wrong with them, is for the first call to find.
+        """
+        if self._executable is None or not any(self._ahead):
+            return
+        positions = {p.name: number for number, p in enumerate(self.inputs) if p.name in bound}
+        try:
+            views = {n: self._signature.view(n, bound[name]) for name, n in positions.items()}
+        except (TypeError, ValueError):
+            return
+        known = self._signature.known_sizes({n: array.shape for n, array in views.items()})
+        number = None if known is None else self._way_for(known)
+        if known is None or number is None:
+            return
+        way = self._interface.ways[number]
+        sizes = [known.get(name, 0) for name in self._signature.sizes]
+        if max(sizes, default=0) > way.size_limit:
+            return
+        inputs = [self._ready(n, views[n]) if n in views else empty(0) for n in range(len(self.inputs))]
+        for prepared, plan in zip(way.prepared, self._ahead[number], strict=True):
+            if known.keys() >= {*prepared.sizes}:
+                part = plan(sizes)
+                if bound.keys() >= {*part.params}:
+                    kept.arrays(self, part, partial(self._run_ahead, part, sizes, inputs))
+
+    def _way_for(self, known: Mapping[str, int]) -> int | None:
+        """The way that calls will take, where the sizes known so far decide it."""
+        sizes = [known.get(name, 0) for name in self._signature.sizes]
+        for number, way in enumerate(self._interface.ways):
+            if not variables(way.condition) <= known.keys():
+                return None
+            if self._conditions[number](sizes):
+                return number
+        return None
+
     def _run_ahead(self, part: AheadPlan, sizes: Sequence[int], inputs: Sequence[Array]) -> list[Array]:
         executable = self._executable
         assert executable is not None, "its caller runs code too"
@@ -401,9 +439,10 @@ class Kernel:
     def bind(self, **arrays: Any) -> BoundKernel:
         """The kernel with some inputs given once, such as the weights that an op marks by `param`.
 
-        What the schedule precomputes from them is computed at the first call and kept (`te help
-        precompute`): what is written to these arrays later does not count there.
-        Raises TypeError for a name that is no input; wrong arrays are refused at the first call.
+        What the schedule precomputes from them is computed once and kept, now or, where sizes or
+        dtypes are not known yet, at the first call (`te help precompute`): what is written to these
+        arrays later does not count there. Raises TypeError for a name that is no input; wrong
+        arrays are refused at the first call.
 
         >>> import numpy as np, te
         >>> text = "op scale(X: f32[N], param w: f32[N]) -> Y: f32[N] { Y[i] = w[i] * X[i] }"

@@ -96,6 +96,41 @@ def test_it_is_computed_once(kernel: te.Kernel) -> None:
     np.testing.assert_array_equal(partly(X, V), te.build(SCALED, "none")(X, w, V))
 
 
+def test_it_is_computed_when_it_is_bound_if_the_sizes_are_known(kernel: te.Kernel) -> None:
+    w, v = W.copy(), V.copy()
+    bound = kernel.bind(W=w, v=v)
+    w *= 2
+    v *= 2
+    want = expected(X, W, V)  # `a`, which Y reads as U does, is kept too
+    np.testing.assert_allclose(bound(X), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "op f(X: f32[M], param W: f32[N], param v: f32[N]) -> Y: f32[M] {\n require N < M",
+        "op f(X: f32[M], param W: f32[N], param v: f32[M + N]) -> Y: f32[M] {",
+    ],
+)
+def test_what_the_bound_inputs_leave_open_waits_for_the_first_call(head: str) -> None:
+    text = head + "\n U[i] = W[i] * 2.0\n s = sum[j](U[j]) + v[0]\n Y[i] = X[i] * s }".replace("+ v[0]", "")
+    kernel = te.build(text, "precompute U")
+    w, x = np.arange(3, dtype=np.float32), np.ones(5, np.float32)
+    v = np.ones(3 if "require" in head else 8, np.float32)
+    bound = kernel.bind(W=w, v=v)
+    w += 1
+    np.testing.assert_array_equal(bound(x), np.full(5, 12, np.float32))
+    with pytest.raises(ValueError, match=r"requires|must be"):
+        bound(x[:2])
+
+
+def test_what_is_wrong_with_bound_inputs_is_found_by_the_first_call(kernel: te.Kernel) -> None:
+    with pytest.raises(TypeError, match="`W` must be"):
+        kernel.bind(W=W.astype(np.float64), v=V)(X)
+    with pytest.raises(ValueError, match="axis 0 of `v` must be"):
+        kernel.bind(W=W, v=V[:2])(X)
+
+
 def test_wrong_shapes_are_refused_at_each_call(kernel: te.Kernel) -> None:
     bound = kernel.bind(W=W, v=V)
     bound(X)
