@@ -6,8 +6,8 @@ A statement's `Work` is that of one run of it, with everything inside it.
 
 - `runs`: how often the statement runs in a call.
 - `operations`: scalar arithmetic on elements. A function, such as `exp`, counts as one operation, a
-  fused multiply-add as two, a step of a reduction as one; arithmetic on indices counts as none. Of
-  the two sides of a choice the dearer one counts.
+  fused multiply-add as two, a step of a reduction as one; arithmetic on indices and what a reduction
+  starts from count as none. Of the two sides of a choice the dearer one counts.
 - `touches`: for each buffer that lives outside the statement, the box of elements that one run reads
   or writes. Its bytes are those that the run needs at hand: where they fit into a cache, the run
   reads each element from beyond it once.
@@ -70,7 +70,7 @@ from te.ir.simplify import simplify
 from te.ir.visit import children, loads, variables
 from te.schedule.context import facts_inside, program_facts
 
-__all__ = ["Touch", "Work", "value_of", "works"]
+__all__ = ["Touch", "Work", "operations_of", "own_operations", "value_of", "works"]
 
 ZERO: Expr = integer(0)
 ONE: Expr = integer(1)
@@ -171,8 +171,14 @@ def _is_on_elements(e: Expr) -> bool:
     return any(map(_is_on_elements, children(e)))
 
 
-def _own_operations(s: Stmt) -> int:
-    return sum(map(operations_of, direct_exprs(s))) + isinstance(s, Accumulate) if not bodies(s) else 0
+def own_operations(s: Stmt) -> int:
+    """The operations of one run of a statement that has no others inside it."""
+    match s:
+        case Store():
+            return sum(map(operations_of, direct_exprs(s)))
+        case Accumulate():  # its start is computed for the first step alone
+            return 1 + sum(map(operations_of, (*s.index, s.value)))
+    return 0
 
 
 # ---------------------------------------------------------------- the whole kernel
@@ -216,7 +222,7 @@ class _Counter:
         self._paths.append(path)
         accesses = tuple(_accesses_of(s, buffers))
         if accesses or not bodies(s):
-            self._places.append(_Place(path, facts, _own_operations(s), accesses))
+            self._places.append(_Place(path, facts, own_operations(s), accesses))
         if isinstance(s, Alloc):
             buffers = {**buffers, s.buffer.name: s.buffer}
         for body in bodies(s):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from te.ir.evaluate import NotAnIndex, evaluate
-from te.ir.expr import Expr, Load, Select
+from te.ir.expr import Expr, Load, Select, negation
 from te.ir.loop import (
     Accumulate,
     Completed,
@@ -26,7 +26,7 @@ from te.ir.loop import (
 )
 from te.ir.print import print_expr
 from te.ir.visit import children, variables
-from te.watch.footprint import Work, operations_of, value_of, works
+from te.watch.footprint import Work, own_operations, value_of, works
 from tests.schedule.scheduling import MATMUL, SOFTMAX, scheduled
 from tests.schedule.test_placing import SCHEDULES as PLACED
 
@@ -61,11 +61,9 @@ def count(kernel: Kernel, sizes: Sizes) -> list[Counted]:
     found = [Counted() for _ in number]
 
     def run(s: Stmt, values: dict[str, int]) -> tuple[int, dict[str, set[tuple[int, ...]]]]:
-        operations, touched = 0, defaultdict(set)
+        operations, touched = own_operations(s), defaultdict(set)
         for name, index in accesses(s, values):
             touched[name].add(index)
-        if not bodies(s):
-            operations = sum(map(operations_of, direct_exprs(s))) + isinstance(s, Accumulate)
         for body, inner in inside(s, values):
             more, also = run(body, inner)
             operations += more
@@ -89,7 +87,7 @@ def inside(s: Stmt, values: dict[str, int]) -> Iterator[tuple[Stmt, dict[str, in
             for trip in range(trips):
                 yield s.body, {**values, s.var: trip, LAST + s.var: trips - 1}
         case If():
-            if evaluate(s.condition, values):
+            if may_hold(s.condition, values):
                 yield s.body, values
         case Let():
             yield s.body, {**values, s.var: int(evaluate(s.value, values))}
@@ -101,6 +99,14 @@ def inside(s: Stmt, values: dict[str, int]) -> Iterator[tuple[Stmt, dict[str, in
                 yield body, values
 
 
+def may_hold(condition: Expr, values: Sizes) -> bool:
+    """Whether a condition holds, or depends on data."""
+    try:
+        return bool(evaluate(condition, values))
+    except NotAnIndex:
+        return True
+
+
 def accesses(s: Stmt, values: Sizes) -> Iterator[tuple[str, tuple[int, ...]]]:
     for e in direct_exprs(s):
         yield from reads(e, values)
@@ -110,11 +116,11 @@ def accesses(s: Stmt, values: Sizes) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def reads(e: Expr, values: Sizes) -> Iterator[tuple[str, tuple[int, ...]]]:
     if isinstance(e, Select):
-        try:
-            yield from reads(e.then if evaluate(e.condition, values) else e.otherwise, values)
-            return
-        except NotAnIndex:
-            pass  # it depends on data: both sides may be read
+        sides = [(e.then, e.condition), (e.otherwise, negation(e.condition))]
+        for side, condition in sides:
+            if may_hold(condition, values):
+                yield from reads(side, values)
+        return
     if isinstance(e, Load):
         yield e.buffer, tuple(int(evaluate(i, values)) for i in e.index)
     for child in children(e):
