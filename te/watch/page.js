@@ -198,6 +198,16 @@ function nodeAt(path) {
   return node;
 }
 
+// Where the loop of that name is in a step, else the call.
+function pathOf(name, node, path = "") {
+  if (name && node.name === name) return path;
+  for (const [i, part] of node.inside.entries()) {
+    const found = pathOf(name, part, path === "" ? `${i}` : `${path}.${i}`);
+    if (found) return found;
+  }
+  return "";
+}
+
 function showDetails() {
   const node = nodeAt(chosen) ?? nodeAt((chosen = ""));
   const work = node.work;
@@ -327,8 +337,10 @@ function show() {
 }
 
 function go(step) {
+  const name = chosen === "" ? null : nodeAt(chosen)?.name; // the same loop, wherever it stands then
   now = Math.min(Math.max(step, 0), data.steps.length - 1);
   history.replaceState(null, "", `#${now}`);
+  chosen = pathOf(name, data.steps[now].nest);
   show();
 }
 

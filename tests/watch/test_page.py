@@ -161,6 +161,12 @@ def test_costs_and_sizes(matmul: Browser) -> None:
     matmul.click("[data-loop='C.j'] > .head")
     assert "for C.j < N" in matmul.text("#details .title")
     assert "1 × 512 f32" in matmul.text("#details")
+    matmul.click("[data-loop='C.k'] > .head")
+    matmul.type("body", "ArrowRight")
+    assert "for C.k < K" in matmul.text("#details .title")  # the same loop, though another stands there now
+    matmul.click("[data-loop='C.io'] > .head")
+    matmul.type("body", "ArrowLeft")  # which the plain nest has not
+    assert matmul.text("#details h2") == "One call"
 
 
 @pytest.mark.chromium
