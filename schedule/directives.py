@@ -372,7 +372,7 @@ class Use(Directive):
     meant: one op takes over the schedule of another that is made alike. Each line is
     checked again where it is used.
 
-    Errors: use-of, use-schedule, use-itself, and those of the lines
+    Errors: use-of, use-schedule, use-itself, use-too-deep, and those of the lines
     """
 
     op: str = field(metadata=takes(Kind.OP))

@@ -25,6 +25,7 @@ from te.schedule.text import names_in, read_directives
 
 # All targets there are, on this machine or another: a schedule for one is legal anywhere.
 X86 = ("llvm.sse4", "llvm.avx2", "llvm.avx512", "llvm.avx512_vnni", "llvm.avx512_bf16")
+MAX_USES = 12  # each line may double the number of lines, so that few levels make many
 TARGETS = ("llvm", *X86, "llvm.neon", "cuda")
 
 
@@ -197,6 +198,16 @@ class Library:
                     span_of(use),
                     "its lines would never end",
                     notes=[Note(head(written.item, "op"), "this schedule")],
+                )
+            )
+        if len(inside) > MAX_USES:
+            raise ScheduleError(
+                error(
+                    "use-too-deep",
+                    f"lines `use` nest deeper than {MAX_USES}",
+                    span_of(use),
+                    "one too many",
+                    help="write the lines of one of these schedules out",
                 )
             )
         return read_lines(written, self.setting, call, inside)
