@@ -573,6 +573,29 @@ class Fold(Directive):
     by: int = field(metadata=takes(Kind.SIZE))
 
 
+@dataclass(frozen=True, slots=True)
+class Pipeline(Directive):
+    """Make the copies in a loop some trips ahead of their use.
+
+    Before:  for i in 0..M: for a in 0..N: Xc[a, i] = X[a, i]; for j in 0..N: Y[i, j] = Xc[j, i]
+    Line:    pipeline i depth 2
+    After:   pipelined 2 for i in 0..M: for a in 0..N: Xc[a, i] = X[a, i]; for j in 0..N: Y[i, j] = Xc[j, i]
+
+    The copies that `cache_read ... at i` makes get a buffer for each of `depth` trips: trip `t` makes
+    those of trip `t + depth - 1`, asynchronously where the target can. `producer` (warps that only copy)
+    and `registers` (how many those and the others have) are for GPUs.
+
+    Legal where no copy reads what the loop computes, which is proved again after every later line.
+
+    Errors: pipeline-refused, unknown-loop, ambiguous-loop, loop-kind
+    """
+
+    loop: str = field(metadata=takes(Kind.LOOP))
+    depth: int = field(metadata=takes(Kind.SIZE))
+    producer: int | None = field(default=None, metadata=takes(Kind.SIZE))
+    registers: tuple[int, ...] | None = field(default=None, metadata=takes(Kind.SIZE, 2, 2))
+
+
 VERBS: dict[str, type[Directive]] = {
     "split": Split,
     "tile": Tile,
@@ -591,6 +614,7 @@ VERBS: dict[str, type[Directive]] = {
     "stream": Stream,
     "bind": Bind,
     "fold": Fold,
+    "pipeline": Pipeline,
     "cache_read": CacheRead,
     "cache_write": CacheWrite,
     "set_scope": SetScope,

@@ -30,7 +30,7 @@ from te.schedule.context import facts_at
 from te.schedule.directives import Bind, Parallel, Split, Unroll, Vectorize
 from te.schedule.forms import Place, span_of
 from te.schedule.legality import Order, carried, explain
-from te.schedule.loops import replace_loop, split, split_names
+from te.schedule.loops import Role, leaves, replace_loop, role, split, split_names
 from te.schedule.names import Path, find_loop, find_loops, index_of, require_serial
 from te.schedule.vocabulary import verb_of
 
@@ -156,18 +156,18 @@ def _refuse_levels(loop: For, path: Path, d: Bind) -> None:
 
 def _refuse_dependent_trips(kernel: Kernel, loop: For, path: Path, span: Span | None) -> None:
     """Refuse a loop whose trips cannot run at the same time."""
-    for dependence in carried(loop, facts_at(path, kernel.program)):
-        if dependence.order is Order.REDUCTION:
-            raise ScheduleError(
-                error(
-                    "parallel-reduction",
-                    f"`{loop.var}` is a reduction loop: all its trips update the same elements of "
-                    f"`{dependence.first.buffer}`",
-                    span,
-                    "its trips cannot run at the same time",
-                    help=_data_loops(loop, path),
-                )
+    step = next((s for s in leaves(loop.body) if role(loop, s) is Role.STEP), None)
+    if step is not None:  # even where there is one trip at most
+        raise ScheduleError(
+            error(
+                "parallel-reduction",
+                f"`{loop.var}` is a reduction loop: all its trips update the same elements of `{step.buffer}`",
+                span,
+                "its trips cannot run at the same time",
+                help=_data_loops(loop, path),
             )
+        )
+    for dependence in carried(loop, facts_at(path, kernel.program)):
         if dependence.order in (Order.FIXED, Order.RECOMPUTED):
             raise ScheduleError(
                 error(

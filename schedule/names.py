@@ -144,6 +144,17 @@ def require_serial(loop: For, verb: str, span: Span | None) -> None:
             ),
             lambda kernel: any(x.var == loop.var and x.prefetches for x, _ in all_loops(kernel)),
         )
+    if loop.pipeline:
+        raise TooLate(
+            error(
+                "loop-kind",
+                f"`{loop.var}` is pipelined already",
+                span,
+                f"too late to {verb} it",
+                help=f"write this line before the `pipeline` of `{loop.var}`",
+            ),
+            lambda kernel: any(x.var == loop.var and x.pipeline for x, _ in all_loops(kernel)),
+        )
     if loop.kind == SERIAL:
         return
     verbs = {"unrolled": "unroll", "vector": "vectorize", "parallel": "parallel", "tensorized": "tensorize"}

@@ -45,6 +45,7 @@ from te.schedule.directives import (
     Merge,
     Online,
     Parallel,
+    Pipeline,
     Precompute,
     Prefetch,
     Reorder,
@@ -69,6 +70,7 @@ from te.schedule.names import TooLate
 from te.schedule.neighbours import fission, merge
 from te.schedule.nest import nest
 from te.schedule.online import online
+from te.schedule.pipeline import check_pipelines, pipeline
 from te.schedule.placement import inline
 from te.schedule.precompute import check_precomputed, precompute
 from te.schedule.reuse import lines_of, translation
@@ -89,6 +91,7 @@ def apply(kernel: Kernel, directive: Directive) -> Kernel:
         changed = _rewrite(kernel, directive)
         if changed is not kernel:
             check_folds(changed, directive)
+            check_pipelines(changed, directive)
         check_precomputed(changed, directive)
     except ScheduleError as refused:
         raise _with_line(refused, directive) from None
@@ -135,6 +138,8 @@ def _rewrite(kernel: Kernel, directive: Directive) -> Kernel:
             return bind(kernel, directive)
         case Fold():
             return fold(kernel, directive)
+        case Pipeline():
+            return pipeline(kernel, directive)
         case CacheRead():
             return cache_read(kernel, directive)
         case CacheWrite():
@@ -366,6 +371,11 @@ class Schedule:
 
     def fold(self, stage: str, *, by: int) -> Schedule:
         return self._line("fold", [stage], by=by)
+
+    def pipeline(
+        self, loop: str, *, depth: int, producer: int | None = None, registers: Sequence[int] | None = None
+    ) -> Schedule:
+        return self._line("pipeline", [loop], depth=depth, producer=producer, registers=registers)
 
     def cache_read(
         self,

@@ -35,6 +35,7 @@ from te.schedule.finalize.allocations import hoist_allocations
 from te.schedule.finalize.clean import clean
 from te.schedule.finalize.completed import place_completed
 from te.schedule.finalize.lanes import sink_vector_loops
+from te.schedule.finalize.pipelines import expand_pipelines
 from te.schedule.finalize.registers import unroll_register_loops
 from te.schedule.finalize.split import split_hot_from_cold
 from te.schedule.finalize.starts import place_starts
@@ -52,6 +53,7 @@ def finalize(kernel: Kernel) -> Kernel:
         return kernel
     facts = program_facts(kernel.program)
     body = unroll_register_loops(lay_out_buffers(kernel.body, facts))
+    body = expand_pipelines(body, {stage.name for stage in kernel.program.stages})
     body = hoist_allocations(body)
     body = sink_vector_loops(body)
     body = place_starts(body, kernel.program, facts)  # before loops of one trip, and their names, go

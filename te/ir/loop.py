@@ -107,6 +107,18 @@ class Prefetch:
 
 
 @dataclass(frozen=True, slots=True)
+class Pipelined:
+    """The copies that a loop's body begins with are made `depth - 1` trips ahead.
+
+    `producer` counts warps that do nothing else; `registers` says how many those and the others have.
+    """
+
+    depth: int
+    producer: int = 0
+    registers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class For:
     var: str
     extent: Expr
@@ -117,6 +129,7 @@ class For:
     overlaps: bool = False
     peel: bool = False  # finalize runs the full trips in a loop of their own, without the tail's guard
     data_of: frozenset[str] = frozenset()  # stages whose data loop it is, besides its own
+    pipeline: Pipelined | None = None
     prefetches: tuple[Prefetch, ...] = ()  # at the start of each trip, unless it is a vector loop
     intrinsic: str | None = None  # of a tensorized loop: the instruction
 

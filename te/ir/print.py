@@ -314,6 +314,7 @@ def loop_flags(s: For, name: Naming = str) -> list[str]:
     said = ("reduce", s.is_reduction), ("overlaps", s.overlaps), ("peel", s.peel)
     flags = [flag for flag, holds in said if holds]
     flags += [f"order {s.order}"] if s.order else []
+    flags += [f"pipeline depth {s.pipeline.depth}"] if s.pipeline else []
     flags += [f"prefetch {print_expr(Load(p.buffer, p.index, I64), name)}" for p in s.prefetches]
     return flags + ([s.intrinsic] if s.intrinsic else [])
 

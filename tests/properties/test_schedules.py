@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 from te.backends.interp.loop import Order, run_kernel
 from te.diagnostics import ScheduleError
-from te.ir.loop import Accumulate, For, Kernel, Seq, walk_stmt
+from te.ir.loop import Accumulate, Alloc, For, Kernel, Seq, walk_stmt
 from te.schedule.auto import auto_schedule
 from te.schedule.directives import (
+    CacheRead,
     Fission,
     Fold,
     Fuse,
     Inline,
     Merge,
     Parallel,
+    Pipeline,
     Prefetch,
     Reorder,
     Rfactor,
@@ -28,7 +30,7 @@ from te.schedule.directives import (
     Unroll,
     Vectorize,
 )
-from te.schedule.forms import Directive, Tail
+from te.schedule.forms import Directive, Tail, TensorAxes
 from te.schedule.names import all_loops
 from te.schedule.nest import nest
 from te.schedule.schedule import Schedule, apply
@@ -119,7 +121,7 @@ def directives(draw: st.DrawFn, kernel: Kernel) -> Directive:
         return tuple(loops[first : first + 2])
 
     verbs = ["split", "split", "tile", "fuse", "reorder", "reorder", "unroll", "vectorize", "parallel"]
-    verbs += ["rfactor", "prefetch", "stream"]
+    verbs += ["rfactor", "prefetch", "stream", "cache_read", "pipeline"]
     if len(kernel.program.stages) > 1:
         verbs += ["fold", "inline", "merge", "merge", "fission"]
     match draw(st.sampled_from(verbs)):
@@ -142,6 +144,14 @@ def directives(draw: st.DrawFn, kernel: Kernel) -> Directive:
             return Vectorize(several(1, 2), by=draw(st.none() | factors))
         case "parallel":
             return Parallel(several(1, 2))
+        case "cache_read" | "pipeline" as verb:
+            copied = [
+                x.var for x, _ in all_loops(kernel) if any(isinstance(s, Alloc) for s, _ in walk_stmt(x))
+            ]
+            if verb == "pipeline" and copied:
+                return Pipeline(draw(st.sampled_from(copied)), depth=draw(st.integers(2, 3)))
+            tensor = draw(st.sampled_from([t.name for t in kernel.program.inputs]))
+            return CacheRead(TensorAxes(tensor), at=draw(loop), as_=draw(st.sampled_from(["T", "U"])))
         case "fold":
             return Fold(draw(stage), by=draw(st.integers(1, 3)))
         case "prefetch":

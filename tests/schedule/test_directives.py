@@ -31,6 +31,7 @@ from te.schedule.directives import (
     Merge,
     Online,
     Parallel,
+    Pipeline,
     Precompute,
     Prefetch,
     Reorder,
@@ -100,7 +101,11 @@ MADE_BY = {
     "for i in 0..N: e[i] = X[i] + 1.0; Y[i] = e[i] * 2.0": (
         "for i in 0..N: e[i] = X[i] + 1.0; for i in 0..N: Y[i] = e[i] * 2.0",
         "merge e.i, Y.i",
-    )
+    ),
+    "for i in 0..M: for a in 0..N: Xc[a, i] = X[a, i]; for j in 0..N: Y[i, j] = Xc[j, i]": (
+        "for i in 0..M: for j in 0..N: Y[i, j] = X[j, i]",
+        "cache_read X[a, b] at i as Xc",
+    ),
 }
 
 OPS["for i in 0..N: e[i] = W[i] + 1.0; for i in 0..N: Y[i] = X[i] * e[i]"] = """
@@ -130,7 +135,8 @@ def rendered(s: Stmt, full: bool) -> str:
     """A nest in the notation of the docstrings."""
     match s:
         case For():
-            kind = "" if s.kind == SERIAL else f"{s.kind} "
+            pipelined = f"pipelined {s.pipeline.depth} " if s.pipeline else ""
+            kind = pipelined if s.kind == SERIAL else f"{s.kind} "
             extent = print_expr(s.extent, index_of)
             fetched = [print_expr(Load(p.buffer, p.index, I64), index_of) for p in s.prefetches]
             fetch = "".join(f"fetch {element}; " for element in fetched)
@@ -229,6 +235,11 @@ LINES: list[tuple[str, Directive]] = [
     ("bind io to block.x order hilbert", Bind("io", to="block.x", order=BlockOrder.HILBERT)),
     ("bind C.ii to thread.y", Bind("C.ii", to="thread.y")),
     ("fold h by 2", Fold("h", by=2)),
+    ("pipeline ko depth 3", Pipeline("ko", depth=3)),
+    (
+        "pipeline ko depth 3 producer 1 registers 40, 232",
+        Pipeline("ko", depth=3, producer=1, registers=(40, 232)),
+    ),
     ("fission k at 1", Fission("k", at=1)),
     ("merge e.j, Y_sum.k", Merge(("e.j", "Y_sum.k"))),
     ("compute_at m, e at Y.i in stack", ComputeAt(("m", "e"), "Y.i", Scope.STACK)),

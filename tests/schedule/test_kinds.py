@@ -107,6 +107,7 @@ def test_overlapping_stores_may_run_at_the_same_time() -> None:
         (PLANE, "unroll i by 4\nvectorize ii", "loop-kind"),
         (PLANE, "parallel i, i", "repeated-loop"),
         (MATMUL, "parallel k", "parallel-reduction"),
+        (MATMUL, "split k by 1\nparallel ki", "parallel-reduction"),
         (ROW_SUM, "split j by 4\nparallel ji", "parallel-reduction"),
         (MATMUL, "split i by 4 tail shift\nparallel io", "parallel-dependence"),
         (MATMUL, "split i by 4 tail shift\nvectorize io", "vectorize-dependence"),

@@ -1,0 +1,124 @@
+"""`pipeline`: the copies of a later trip are made while a loop computes with those of this one.
+
+The loop keeps its form, and says how deep it is; `finalize` gives the copies' buffers a slot for
+each trip under way (`finalize/pipelines.py`), and a target with asynchronous copies issues them so.
+
+What must hold: the copies of a trip run before what the trips before it compute. So no copy may
+read what those compute, which the dependence analysis proves, here and after every later line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from te.diagnostics import ScheduleError, Span, error
+from te.ir.loop import SERIAL, Alloc, For, If, Kernel, Let, Pipelined, Seq, Stmt, Store
+from te.ir.visit import loads, variables
+from te.schedule.context import facts_at
+from te.schedule.directives import Pipeline
+from te.schedule.forms import Directive, span_of
+from te.schedule.legality import explain, overtaking_dependence
+from te.schedule.loops import leaves, replace_loop
+from te.schedule.names import Path, all_loops, find_loop, require_serial
+
+DEPTH_LIMIT = 16
+
+
+def pipeline(kernel: Kernel, d: Pipeline) -> Kernel:
+    span = span_of(d, "loop")
+    loop, path = find_loop(kernel, d.loop, span)
+    require_serial(loop, "pipeline", span)
+    if not 2 <= d.depth <= DEPTH_LIMIT:
+        _refuse(
+            loop, f"a depth of {d.depth} keeps the copies of no other trip under way", span_of(d, "depth")
+        )
+    if (d.producer or d.registers) and kernel.target.split(".")[0] == "llvm":
+        at = span_of(d, "producer" if d.producer else "registers")
+        _refuse(loop, f"the target `{kernel.target}` has no warps, for copies or for anything else", at)
+    pipelined = Pipelined(d.depth, d.producer or 0, d.registers or ())
+    new = replace(loop, pipeline=pipelined)
+    obstacle = _obstacle(new, path, kernel)
+    if obstacle:
+        _refuse(loop, obstacle, span)
+    return replace_loop(kernel, loop.var, new)
+
+
+def check_pipelines(kernel: Kernel, line: Directive) -> None:
+    """Refuse a line after which the copies of a pipeline may no longer run ahead."""
+    for loop, path in all_loops(kernel):
+        if loop.pipeline:
+            obstacle = _obstacle(loop, path, kernel)
+            if obstacle:
+                _refuse(loop, f"after this line, {obstacle}", span_of(line))
+
+
+def _refuse(loop: For, reason: str, span: Span | None) -> NoReturn:
+    raise ScheduleError(
+        error(
+            "pipeline-refused",
+            f"`{loop.var}` cannot be pipelined: {reason}",
+            span,
+            help="`pipeline ko depth 2` takes a serial loop with copies in it, made by `cache_read A at ko`",
+        )
+    )
+
+
+def _obstacle(loop: For, path: Path, kernel: Kernel) -> str | None:
+    """Why the copies in a loop cannot be made in an earlier trip."""
+    if loop.kind != SERIAL:
+        return f"it is {loop.kind}"
+    body = pipelined_body(loop, {s.name for s in kernel.program.stages})
+    if not body.copies:
+        return "no copy stands at the start of its body"
+    for buffer in (s.buffer for s in body.around if isinstance(s, Alloc)):
+        if buffer.scope == "register":
+            return f"`{buffer.name}` is in registers, which have no slots to choose from"
+        if loop.var in {name for d in buffer.shape for name in variables(d)}:
+            return f"the size of `{buffer.name}` differs between its trips"
+    if any(isinstance(s, If) and any(loads(s.condition)) for s in body.around):
+        return "a condition on data stands around its body, which would be asked before its time"
+    facts = facts_at(path, kernel.program)
+    dependence = overtaking_dependence(loop, body.copies, body.rest, facts)
+    return explain(dependence, loop.var) if dependence else None
+
+
+# ---------------------------------------------------------------- the parts of a loop
+
+
+@dataclass(frozen=True, slots=True)
+class PipelinedBody:
+    """What stands around all of a loop's body, the copies that begin it, and what uses them."""
+
+    around: tuple[Alloc | Let | If, ...]
+    copies: tuple[Stmt, ...]
+    rest: tuple[Stmt, ...]
+
+
+def pipelined_body(loop: For, stages: set[str]) -> PipelinedBody:
+    around: list[Alloc | Let | If] = []
+    s = loop.body
+    while isinstance(s, Alloc | Let) or (isinstance(s, If) and s.otherwise is None):
+        around.append(s)
+        s = s.body
+    items = s.items if isinstance(s, Seq) else (s,)
+    own = {s.buffer.name for s in around if isinstance(s, Alloc)}
+    count = 0
+    while count < len(items) and _is_copy(items[count], own - stages):
+        count += 1
+    return PipelinedBody(tuple(around), items[:count], items[count:])
+
+
+def _is_copy(s: Stmt, copies: set[str]) -> bool:
+    """Whether a nest does nothing but fill copies."""
+    stores = leaves(s)
+    return bool(stores) and all(isinstance(x, Store) and x.buffer in copies for x in stores)
+
+
+def rewrapped(around: Sequence[Alloc | Let | If], body: Stmt) -> Stmt:
+    """`body` inside the same names and conditions; allocations are left out."""
+    for s in reversed(around):
+        if not isinstance(s, Alloc):
+            body = replace(s, body=body)
+    return body
