@@ -14,8 +14,8 @@ LIMIT = 1 << 62
 Interval = tuple[int, int]
 
 
-def magnitude_limit(exprs: Iterable[Expr], facts: Facts) -> int:
-    """The largest L, at most 2**62, for which the index arithmetic in `exprs` cannot overflow.
+def magnitude_limit(exprs: Iterable[Expr], facts: Facts, most: int = LIMIT) -> int:
+    """The largest L, at most `most`, for which the index arithmetic in `exprs` cannot overflow.
 
     With every size in 0 .. L and every variable in its range, no subexpression exceeds 2**62 in
     absolute value, judged by interval arithmetic. What depends on data is left out; the ends of
@@ -26,9 +26,9 @@ def magnitude_limit(exprs: Iterable[Expr], facts: Facts) -> int:
     2147483648
     """
     everything = [*exprs, *(end for _, low, high in facts.ranges for end in (low, high))]
-    if _fits(everything, facts, LIMIT):
-        return LIMIT
-    low, high = 0, LIMIT  # fits (or is the answer anyway), does not fit
+    if _fits(everything, facts, most):
+        return most
+    low, high = 0, most  # fits (or is the answer anyway), does not fit
     while high - low > 1:
         middle = (low + high) // 2
         if _fits(everything, facts, middle):

@@ -38,7 +38,10 @@ class SizeLimit:
     @cached_property
     def limit(self) -> int:
         """No size up to this one overflows anything; 0 where that is never certain."""
-        return min(magnitude_limit(exprs, Facts(ranges)) for exprs, ranges in self._parts)
+        limit = LIMIT
+        for exprs, ranges in self._parts:  # most are no stricter than those before, which is seen at once
+            limit = magnitude_limit(exprs, Facts(ranges), limit)
+        return limit
 
     @cached_property
     def _parts(self) -> list[tuple[list[Expr], tuple[Range, ...]]]:
