@@ -502,7 +502,7 @@ class Tensorize(Directive):
     refused.
 
     Errors: unknown-intrinsic, tensorize-loops, tensorize-extent, tensorize-mismatch,
-    tensorize-address, tensorize-guard, intrinsic-missing, intrinsic-math, not-nested,
+    tensorize-address, tensorize-operands, tensorize-guard, intrinsic-missing, intrinsic-math, not-nested,
     unknown-loop, ambiguous-loop, repeated-loop, loop-kind, kind-nesting
     """
 

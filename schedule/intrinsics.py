@@ -28,9 +28,10 @@ from te.grammar import tree
 from te.grammar.parser import parse_file
 from te.ir.evaluate import evaluate
 from te.ir.expr import TRUE, Cast, Const, Expr, Load, Op, Select, Var
+from te.ir.loop import Accumulate, For
 from te.ir.print import print_expr
 from te.ir.tensor import Axis, Program, Stage, Tensor
-from te.ir.visit import loads, rewrite
+from te.ir.visit import loads, rewrite, variables
 from te.schedule.names import index_of
 
 FILES = ("x86",)  # of the standard library
@@ -306,7 +307,45 @@ def _match_operator(expected: Op, found: Op, operands: dict[str, Load]) -> str |
     return first
 
 
-def without_masks(term: Expr) -> tuple[Expr, dict[Load, Expr]]:
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """A tensorized loop as what it is: a meaning, and what it reads and writes."""
+
+    meaning: Meaning
+    lanes: For
+    step: Accumulate
+    operands: tuple[Load, ...]  # in the order of the meaning's
+    masks: Mapping[Load, Expr]  # the lanes in which an operand is read; it is 0 in the others
+
+
+def instruction_of(s: For) -> Instruction | str:
+    """The instruction that a tensorized loop is at the final level, or why it is none."""
+    lanes = s.body
+    step = lanes.body if isinstance(lanes, For) else None
+    if s.intrinsic is None or not isinstance(lanes, For) or not isinstance(step, Accumulate):
+        return "it holds more than a step of a sum"
+    meaning = find_intrinsic(s.intrinsic, None)
+    if (step.reducer, step.value.dtype) != ("sum", meaning.accumulator.dtype):
+        return "it accumulates otherwise"
+    if s.var not in step.over or lanes.var in step.over:
+        return "its loops are not those of the terms and of the lanes"
+    if s.extent != meaning.k.extent or not isinstance(lanes.extent, Const):
+        return "its loops have other extents"
+    if meaning.width(int(lanes.extent.value)) is None:
+        return "its loops have other extents"
+    term, masks = _without_masks(step.value)
+    reads: dict[str, Load] = {}
+    difference = match_term(meaning.term, term, reads)
+    if difference is not None:
+        return difference
+    if any(s.var in variables(mask) or any(loads(mask)) for mask in masks.values()):
+        return "the terms of a lane are masked"
+    if step.buffer in {read.buffer for read in reads.values()}:
+        return "it reads what it writes"
+    return Instruction(meaning, lanes, step, tuple(reads[t.name] for t in meaning.operands), masks)
+
+
+def _without_masks(term: Expr) -> tuple[Expr, dict[Load, Expr]]:
     """A term with `X[..]` for each `where(mask, X[..], 0)`, and the masks.
 
     Such is what a ragged tile reads, whose other lanes do not count (`finalize/ragged.py`).

@@ -75,7 +75,7 @@ from te.schedule.placement import inline
 from te.schedule.precompute import check_precomputed, precompute
 from te.schedule.reuse import lines_of, translation
 from te.schedule.rfactor import rfactor
-from te.schedule.tensorize import tensorize
+from te.schedule.tensorize import keep_operands, tensorize
 from te.schedule.text import value_in_python
 from te.schedule.vocabulary import Value, field_of, make, print_lines, shape_of
 from te.schedule.written import Setting, Written, assuming, condition_for, read_lines
@@ -93,6 +93,7 @@ def apply(kernel: Kernel, directive: Directive) -> Kernel:
             check_folds(changed, directive)
             check_pipelines(changed, directive)
         check_precomputed(changed, directive)
+        keep_operands(changed, directive)
     except ScheduleError as refused:
         raise _with_line(refused, directive) from None
     if changed is not kernel and os.environ.get("TE_VERIFY") == "1":

@@ -15,7 +15,7 @@ change places.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from te.diagnostics import Diagnostic, ScheduleError, Span, error
@@ -42,7 +42,7 @@ from te.schedule.finalize.tensorized import stride
 from te.schedule.forms import Directive, span_of
 from te.schedule.intrinsics import DEVIATIONS, Meaning, diff, find_intrinsic, match_term, shown_step
 from te.schedule.loops import find_chain, replace_loop
-from te.schedule.names import Path, find_loops, index_of, require_serial
+from te.schedule.names import Path, TooLate, all_loops, find_loops, index_of, require_serial
 from te.target import Target
 
 
@@ -214,7 +214,7 @@ def _check_step(nest: Nest, d: Tensorize, meaning: Meaning) -> None:
 
 def _check_addresses(kernel: Kernel, nest: Nest, d: Tensorize, meaning: Meaning) -> None:
     """Registers can be filled from neighbouring elements, or one group of them given to all lanes."""
-    buffers = _buffers_at(kernel, nest)
+    buffers = _buffers_at(kernel, nest.path)
     facts = facts_at((*nest.path, nest.lanes, nest.terms), kernel.program)
     operands: dict[str, Load] = {}
     match_term(meaning.term, nest.step.value, operands)
@@ -240,10 +240,14 @@ def _check_addresses(kernel: Kernel, nest: Nest, d: Tensorize, meaning: Meaning)
 
 def _refuse_address(load: Load, buffer: Buffer, reason: str, d: Tensorize, meaning: Meaning) -> None:
     shape = ", ".join(print_expr(extent) for extent in buffer.shape)
+    stored = f"{load.buffer}[{shape}]"
+    if buffer.layout is not None:
+        stored += f" layout [{', '.join(map(print_expr, buffer.layout.dims))}]"
+        stored += f" align {', '.join(map(str, buffer.layout.align))}" if buffer.layout.align else ""
     raise ScheduleError(
         error(
             "tensorize-address",
-            f"`{meaning.name}` cannot take `{print_expr(load, index_of)}`, of {load.buffer}[{shape}]: {reason}",
+            f"`{meaning.name}` cannot take `{print_expr(load, index_of)}`, of {stored}: {reason}",
             span_of(d, "as_"),
             "not addressed so",
             help=f"operands lie as [..., lane, {meaning.terms} terms], or as [..., {meaning.terms} terms] "
@@ -252,9 +256,52 @@ def _refuse_address(load: Load, buffer: Buffer, reason: str, d: Tensorize, meani
     )
 
 
-def _buffers_at(kernel: Kernel, nest: Nest) -> Mapping[str, Buffer]:
-    inside = [s.buffer for s in nest.path if isinstance(s, Alloc)]
+def _buffers_at(kernel: Kernel, path: Path) -> Mapping[str, Buffer]:
+    inside = [s.buffer for s in path if isinstance(s, Alloc)]
     return {b.name: b for b in (*kernel.arguments, *inside)}
+
+
+def keep_operands(kernel: Kernel, d: Directive) -> None:
+    """Refuse a line after which the operands of an instruction lie otherwise than it needs them."""
+    for loop, path in all_loops(kernel):
+        if loop.kind != TENSORIZED:
+            continue
+        name = next((load.buffer for load in _operands_astray(kernel, loop, path)), None)
+        if name is not None:
+            raise TooLate(
+                error(
+                    "tensorize-operands",
+                    f"`{loop.var}` is run by `{loop.intrinsic}`, which could not take `{name}` after this line",
+                    span_of(d),
+                    "too late: it changes how an operand lies",
+                    help="write it before `tensorize`",
+                ),
+                _has_instruction(loop.var),
+            )
+
+
+def _has_instruction(loop: str) -> Callable[[Kernel], bool]:
+    return lambda kernel: any(x.var == loop and x.kind == TENSORIZED for x, _ in all_loops(kernel))
+
+
+def _operands_astray(kernel: Kernel, loop: For, path: Path) -> Iterator[Load]:
+    """What a tensorized loop reads and its instruction cannot."""
+    lanes, step = loop.body, loop.body
+    while isinstance(step, For | If | Let):
+        step = step.body
+    assert isinstance(lanes, For)
+    assert isinstance(step, Accumulate)
+    assert loop.intrinsic is not None
+    meaning = find_intrinsic(loop.intrinsic, None)
+    facts = facts_at((*path, loop, lanes), kernel.program)
+    buffers = _buffers_at(kernel, path)
+    operands: dict[str, Load] = {}
+    match_term(meaning.term, step.value, operands)
+    for load in operands.values():
+        buffer = buffers[load.buffer]
+        strides = tuple(stride(load, buffer, x.var, facts) for x in (lanes, loop))
+        if buffer.scope == "register" or strides not in ((0, 1), (meaning.terms, 1)):
+            yield load
 
 
 def _check_guards(kernel: Kernel, nest: Nest, d: Tensorize) -> None:

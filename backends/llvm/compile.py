@@ -18,6 +18,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from te.backends.base import Entry, ObjectCode
+from te.backends.llvm.intrinsics import refuse_missing
 from te.backends.llvm.kernel import kernel_functions
 from te.backends.llvm.module import ModuleText
 from te.backends.llvm.native import initialize
@@ -66,6 +67,8 @@ def emit(kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False) 
         has_sfence="llvm.sse4" in target.levels,
         has_lines=has_lines,
     )
+    for kernel in kernels:
+        refuse_missing(kernel, target)
     entries = tuple(kernel_functions(module, kernel) for kernel in kernels)
     machine = _machine(target)
     names = ", ".join(entry.name for entry in entries)

@@ -21,13 +21,14 @@ from te.backends.llvm.expressions import expression, index_of, position
 from te.backends.llvm.index import LANE_NUMBER, Index, add, integer
 from te.backends.llvm.values import Value, constant, suffix, type_of
 from te.ir.expr import Const, Expr, Load
-from te.ir.loop import Accumulate, For
+from te.ir.loop import Accumulate, For, Kernel, walk_stmt
 from te.ir.types import DType
-from te.schedule.intrinsics import Meaning, find_intrinsic, match_term, without_masks
+from te.schedule.intrinsics import Instruction, Meaning, find_intrinsic, instruction_of
+from te.target import Target
 
 
 @dataclass(frozen=True, slots=True)
-class Instruction:
+class Code:
     """`names`: LLVM's, by lanes. `element`: LLVM's type for an operand's elements."""
 
     names: Mapping[int, str]
@@ -35,34 +36,36 @@ class Instruction:
 
 
 INSTRUCTIONS = {
-    "vpdpbusd": Instruction(
-        {bits // 32: f"llvm.x86.avx512.vpdpbusd.{bits}" for bits in (128, 256, 512)}, "i8"
-    ),
-    "vdpbf16ps": Instruction(
+    "vpdpbusd": Code({bits // 32: f"llvm.x86.avx512.vpdpbusd.{bits}" for bits in (128, 256, 512)}, "i8"),
+    "vdpbf16ps": Code(
         {bits // 32: f"llvm.x86.avx512bf16.dpbf16ps.{bits}" for bits in (128, 256, 512)}, "bfloat"
     ),
 }
 
 
+def refuse_missing(kernel: Kernel, target: Target) -> None:
+    """LLVM ends the process where it is to emit an instruction that the CPU does not have."""
+    for s, _ in walk_stmt(kernel.body):
+        if isinstance(s, For) and s.intrinsic is not None:
+            meaning = find_intrinsic(s.intrinsic, None)
+            if not target.satisfies(meaning.target):
+                raise ValueError(f"`{kernel.name}` uses {meaning.name}, which {target.name} has not")
+
+
 def tensorized(ctx: Context, s: For) -> None:
     """A tensorized loop and what it holds."""
-    lanes, step = s.body, s.body.body if isinstance(s.body, For) else None
-    if not isinstance(lanes, For) or not isinstance(step, Accumulate) or not isinstance(lanes.extent, Const):
-        raise ValueError(f"the tensorized loop `{s.var}` holds more than a step of a sum")
-    meaning = find_intrinsic(s.intrinsic or "", None)
-    reads: dict[str, Load] = {}
-    term, masks = without_masks(step.value)
-    difference = match_term(meaning.term, term, reads)
-    if difference is not None:
-        raise ValueError(f"the tensorized loop `{s.var}` is no {meaning.name}: {difference}")
-    ctx.emit.module.unrolled[lanes.var] = width = int(lanes.extent.value)
-    with ctx.vector(width), ctx.bind(lanes.var, LANE_NUMBER):
+    found = instruction_of(s)
+    if isinstance(found, str):
+        raise ValueError(f"the tensorized loop `{s.var}` is no {s.intrinsic}: {found}")
+    assert isinstance(found.lanes.extent, Const)
+    width = int(found.lanes.extent.value)
+    ctx.emit.module.unrolled[found.lanes.var] = width
+    with ctx.vector(width), ctx.bind(found.lanes.var, LANE_NUMBER):
         with ctx.bind(s.var, integer(0)):
-            given = [reads[tensor.name] for tensor in meaning.operands]
-            operands = [_operand(ctx, s, read, masks.get(read), meaning) for read in given]
-            old, index = _accumulator(ctx, step)
-        new = _call(ctx, meaning, old, operands)
-        buffer = ctx.buffers[step.buffer]
+            operands = [_operand(ctx, s, read, found) for read in found.operands]
+            old, index = _accumulator(ctx, found.step)
+        new = _call(ctx, found.meaning, old, operands)
+        buffer = ctx.buffers[found.step.buffer]
         if isinstance(buffer, Memory):
             memory.store(ctx, buffer, position(ctx, buffer, index), new)
         else:
@@ -108,9 +111,9 @@ def _lanes_of(ctx: Context, value: Value, start: int, lanes: int) -> Value:
 
 
 def _call_once(ctx: Context, meaning: Meaning, old: Value, operands: list[Value]) -> Value:
-    instruction = INSTRUCTIONS[meaning.name]
-    name = instruction.names[old.lanes]
-    type = f"<{old.lanes * meaning.terms} x {instruction.element}>"
+    code = INSTRUCTIONS[meaning.name]
+    name = code.names[old.lanes]
+    type = f"<{old.lanes * meaning.terms} x {code.element}>"
     given = [old.typed]
     for operand in (ctx.emit.splat(v, old.lanes) for v in operands):
         cast = ctx.emit.pure(f"bitcast {operand.typed} to {type}", operand.dtype, [operand], operand.lanes)
@@ -120,11 +123,12 @@ def _call_once(ctx: Context, meaning: Meaning, old: Value, operands: list[Value]
     return ctx.emit.pure(text, old.dtype, [old, *operands], old.lanes)
 
 
-def _operand(ctx: Context, s: For, load: Load, mask: Expr | None, meaning: Meaning) -> Value:
+def _operand(ctx: Context, s: For, load: Load, found: Instruction) -> Value:
     """What fills an operand's register, as words, each the terms of a lane: a scalar where all lanes share it.
 
     The lanes that the mask leaves out are 0, and their memory is not touched.
     """
+    meaning, mask = found.meaning, found.masks.get(load)
     buffer = ctx.buffers[load.buffer]
     if not isinstance(buffer, Memory):
         raise ValueError(f"`{load.buffer}`, an operand of {meaning.name}, lies in registers")
@@ -133,7 +137,7 @@ def _operand(ctx: Context, s: For, load: Load, mask: Expr | None, meaning: Meani
         following = add(_position(ctx, buffer, load.index), place, -1)
     form = ctx.indices.split(place, ctx.lanes)
     stride = form.stride.constant if form.offsets is None else None
-    if following.constant != 1 or stride not in (0, meaning.terms):
+    if following.constant != 1 or stride not in (0, meaning.terms) or (mask and not stride):
         raise ValueError(
             f"`{load.buffer}`, an operand of {meaning.name}, does not lie as the instruction needs it"
         )

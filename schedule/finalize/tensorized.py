@@ -19,12 +19,11 @@ from dataclasses import replace
 
 from te.ir.bounds import Facts
 from te.ir.expr import Const, Load
-from te.ir.loop import TENSORIZED, UNROLLED, Accumulate, Buffer, For, Stmt, rewrite_stmt
+from te.ir.loop import TENSORIZED, UNROLLED, Buffer, For, Stmt, rewrite_stmt
 from te.ir.simplify import simplify
-from te.ir.visit import loads, variables
 from te.schedule.finalize.guards import coefficient
 from te.schedule.finalize.storage import physical_index, physical_shape
-from te.schedule.intrinsics import find_intrinsic, match_term, without_masks
+from te.schedule.intrinsics import instruction_of
 
 
 def settle_tensorized(body: Stmt, buffers: Mapping[str, Buffer], facts: Facts) -> Stmt:
@@ -39,22 +38,16 @@ def settle_tensorized(body: Stmt, buffers: Mapping[str, Buffer], facts: Facts) -
 
 
 def _is_instruction(s: For, buffers: Mapping[str, Buffer], facts: Facts) -> bool:
-    lanes = s.body
-    step = lanes.body if isinstance(lanes, For) else None
-    if s.intrinsic is None or not isinstance(lanes, For) or not isinstance(step, Accumulate):
+    found = instruction_of(s)
+    if isinstance(found, str):
         return False
-    meaning = find_intrinsic(s.intrinsic, None)
-    operands: dict[str, Load] = {}
-    term, masks = without_masks(step.value)
-    if match_term(meaning.term, term, operands) is not None:
-        return False
-    if any(s.var in variables(mask) or any(loads(mask)) for mask in masks.values()):
-        return False
-    strides = [
-        tuple(stride(load, buffers[load.buffer], loop.var, facts) for loop in (lanes, s))
-        for load in operands.values()
-    ]
-    return all(found in ((0, 1), (meaning.terms, 1)) for found in strides)
+    terms = found.meaning.terms
+    for load in found.operands:
+        lane, k = (stride(load, buffers[load.buffer], loop.var, facts) for loop in (found.lanes, s))
+        is_shared = lane == 0 and load not in found.masks
+        if k != 1 or not (is_shared or lane == terms):
+            return False
+    return True
 
 
 def stride(load: Load, buffer: Buffer, var: str, facts: Facts) -> int | None:

@@ -89,6 +89,12 @@ def test_code_for_a_kernel_that_breaks_the_promise_is_refused() -> None:
         llvm.emit([broken], parse_target("llvm.avx512_bf16"))
 
 
+def test_a_target_without_the_instruction_is_refused_before_llvm_sees_it() -> None:
+    kernel = finalize(scheduled(OPS["vpdpbusd"], lines("vpdpbusd")))
+    with pytest.raises(ValueError, match=r"uses vpdpbusd, which llvm.avx2 has not"):
+        llvm.emit([kernel], parse_target("llvm.avx2"))
+
+
 # ---------------------------------------------------------------- what it computes
 
 
