@@ -315,6 +315,7 @@ def reorder(kernel: Kernel, d: Reorder) -> Kernel:
     for loop in chain.loops:
         require_serial(loop, "reorder", spans[names.index(loop.var)] if loop.var in names else span_of(d))
 
+    _refuse_overtaken_overlap(chain, [loop.var for loop in order], names, spans)
     reversal = reversed_dependence(
         chain.loops, [loop.var for loop in order], facts_at(chain.path, kernel.program)
     )
@@ -337,6 +338,30 @@ def reorder(kernel: Kernel, d: Reorder) -> Kernel:
         body = replace(loop, body=body)
     touched = {stage for loop, _ in found for stage in stages_of(loop)}
     return replace_loop(kernel, chain.loops[0].var, body, touched=touched)
+
+
+def _refuse_overtaken_overlap(
+    chain: Chain, order: Sequence[str], names: Sequence[str], spans: Sequence[Span | None]
+) -> None:
+    """A reduction loop stays inside a loop that defines elements again, be it of one trip.
+
+    Each time, the sum starts before the outermost of its loops.
+    """
+    over = {name for s in leaves(chain.body) if isinstance(s, Accumulate) for name in s.over}
+    for place, outer in enumerate(chain.loops):
+        for inner in chain.loops[place + 1 :]:
+            overtakes = order.index(inner.var) < order.index(outer.var)
+            if outer.overlaps and outer.var not in over and inner.var in over and overtakes:
+                raise ScheduleError(
+                    error(
+                        "reorder-dependence",
+                        f"`{inner.var}` cannot move outside `{outer.var}`, whose trips overlap: it would add "
+                        "to an unfinished sum twice",
+                        spans[names.index(inner.var)] if inner.var in names else None,
+                        "the order of these accesses would change",
+                        help=f"keep `{outer.var}` outside `{inner.var}`, or split without `tail shift`",
+                    )
+                )
 
 
 # ---------------------------------------------------------------- perfect nests

@@ -26,6 +26,7 @@ from te.schedule.directives import (
     Rfactor,
     Split,
     Stream,
+    Tensorize,
     Tile,
     Unroll,
     Vectorize,
@@ -80,6 +81,11 @@ PROGRAMS = {
             Y[i]    = h[M - 1, i]
         }
     """,
+    "bytes": """
+        op f(A: u8[M, 16, 4], B: i8[16, 4]) -> C: i32[M, 16] {
+            C[i, j] = sum[k](i32(A[i, j, k]) * i32(B[j, k]))
+        }
+    """,
     "masks": "op f(X: u8[M, N]) -> any_odd: bool[M], Y: u8[M, N] {\n"
     "    any_odd[i] = any[j](X[i, j] % 2 == 1)\n    Y[i, j] = where(any_odd[i], X[i, j], 255 - X[i, j])\n}",
 }
@@ -122,6 +128,8 @@ def directives(draw: st.DrawFn, kernel: Kernel) -> Directive:
 
     verbs = ["split", "split", "tile", "fuse", "reorder", "reorder", "unroll", "vectorize", "parallel"]
     verbs += ["rfactor", "prefetch", "stream", "cache_read", "pipeline"]
+    if "i8" in [str(tensor.dtype) for tensor in kernel.program.inputs]:
+        verbs += ["tensorize", "tensorize"]
     if len(kernel.program.stages) > 1:
         verbs += ["fold", "inline", "merge", "merge", "fission"]
     match draw(st.sampled_from(verbs)):
@@ -169,6 +177,9 @@ def directives(draw: st.DrawFn, kernel: Kernel) -> Directive:
             ]
             of = draw(st.sampled_from(steps or [(loops[0], "q")]))
             return Rfactor(of[0], of=of[1], as_=draw(st.sampled_from(["P", "Q"])))
+        case "tensorize":
+            pair = tuple(loops[-2:]) if draw(st.booleans()) else several(2, 2)
+            return Tensorize(pair, "vpdpbusd")
         case "merge":
             return Merge(
                 draw(st.sampled_from(side_by_side(kernel)) | st.permutations(loops).map(lambda p: (*p[:2],)))

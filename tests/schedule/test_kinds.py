@@ -122,3 +122,8 @@ def test_parallel_says_which_loops_it_could_be() -> None:
     assert refused(MATMUL, "parallel k").help == "the trips of a data loop are independent: `C.i`, `C.j`"
     total = "op f(X: f32[N]) -> Y: f32 { Y = sum[i](X[i]) }"
     assert refused(total, "parallel i").help == "this nest has no data loop, whose trips would be independent"
+
+
+def test_a_reduction_loop_of_one_trip_is_not_parallel_either() -> None:
+    text = "op f(A: f32[M, 4]) -> C: f32[M] { C[i] = sum[k](A[i, k]) }"
+    assert refused(text, "split k parts 1\nparallel ko").code == "parallel-reduction"

@@ -347,3 +347,11 @@ def test_one_step_is_refused_as_a_whole() -> None:
     diagnostic = refused(before, "tile ii, j by 2, 0")
     assert diagnostic.code == "split-factor"
     assert apply(before, Split("j", by=2)) == scheduled(plain, "split i by 4\nsplit j by 2")
+
+
+def test_a_reduction_loop_of_one_trip_does_not_overtake_a_loop_that_overlaps() -> None:
+    lines = "split j by 6 tail shift\nsplit k parts 1\nreorder ko, jo"
+    text = "op f(A: f32[M, 16, 4]) -> C: f32[M, 16] { C[i, j] = sum[k](A[i, j, k]) }"
+    diagnostic = refused(text, lines.replace("reorder ko, jo", "reorder i, ko, jo, ji"))
+    assert diagnostic.code == "reorder-dependence"
+    assert "an unfinished sum twice" in diagnostic.message
