@@ -315,7 +315,6 @@ def reorder(kernel: Kernel, d: Reorder) -> Kernel:
     for loop in chain.loops:
         require_serial(loop, "reorder", spans[names.index(loop.var)] if loop.var in names else span_of(d))
 
-    _refuse_overtaken_overlap(chain, [loop.var for loop in order], names, spans)
     reversal = reversed_dependence(
         chain.loops, [loop.var for loop in order], facts_at(chain.path, kernel.program)
     )
@@ -331,6 +330,7 @@ def reorder(kernel: Kernel, d: Reorder) -> Kernel:
                 help=f"keep `{reversal.outer}` outside `{reversal.inner}`",
             )
         )
+    _refuse_overtaken_overlap(chain, [loop.var for loop in order], names, spans)
     body = chain.body
     for s in reversed(chain.between):
         body = _rewrap(s, body)
@@ -343,9 +343,9 @@ def reorder(kernel: Kernel, d: Reorder) -> Kernel:
 def _refuse_overtaken_overlap(
     chain: Chain, order: Sequence[str], names: Sequence[str], spans: Sequence[Span | None]
 ) -> None:
-    """A reduction loop stays inside a loop that defines elements again, be it of one trip.
+    """A reduction loop stays inside a loop that defines elements again, even one of a single trip.
 
-    Each time, the sum starts before the outermost of its loops.
+    No dependence says so there. But a sum starts before the outermost of its loops, each time.
     """
     over = {name for s in leaves(chain.body) if isinstance(s, Accumulate) for name in s.over}
     for place, outer in enumerate(chain.loops):
