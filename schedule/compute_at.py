@@ -15,7 +15,7 @@ reduction loop it waits for the last trip (`Completed`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -52,7 +52,7 @@ from te.schedule.directives import ComputeAt, ComputeRoot
 from te.schedule.forms import Scope, span_of
 from te.schedule.names import Path, TooLate, all_loops, find_loop, find_stage, index_of
 from te.schedule.nest import loop_name, nest_part, nest_stage
-from te.schedule.regions import Box, box_of, fills_its_box, reads_in, writes_in
+from te.schedule.regions import Box, box_of, exact_box, inside_names, reads_in, writes_in
 
 REGISTER_ELEMENTS = 4096  # of one buffer; far more than any machine has
 
@@ -220,7 +220,7 @@ def _as_producer(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path)
     if outside:
         reader = getattr(outside[0], "stage", "a condition")
         move.refuse(f"`{reader}` reads it outside that loop")
-    facts = facts_at((*path, loop), kernel.program)
+    facts = facts_at((*path, loop), kernel.program, trust_lets=False)
     if move.d.keep is None:
         body = _before_readers(loop.body, facts, move)
         return _replaced(rest, loop, replace(loop, body=body))
@@ -231,9 +231,13 @@ def _before_readers(s: Stmt, facts: Facts, move: _Move) -> Stmt:
     """The nest for what `s` reads, and `s` behind it, inside names and guards that are around all of it."""
     match s:
         case Let() | Alloc():
-            return replace(s, body=_before_readers(s.body, facts_inside(s, s.body, facts), move))
+            return replace(
+                s, body=_before_readers(s.body, facts_inside(s, s.body, facts, trust_lets=False), move)
+            )
         case If(otherwise=None) if not reads_directly(s, move.name):
-            return replace(s, body=_before_readers(s.body, facts_inside(s, s.body, facts), move))
+            return replace(
+                s, body=_before_readers(s.body, facts_inside(s, s.body, facts, trust_lets=False), move)
+            )
     stage = move.stage
     box = box_of(reads_in(s, move.name), stage.tensor.shape, facts)
     nest = nest_part(stage, box.low, box.extents, facts)
@@ -298,19 +302,17 @@ def _kept(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path, facts:
     if window.kind != SERIAL:
         _refuse_keep(move, f"the trips of the {window.kind} loop `{window.var}` are in no order")
     stage = move.stage
-    box = box_of(reads_in(loop.body, move.name), stage.tensor.shape, facts)
-    axis, step = _moving_axis(box, window, facts, move)
-    nest = _new_part(stage, box, axis, step, window, facts)
-    body = replace(loop, body=_in_names(loop.body, lambda s: _inserted(s, nest, move)))
+
+    def with_new_part(s: Stmt, facts: Facts) -> Stmt:
+        box = box_of(reads_in(s, move.name), stage.tensor.shape, facts)
+        axis, step = _moving_axis(box, window, facts, move)
+        return _inserted(s, _new_part(stage, box, axis, step, window, facts), move)
+
+    body = replace(loop, body=inside_names(loop.body, facts, with_new_part))
     whole = box_of(reads_in(window, move.name), stage.tensor.shape, facts_at(around, kernel.program))
     rest = _replaced(rest, loop, body)
     window, _ = find_loop(replace(kernel, body=rest), window.var, span)
     return _replaced(rest, window, Alloc(local_buffer(stage, whole, move), window))
-
-
-def _in_names(s: Stmt, change: Callable[[Stmt], Stmt]) -> Stmt:
-    """`change` applied inside the allocations around all of a statement."""
-    return replace(s, body=_in_names(s.body, change)) if isinstance(s, Alloc) else change(s)
 
 
 def _refuse_keep(move: _Move, reason: str) -> NoReturn:
@@ -371,16 +373,18 @@ def _as_consumer(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path)
         move.refuse("an epilogue is computed for each element by itself, and it is a reduction")
     if move.d.in_ or move.d.keep:
         move.refuse("`in` and `keep` are for stages that the loop's body reads")
-    facts = facts_at((*path, loop), kernel.program)
-    parts = [
-        _completed_part(kernel, move, t, loop, path, facts) for t in operands(stage) if writes_in(loop, t)
-    ]
-    box = _box_of_consumer(move, parts)
     _require_operands(move, rest, loop)
-    nest = nest_part(stage, box.low, box.extents, facts)
-    waits_for = frozenset().union(*(part.waits_for for part in parts))
-    body = _in_names(loop.body, lambda s: _behind(s, nest, waits_for))
-    return _replaced(rest, loop, replace(loop, body=body))
+    around = {s.var for s in (*path, loop) if isinstance(s, For)}
+
+    def with_epilogue(s: Stmt, facts: Facts) -> Stmt:
+        tensors = [t for t in operands(stage) if writes_in(s, t)]
+        parts = [_completed_part(kernel, move, t, s, around, facts) for t in tensors]
+        box = _box_of_consumer(move, parts)
+        nest = nest_part(stage, box.low, box.extents, facts)
+        return _behind(s, nest, frozenset().union(*(part.waits_for for part in parts)))
+
+    facts = facts_at((*path, loop), kernel.program, trust_lets=False)
+    return _replaced(rest, loop, replace(loop, body=inside_names(loop.body, facts, with_epilogue)))
 
 
 def _behind(s: Stmt, nest: Stmt, waits_for: frozenset[str]) -> Stmt:
@@ -394,21 +398,21 @@ def _behind(s: Stmt, nest: Stmt, waits_for: frozenset[str]) -> Stmt:
     return seq(s, Completed(waits_for, nest))
 
 
-def _completed_part(kernel: Kernel, move: _Move, tensor: str, loop: For, path: Path, facts: Facts) -> _Part:
-    """What a trip completes of a tensor. Refused where that is no box."""
+def _completed_part(
+    kernel: Kernel, move: _Move, tensor: str, body: Stmt, around: set[str], facts: Facts
+) -> _Part:
+    """What a trip completes of a tensor, in the loops `around`. Refused where that is no box."""
     if any(tensor in r.stages for r in kernel.program.recurrences):
         move.refuse(f"`{tensor}` is part of a recurrence")
-    shape = kernel.program.tensor(tensor).shape
-    uses = writes_in(loop.body, tensor)
-    if not all(fills_its_box(use, facts) for use in uses):
+    box = exact_box(writes_in(body, tensor), kernel.program.tensor(tensor).shape, facts)
+    if box is None:
         move.refuse(f"what its body computes of `{tensor}` is no box: there are elements between")
-    around = {s.var for s in (*path, loop) if isinstance(s, For)}
     waits_for: frozenset[str] = frozenset()
-    for s, inside in walk_stmt(loop):
+    for s, inside in walk_stmt(body):
         if isinstance(s, Store | Accumulate) and s.buffer == tensor:
             over = [x.over for x in (*inside, s) if isinstance(x, Accumulate | Completed)]
             waits_for = waits_for.union(*over)
-    return _Part(tensor, box_of(uses, shape, facts), waits_for & around)
+    return _Part(tensor, box, waits_for & around)
 
 
 def _box_of_consumer(move: _Move, parts: Sequence[_Part]) -> Box:

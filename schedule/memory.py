@@ -44,7 +44,7 @@ from te.schedule.forms import Layout as LayoutForm
 from te.schedule.legality import carried
 from te.schedule.names import Path, all_loops, find_loop
 from te.schedule.nest import guards_of_box, nest_part
-from te.schedule.regions import Box, Use, box_of, fills_its_box, reads_in, writes_in
+from te.schedule.regions import Box, Use, box_of, exact_box, inside_names, reads_in, writes_in
 
 # ---------------------------------------------------------------- copies that are read
 
@@ -57,7 +57,7 @@ def cache_read(kernel: Kernel, d: CacheRead) -> Kernel:
     copy = _Copy(kernel, d, tensor, name)
     if not reads_in(region, tensor.name):
         _refuse_copy(d, "tensor", f"nothing {where} reads `{tensor.name}`", "no read to replace")
-    new = copy.around(region, facts_at(path, kernel.program))
+    new = copy.around(region, facts_at(path, kernel.program, trust_lets=False))
     if d.at is None:
         return replace(kernel, body=new, touched=kernel.touched | copy.readers(region))
     loop = path[-1]
@@ -96,9 +96,9 @@ class _Copy:
         """The copy in front of what reads it, inside names and guards that are around all of that."""
         match s:
             case Let() | Alloc():
-                return replace(s, body=self.around(s.body, facts_inside(s, s.body, facts)))
+                return replace(s, body=self.around(s.body, facts_inside(s, s.body, facts, trust_lets=False)))
             case If(otherwise=None) if not reads_directly(s, self.tensor.name):
-                return replace(s, body=self.around(s.body, facts_inside(s, s.body, facts)))
+                return replace(s, body=self.around(s.body, facts_inside(s, s.body, facts, trust_lets=False)))
         items = s.items if isinstance(s, Seq) else (s,)
         at = next(i for i, item in enumerate(items) if reads_in(item, self.tensor.name))
         if any(writes_in(item, self.tensor.name) for item in items[at:]) or self._is_unfinished():
@@ -213,8 +213,7 @@ def cache_write(kernel: Kernel, d: CacheWrite) -> Kernel:
     tensor = _find_tensor(kernel, name, span_of(d, "tensor"))
     copy = _new_buffer(kernel, d.as_ or f"{name}_tile", span_of(d, "as_"))
     loop, path = find_loop(kernel, d.at, span_of(d, "at"))
-    facts = facts_at((*path, loop), kernel.program)
-    write = _only_write(kernel, d, loop, facts)
+    write = _only_write(kernel, d, loop)
     around = {s.var for s in (*path, loop) if isinstance(s, For)}
     outside = write.over & around if isinstance(write, Accumulate) else frozenset()
     if isinstance(write, Accumulate) and write.over == outside:
@@ -225,21 +224,31 @@ def cache_write(kernel: Kernel, d: CacheWrite) -> Kernel:
             "nothing to collect",
             help="name a loop outside a reduction loop of it",
         )
-    uses = writes_in(loop.body, name)
-    box = box_of(uses, tensor.shape, facts)
-    scope = d.in_ or Scope.GLOBAL
-    refuse_scope(copy, box.extents, scope, span_of(d, "in_"))
-    origin = () if all(i == integer(0) for i in box.low) else box.low
-    buffer = Buffer(copy, tensor.dtype, box.extents, scope.value, origin)
-    inner = rewrite_stmt(loop.body, lambda s: _redirected(s, name, copy, outside))
-    nest = _write_back(kernel, d, tensor, copy, box, facts, write, outside)
-    body = _inside_names(inner, lambda s: Alloc(buffer, seq(s, nest)))
+
+    def cached(s: Stmt, facts: Facts) -> Stmt:
+        box = exact_box(writes_in(s, name), tensor.shape, facts)
+        if box is None:
+            _refuse_copy(
+                d,
+                "at",
+                f"what `{loop.var}` computes of `{name}` is no box: there are elements between",
+                "not one part",
+                help="name a loop whose trips compute neighbouring elements",
+            )
+        scope = d.in_ or Scope.GLOBAL
+        refuse_scope(copy, box.extents, scope, span_of(d, "in_"))
+        origin = () if all(i == integer(0) for i in box.low) else box.low
+        buffer = Buffer(copy, tensor.dtype, box.extents, scope.value, origin)
+        nest = _write_back(kernel, d, tensor, copy, box, facts, write, outside)
+        return Alloc(buffer, seq(rewrite_stmt(s, lambda x: _redirected(x, name, copy, outside)), nest))
+
+    body = inside_names(loop.body, facts_at((*path, loop), kernel.program, trust_lets=False), cached)
     owners = {s.stage for s in (*path, loop) if isinstance(s, For)}
     new = _replaced(kernel.body, loop, replace(loop, body=body))
     return replace(kernel, body=new, touched=kernel.touched | owners | {write.stage})
 
 
-def _only_write(kernel: Kernel, d: CacheWrite, loop: For, facts: Facts) -> Store | Accumulate:
+def _only_write(kernel: Kernel, d: CacheWrite, loop: For) -> Store | Accumulate:
     """The one statement in the loop that writes the tensor; refused where a copy could not stand for it."""
     name = d.tensor.name
     writes = [s for s, _ in walk_stmt(loop.body) if isinstance(s, Store | Accumulate) and s.buffer == name]
@@ -258,14 +267,6 @@ def _only_write(kernel: Kernel, d: CacheWrite, loop: For, facts: Facts) -> Store
             f"`{name}` {what} in `{loop.var}`",
             "not one computation alone",
             help="write this line before the epilogues and copies that read it there",
-        )
-    if not all(fills_its_box(use, facts) for use in writes_in(loop.body, name)):
-        _refuse_copy(
-            d,
-            "at",
-            f"what `{loop.var}` computes of `{name}` is no box: there are elements between",
-            "not one part",
-            help="name a loop whose trips compute neighbouring elements",
         )
     return writes[0]
 
@@ -307,11 +308,6 @@ def _write_back(
         return Accumulate(tensor.name, s.index, write.reducer, s.value, outside, write.start, copy)
 
     return rewrite_stmt(nest, written)
-
-
-def _inside_names(s: Stmt, change: Callable[[Stmt], Stmt]) -> Stmt:
-    """`change` applied inside the names around all of a statement, which its box may mention."""
-    return replace(s, body=_inside_names(s.body, change)) if isinstance(s, Let | Alloc) else change(s)
 
 
 # ---------------------------------------------------------------- scope and layout
@@ -357,15 +353,15 @@ def _moved_into(kernel: Kernel, alloc: Alloc, loop: For) -> Kernel:
         kernel.body, lambda s: s.body if isinstance(s, Alloc) and s.buffer.name == name else s
     )
     loop, path = find_loop(replace(kernel, body=body), loop.var, None)
-    facts = facts_at((*path, loop), kernel.program)
 
-    def allocated(s: Stmt) -> Stmt:
+    def allocated(s: Stmt, facts: Facts) -> Stmt:
         uses: list[Use] = [*reads_in(s, name), *writes_in(s, name)]
         box = box_of(uses, alloc.buffer.shape, facts)
         origin = () if all(i == integer(0) for i in box.low) else box.low
         return Alloc(replace(alloc.buffer, shape=box.extents, origin=origin), s)
 
-    new = replace(loop, body=_inside_names(loop.body, allocated))
+    facts = facts_at((*path, loop), kernel.program)
+    new = replace(loop, body=inside_names(loop.body, facts, allocated))
     return replace(kernel, body=_replaced(body, loop, new))
 
 
@@ -517,15 +513,25 @@ def _find_tensor(kernel: Kernel, name: str, span: Span | None) -> Buffer:
     tensors = {t.name: t for t in (*kernel.program.inputs, *(t.tensor for t in kernel.program.tables))}
     tensors |= {s.name: s.tensor for s in kernel.program.stages}
     whole = tensors.get(name)
+    if whole is None and buffer.origin:
+        raise ScheduleError(
+            error(
+                "unknown-tensor",
+                f"`{name}` is a copy of a part of a tensor",
+                span,
+                "no tensor of its own",
+                help="copies are made of inputs, stages and whole copies",
+            )
+        )
     return replace(buffer, shape=whole.shape, origin=()) if whole else buffer
 
 
 def _find_allocation(kernel: Kernel, d: Directive, field: str, name: str) -> tuple[Alloc, Path]:
     """Where a buffer is allocated; arguments are the caller's."""
-    _find_tensor(kernel, name, span_of(d, field))
     for s, path in walk_stmt(kernel.body):
         if isinstance(s, Alloc) and s.buffer.name == name:
             return s, path
+    _find_tensor(kernel, name, span_of(d, field))
     given = {t.name for t in kernel.program.inputs}
     what = "an input" if name in given else "a result"
     _refuse_storage(

@@ -9,8 +9,8 @@ where loops are, which registers, vectors and `unroll` need.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from te.ir.bounds import Facts, bounds, prove
@@ -20,6 +20,7 @@ from te.ir.expr import (
     Var,
     add,
     compare,
+    conjuncts,
     floor_div,
     floor_mod,
     integer,
@@ -27,9 +28,10 @@ from te.ir.expr import (
     minimum,
     sub,
 )
-from te.ir.loop import Accumulate, For, Let, Stmt, Store, direct_exprs, walk_stmt
+from te.ir.loop import Accumulate, Alloc, For, If, Let, Stmt, Store, direct_exprs, walk_stmt
 from te.ir.simplify import simplify
 from te.ir.visit import loads, substitute, variables
+from te.schedule.context import facts_inside
 from te.schedule.finalize.guards import coefficient
 from te.schedule.names import Path
 
@@ -146,24 +148,61 @@ def _is_whole(extent: Expr, whole: Expr, facts: Facts) -> bool:
     return extent == whole or prove(compare("<=", whole, extent), facts)
 
 
+def inside_names(s: Stmt, facts: Facts, change: Callable[[Stmt, Facts], Stmt]) -> Stmt:
+    """`change` applied inside the names and allocations around all of a statement, with what holds there.
+
+    A name's range is no fact for it: what `change` adds may have effects where old effects had none.
+    """
+    if isinstance(s, Let | Alloc):
+        inner = facts_inside(s, s.body, facts, trust_lets=False)
+        return replace(s, body=inside_names(s.body, inner, change))
+    return change(s, facts)
+
+
 # ---------------------------------------------------------------- exact boxes
 
 
-def fills_its_box(use: Use, facts: Facts) -> bool:
-    """Whether the loops in the region take an index through every element of its box.
+def exact_box(uses: Sequence[Use], shape: Index, facts: Facts) -> Box | None:
+    """The box that one write fills: the loops in the region take its index through every element.
 
-    True for `8 * io + ii` over `ii < 8`, and over `io` too; not for `8 * ii`. Each loop may count in
-    one axis only. Loops that an axis does not mention repeat the same elements.
+    `8 * io + ii` over `ii < 8` fills one, and over `io` too; `8 * ii` does not. Each loop may count in
+    one axis only. Loops that no axis mentions repeat the same elements. None where there are several
+    writes, or the box is not known, or there are elements between.
     """
+    if len(uses) != 1 or not _fills_its_box(uses[0], shape, facts):
+        return None
+    low: list[Expr] = []
+    extents: list[Expr] = []
+    for end, whole in zip(_ends(uses[0], facts), shape, strict=True):
+        extent = None if end is None else _extent(*end, facts)
+        if end is None or extent is None:
+            return None
+        is_whole = _is_whole(extent, whole, facts) and prove(compare("<=", end[0], integer(0)), facts)
+        low.append(integer(0) if is_whole else end[0])
+        extents.append(whole if is_whole else extent)
+    return Box(tuple(low), tuple(extents))
+
+
+def _fills_its_box(use: Use, shape: Index, facts: Facts) -> bool:
     loops = [s for s in use.path if isinstance(s, For | Let)]
+    inside = {s.var for s in loops}
     taken: set[str] = set()
     for e in use.index:
         mine = [s for s in loops if s.var in variables(e)]
         if any(s.var in taken for s in mine) or not _is_contiguous(e, mine, facts):
             return False
         taken |= {s.var for s in mine}
-    parts = [s for s in loops if isinstance(s, Let)]
-    return all(_is_part_of_fused(s, loops) for s in parts if s.var in taken)
+    parts = [s for s in loops if isinstance(s, Let) and s.var in taken and variables(s.value) & inside]
+    if not all(_is_part_of_fused(s, loops, taken) for s in parts):
+        return False
+    known = facts
+    for s in loops:
+        known = known.with_range(s.var, integer(0), sub(s.extent, integer(1)))
+    for i, extent in zip(use.index, shape, strict=True):
+        known = known.with_assumption(compare("<", i, extent))
+    guards = [part for s in use.path if isinstance(s, If) for part in conjuncts(s.condition)]
+    # A guard must leave out what lies outside the tensor and no more: not the tail of an inner split.
+    return all(prove(g, known) for g in guards if variables(g) & taken)
 
 
 def _is_contiguous(e: Expr, loops: Sequence[For | Let], facts: Facts) -> bool:
@@ -182,13 +221,13 @@ def _is_contiguous(e: Expr, loops: Sequence[For | Let], facts: Facts) -> bool:
     return True
 
 
-def _is_part_of_fused(s: Let, loops: Sequence[For | Let]) -> bool:
+def _is_part_of_fused(s: Let, loops: Sequence[For | Let], taken: Set[str]) -> bool:
     """Whether a `Let` is `f // n` or `f % n` of a loop `f` that is a box of its parts."""
     for loop in loops:
         if not isinstance(loop, For) or loop.var not in variables(s.value):
             continue
-        inner = [
-            p.extent for p in loops if isinstance(p, Let) and p.value == floor_mod(Var(loop.var), p.extent)
-        ]
-        return any(s.value in (floor_mod(Var(loop.var), n), floor_div(Var(loop.var), n)) for n in inner)
+        f = Var(loop.var)
+        inner = [p.extent for p in loops if isinstance(p, Let) and p.value == floor_mod(f, p.extent)]
+        is_part = any(s.value in (floor_mod(f, n), floor_div(f, n)) for n in inner)
+        return is_part and loop.var not in taken
     return False

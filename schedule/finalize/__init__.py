@@ -31,7 +31,7 @@ from dataclasses import replace
 from te.ir.loop import CONCURRENT, FINAL, SCHEDULED, SERIAL, UNROLLED, Alloc, Buffer, Kernel, Stmt, walk_stmt
 from te.schedule.context import program_facts
 from te.schedule.finalize.accumulators import promote_accumulators
-from te.schedule.finalize.allocations import hoist_allocations
+from te.schedule.finalize.allocations import hoist_allocations, name_buffers_apart
 from te.schedule.finalize.clean import clean
 from te.schedule.finalize.completed import place_completed
 from te.schedule.finalize.lanes import sink_vector_loops
@@ -54,13 +54,13 @@ def finalize(kernel: Kernel) -> Kernel:
     facts = program_facts(kernel.program)
     body = unroll_register_loops(lay_out_buffers(kernel.body, facts))
     body = expand_pipelines(body, {stage.name for stage in kernel.program.stages})
+    body = sink_vector_loops(body)  # gives buffers inside an element for each lane, so before they move out
     body = hoist_allocations(body)
-    body = sink_vector_loops(body)
     body = place_starts(body, kernel.program, facts)  # before loops of one trip, and their names, go
     body = place_completed(body, facts)
     body = clean(body, facts)
     body = trim_loops(body, facts, (SERIAL, *CONCURRENT))  # so that the hot loops end where guards do
-    body = split_hot_from_cold(body, facts)
+    body = name_buffers_apart(split_hot_from_cold(body, facts))
     body = clean(body, facts)  # what is hot lost its guards: clamps, choices and empty rests go too
     buffers = {b.name: b for b in kernel.arguments} | _allocated(body)
     body = promote_accumulators(body, facts, buffers)

@@ -10,11 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from math import prod
 
 from te.ir.bounds import NO_FACTS, bounds
 from te.ir.expr import Const, Expr, integer, sub
-from te.ir.loop import CONCURRENT, Alloc, Buffer, For, Let, Stmt, bodies, map_buffer, with_bodies
+from te.ir.loop import (
+    CONCURRENT,
+    Alloc,
+    Buffer,
+    For,
+    Let,
+    Stmt,
+    bodies,
+    map_buffer,
+    rename_buffer,
+    with_bodies,
+)
 from te.ir.visit import substitute, variables
 from te.schedule.finalize.lanes import add_axis
 
@@ -25,6 +37,26 @@ def hoist_allocations(body: Stmt) -> Stmt:
     """Move the allocation of all buffers in memory around the whole body, or right inside a parallel loop."""
     body, buffers = _hoist(body)
     return _allocated(buffers, body, "global")
+
+
+def name_buffers_apart(body: Stmt) -> Stmt:
+    """Give buffers new names where copies of a statement allocate them more than once."""
+    taken: set[str] = set()
+
+    def apart(s: Stmt) -> Stmt:
+        if isinstance(s, Alloc):
+            old, name = s.buffer.name, _free(s.buffer.name, taken)
+            taken.add(name)
+            if name != old:
+                s = Alloc(replace(s.buffer, name=name), rename_buffer(s.body, old, name))
+        return with_bodies(s, tuple([apart(b) for b in bodies(s)])) if bodies(s) else s
+
+    return apart(body)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    numbered = (f"{name}.{n}" for n in count(2))
+    return name if name not in taken else next(n for n in numbered if n not in taken)
 
 
 def _hoist(s: Stmt) -> tuple[Stmt, list[Buffer]]:

@@ -128,8 +128,10 @@ def _start_nest(s: Accumulate, path: tuple[Stmt, ...], program: Program, facts: 
             case Let() if around.var not in of_terms and around.var in _used(nest):
                 nest = replace(around, body=nest)
             case If():
+                # What reads memory guards no tail: it is part of the reduction's `where`.
                 parts = [c for c in conjuncts(around.condition) if not variables(c) & of_terms]
-                nest = guarded([c for c in parts if simplify(c, facts) not in trimming], nest)
+                parts = [c for c in parts if is_index_condition(c) and simplify(c, facts) not in trimming]
+                nest = guarded(parts, nest)
     if _used(nest) & of_terms:
         raise ValueError(f"an element of {s.buffer} depends on a reduction loop of {s.stage}")
     return nest

@@ -49,10 +49,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from te.ir.expr import Expr
+from te.ir.expr import Expr, Load
 from te.ir.tensor import Program
 from te.ir.types import DType
-from te.ir.visit import substitute
+from te.ir.visit import rewrite, substitute
 
 SERIAL, UNROLLED, VECTOR, PARALLEL, TENSORIZED = "serial", "unrolled", "vector", "parallel", "tensorized"
 # What a loop may be bound to on targets that have it, and how deep that stands.
@@ -303,6 +303,18 @@ def map_prefetches(loop: For, f: Callable[[Expr], Expr]) -> tuple[Prefetch, ...]
 def map_buffer(b: Buffer, f: Callable[[Expr], Expr]) -> Buffer:
     """Apply `f` to the expressions of a buffer."""
     return replace(b, shape=tuple(f(d) for d in b.shape), origin=tuple(f(d) for d in b.origin))
+
+
+def rename_buffer(s: Stmt, old: str, new: str) -> Stmt:
+    """Read and write another buffer in the place of one."""
+
+    def expr(e: Expr) -> Expr:
+        return replace(e, buffer=new) if isinstance(e, Load) and e.buffer == old else e
+
+    def stmt(s: Stmt) -> Stmt:
+        return replace(s, buffer=new) if isinstance(s, Store | Accumulate) and s.buffer == old else s
+
+    return rewrite_stmt(map_exprs(s, lambda e: rewrite(e, expr)), stmt)
 
 
 def substitute_stmt(s: Stmt, values: Mapping[str, Expr]) -> Stmt:

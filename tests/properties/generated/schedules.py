@@ -1,0 +1,335 @@
+"""Lines of schedules drawn at random, most of them with a good chance to be legal.
+
+What a line names is drawn from the kernel as it is: its loops, its buffers, what reads them. A verb
+draws the operands for which it might make sense, and now and then any others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TypeVar
+
+from hypothesis import strategies as st
+
+from te.diagnostics import ScheduleError
+from te.ir.expr import Var, floor_div, floor_mod, integer
+from te.ir.loop import SERIAL, Accumulate, Alloc, For, If, Kernel, Let, Seq, Store, direct_exprs, walk_stmt
+from te.ir.visit import loads
+from te.schedule.directives import (
+    Align,
+    CacheRead,
+    CacheWrite,
+    ComputeAt,
+    ComputeRoot,
+    Fission,
+    Fuse,
+    Inline,
+    Merge,
+    Parallel,
+    Reorder,
+    Rfactor,
+    SetLayout,
+    SetScope,
+    Split,
+    Tile,
+    Unroll,
+    Vectorize,
+)
+from te.schedule.forms import Directive, Layout, Scope, Tail, TensorAxes
+from te.schedule.names import Path, all_loops
+from te.schedule.schedule import apply
+
+FACTORS = (1, 2, 3, 4, 8)
+
+
+@dataclass
+class Seen:
+    """The kernel that a line is drawn for, and what lines may name in it."""
+
+    kernel: Kernel
+    loops: list[tuple[For, Path]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loops = all_loops(self.kernel)
+
+    @property
+    def serial(self) -> list[str]:
+        return [loop.var for loop, _ in self.loops if loop.kind == SERIAL]
+
+    def chains(self) -> list[list[str]]:
+        """Loops nested directly in each other, in each nest."""
+        found = []
+        for loop, path in self.loops:
+            if any(isinstance(s, For) and not isinstance(_below(s), Seq) for s in path[-1:]):
+                continue
+            chain, s = [loop.var], loop.body
+            while isinstance(s, For | Let) or (isinstance(s, If) and s.otherwise is None):
+                if isinstance(s, For):
+                    chain.append(s.var)
+                s = s.body
+            found.append(chain)
+        return found
+
+    def reduction_loops(self) -> list[tuple[str, str]]:
+        return [
+            (loop.var, s.stage)
+            for s, path in walk_stmt(self.kernel.body)
+            if isinstance(s, Accumulate)
+            for loop in path
+            if isinstance(loop, For) and loop.var in s.over
+        ]
+
+    def reads(self) -> list[tuple[str, str]]:
+        """Tensors with the loops in which they are read."""
+        return [
+            (load.buffer, loop.var)
+            for loop, _ in self.loops
+            for s, _ in walk_stmt(loop.body)
+            for e in direct_exprs(s)
+            for load in loads(e)
+        ]
+
+    def writes(self) -> list[tuple[str, str]]:
+        """Tensors with the loops in which they are written."""
+        return [
+            (s.buffer, loop.var)
+            for loop, _ in self.loops
+            for s, _ in walk_stmt(loop.body)
+            if isinstance(s, Store | Accumulate)
+        ]
+
+    def allocated(self) -> list[tuple[str, int]]:
+        """Buffers of the kernel's own, with their ranks."""
+        return [
+            (s.buffer.name, len(s.buffer.shape))
+            for s, _ in walk_stmt(self.kernel.body)
+            if isinstance(s, Alloc)
+        ]
+
+    def side_by_side(self) -> list[tuple[str, str]]:
+        return [
+            (a.var, b.var)
+            for s, _ in walk_stmt(self.kernel.body)
+            if isinstance(s, Seq)
+            for a, b in pairwise(s.items)
+            if isinstance(a, For) and isinstance(b, For)
+        ]
+
+
+def _below(s: For) -> object:
+    inner: object = s.body
+    while isinstance(inner, Let | Alloc) or (isinstance(inner, If) and inner.otherwise is None):
+        inner = inner.body
+    return inner
+
+
+Drawer = Callable[[st.DrawFn, Seen], Directive | None]
+
+
+T = TypeVar("T")
+
+
+def _one(draw: st.DrawFn, of: Sequence[T]) -> T:
+    return draw(st.sampled_from(of))
+
+
+def _split(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    if not seen.serial:
+        return None
+    tail = _one(draw, (Tail.GUARD, Tail.GUARD, Tail.PEEL, Tail.SHIFT))
+    factor = _one(draw, FACTORS)
+    loop = _one(draw, seen.serial)
+    return Split(loop, by=factor, tail=tail) if draw(st.booleans()) else Split(loop, parts=factor, tail=tail)
+
+
+def _subset(draw: st.DrawFn, chain: Sequence[str], least: int) -> tuple[str, ...]:
+    return tuple(draw(st.lists(st.sampled_from(chain), min_size=least, max_size=4, unique=True)))
+
+
+def _reorder(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    chains = [c for c in seen.chains() if len(c) >= 2]
+    return Reorder(_subset(draw, _one(draw, chains), 2)) if chains else None
+
+
+def _tile(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    chains = [c for c in seen.chains() if len(c) >= 2]
+    if not chains:
+        return None
+    loops = _subset(draw, _one(draw, chains), 2)
+    return Tile(loops, tuple(_one(draw, FACTORS) for _ in loops))
+
+
+def _fuse(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    pairs = [pair for chain in seen.chains() for pair in pairwise(chain)]
+    return Fuse(_one(draw, pairs), _one(draw, ("f", "g"))) if pairs else None
+
+
+def _unroll(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    return Unroll((_one(draw, seen.serial),), by=_one(draw, (2, 3, 4))) if seen.serial else None
+
+
+def _vectorize(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    return Vectorize((_one(draw, seen.serial),), by=_one(draw, (2, 4, 8))) if seen.serial else None
+
+
+def _parallel(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    data = [loop.var for loop, _ in seen.loops if not loop.is_reduction and loop.kind == SERIAL]
+    return Parallel((_one(draw, data),)) if data else None
+
+
+def _inline(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    stages = [s.name for s in seen.kernel.program.stages if s.reduction is None]
+    return Inline((_one(draw, stages),)) if stages else None
+
+
+def _compute_at(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    stages = {s.name for s in seen.kernel.program.stages} - seen.kernel.touched
+    places = [pair for pair in seen.reads() if pair[0] in stages]
+    places += [
+        (stage.name, loop)
+        for stage in seen.kernel.program.stages
+        if stage.name in stages
+        for tensor, loop in seen.writes()
+        if any(load.buffer == tensor for load in loads(stage.value))
+    ]
+    if not places:
+        return None
+    stage, loop = _one(draw, places)
+    around = [x.var for found, path in seen.loops if found.var == loop for x in path if isinstance(x, For)]
+    scope = _one(draw, (None, None, Scope.STACK, Scope.LOCAL, Scope.REGISTER))
+    keep = _one(draw, [loop, *around]) if draw(st.integers(0, 3)) == 0 else None
+    return ComputeAt((stage,), loop, scope, keep)
+
+
+def _compute_root(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    return ComputeRoot((_one(draw, [s.name for s in seen.kernel.program.stages]),))
+
+
+def _layout_of(draw: st.DrawFn, axes: Sequence[str]) -> Layout:
+    dims = []
+    for axis in axes:
+        if draw(st.booleans()):
+            n = integer(_one(draw, (2, 4)))
+            dims += [floor_div(Var(axis), n), floor_mod(Var(axis), n)]
+        else:
+            dims.append(Var(axis))
+    return Layout(tuple(draw(st.permutations(dims))))
+
+
+def _cache_read(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    reads = [*seen.reads(), *((tensor, None) for tensor, _ in seen.reads())]
+    if not reads:
+        return None
+    tensor, loop = _one(draw, reads)
+    ranks = {b.name: len(b.shape) for b in seen.kernel.arguments} | dict(seen.allocated())
+    axes = tuple(f"a{n}" for n in range(ranks.get(tensor, 0)))
+    layout = _layout_of(draw, axes) if axes and draw(st.booleans()) else None
+    fill = _one(draw, (None, None, 0, 1))
+    scope = _one(draw, (None, None, Scope.STACK, Scope.SHARED))
+    return CacheRead(TensorAxes(tensor, axes), loop, _one(draw, ("R", "S", "T")), scope, layout, fill)
+
+
+def _cache_write(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    writes = seen.writes()
+    if not writes:
+        return None
+    tensor, loop = _one(draw, writes)
+    scope = _one(draw, (None, None, Scope.STACK, Scope.REGISTER))
+    return CacheWrite(TensorAxes(tensor), loop, _one(draw, ("U", "V", "W")), scope)
+
+
+def _set_scope(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    allocated = seen.allocated()
+    scopes = (Scope.LOCAL, Scope.LOCAL, Scope.STACK, Scope.REGISTER, Scope.SHARED)
+    return SetScope(_one(draw, allocated)[0], _one(draw, scopes)) if allocated else None
+
+
+def _set_layout(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    allocated = [(name, rank) for name, rank in seen.allocated() if rank]
+    if not allocated:
+        return None
+    name, rank = _one(draw, allocated)
+    axes = tuple(f"a{n}" for n in range(rank))
+    return SetLayout(TensorAxes(name, axes), _layout_of(draw, axes))
+
+
+def _align(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    allocated = [(name, rank) for name, rank in seen.allocated() if rank]
+    if not allocated:
+        return None
+    name, rank = _one(draw, allocated)
+    return Align(name, draw(st.integers(0, rank - 1)), _one(draw, (4, 16)))
+
+
+def _fission(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    shared = [loop.var for loop, _ in seen.loops if isinstance(_below(loop), Seq)]
+    return Fission(_one(draw, shared), draw(st.integers(1, 2))) if shared else None
+
+
+def _merge(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    pairs = seen.side_by_side()
+    return Merge(_one(draw, pairs)) if pairs else None
+
+
+def _rfactor(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    steps = seen.reduction_loops()
+    if not steps:
+        return None
+    loop, stage = _one(draw, steps)
+    return Rfactor(loop, of=stage, as_=_one(draw, ("P", "Q")))
+
+
+# How often each verb is drawn.
+DRAWERS: list[tuple[Drawer, int]] = [
+    (_split, 3),
+    (_reorder, 2),
+    (_tile, 1),
+    (_fuse, 1),
+    (_unroll, 1),
+    (_vectorize, 2),
+    (_parallel, 2),
+    (_inline, 1),
+    (_compute_at, 4),
+    (_compute_root, 1),
+    (_cache_read, 2),
+    (_cache_write, 2),
+    (_set_scope, 1),
+    (_set_layout, 1),
+    (_align, 1),
+    (_fission, 1),
+    (_merge, 1),
+    (_rfactor, 1),
+]
+_WEIGHTED = [drawer for drawer, weight in DRAWERS for _ in range(weight)]
+
+
+@dataclass
+class Drawn:
+    """A kernel after the lines that were accepted, and how many of each verb were drawn and accepted."""
+
+    kernel: Kernel
+    lines: list[Directive] = field(default_factory=list)
+    drawn: Counter[str] = field(default_factory=Counter)
+    accepted: Counter[str] = field(default_factory=Counter)
+
+
+@st.composite
+def schedules_of(draw: st.DrawFn, plain: Kernel, most: int = 12) -> Drawn:
+    """A random schedule of a kernel. A refused line leaves it as it was."""
+    found = Drawn(plain)
+    for _ in range(draw(st.integers(1, most))):
+        line = draw(st.sampled_from(_WEIGHTED))(draw, Seen(found.kernel))
+        if line is None:
+            continue
+        verb = type(line).__name__
+        found.drawn[verb] += 1
+        try:
+            found.kernel = apply(found.kernel, line)
+        except ScheduleError:
+            continue
+        found.accepted[verb] += 1
+        found.lines.append(line)
+    return found
