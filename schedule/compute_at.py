@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from te.diagnostics import ScheduleError, Span, error
 from te.ir.bounds import Facts
-from te.ir.expr import Const, Expr, Select, Var, add, compare, integer, sub
+from te.ir.expr import TRUE, Const, Expr, Select, Var, add, both, compare, integer, sub
 from te.ir.loop import (
     CONCURRENT,
     SERIAL,
@@ -380,7 +380,7 @@ def _as_consumer(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path)
         tensors = [t for t in operands(stage) if writes_in(s, t)]
         parts = [_completed_part(kernel, move, t, s, around, facts) for t in tensors]
         box = _box_of_consumer(move, parts)
-        nest = nest_part(stage, box.low, box.extents, facts)
+        nest = nest_part(stage, box.low, box.extents, facts, box.guard)
         return _behind(s, nest, frozenset().union(*(part.waits_for for part in parts)))
 
     facts = facts_at((*path, loop), kernel.program, trust_lets=False)
@@ -404,7 +404,7 @@ def _completed_part(
     """What a trip completes of a tensor, in the loops `around`. Refused where that is no box."""
     if any(tensor in r.stages for r in kernel.program.recurrences):
         move.refuse(f"`{tensor}` is part of a recurrence")
-    box = exact_box(writes_in(body, tensor), kernel.program.tensor(tensor).shape, facts)
+    box = exact_box(body, tensor, kernel.program.tensor(tensor).shape, facts)
     if box is None:
         move.refuse(f"what its body computes of `{tensor}` is no box: there are elements between")
     waits_for: frozenset[str] = frozenset()
@@ -434,7 +434,10 @@ def _box_of_consumer(move: _Move, parts: Sequence[_Part]) -> Box:
                 if (low[at], extents[at]) not in (new, (integer(0), stage.tensor.shape[at])):
                     move.refuse(f"its operands are complete in different parts along `{name}`")
                 low[at], extents[at] = new
-    return Box(tuple(low), tuple(extents))
+    guard: Expr = TRUE
+    for part in parts:
+        guard = both(guard, part.box.guard)
+    return Box(tuple(low), tuple(extents), guard)
 
 
 def _require_operands(move: _Move, rest: Stmt, loop: For) -> None:

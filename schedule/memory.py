@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from te.diagnostics import ScheduleError, Span, did_you_mean, error
 from te.ir.bounds import Facts, prove
-from te.ir.expr import TRUE, Const, Expr, Load, Op, Select, Var, integer
+from te.ir.expr import TRUE, Const, Expr, Load, Op, Select, Var, both, compare, integer
 from te.ir.floats import nearest
 from te.ir.loop import (
     Accumulate,
@@ -27,6 +27,7 @@ from te.ir.loop import (
     Stmt,
     Store,
     bodies,
+    direct_exprs,
     map_exprs,
     rewrite_stmt,
     seq,
@@ -37,7 +38,7 @@ from te.ir.tensor import Axis, Stage, Tensor, identity
 from te.ir.types import integer_limits
 from te.ir.visit import loads, rewrite, variables
 from te.schedule.compute_at import reads_directly, refuse_scope
-from te.schedule.context import facts_at, facts_inside
+from te.schedule.context import facts_at, facts_inside, follows_from_loops
 from te.schedule.directives import Align, CacheRead, CacheWrite, SetLayout, SetScope
 from te.schedule.forms import Directive, Scope, span_of
 from te.schedule.forms import Layout as LayoutForm
@@ -83,6 +84,14 @@ class _Copy:
         self.d = d
         self.tensor = tensor
         self.name = name
+        self.names: list[Let] = []  # around the place, of whose range the loops alone are no proof
+        path = _region(kernel, d)[1]
+        for at, s in enumerate(path):
+            self._note(s, facts_at(path[:at], kernel.program, trust_lets=False))
+
+    def _note(self, s: Stmt, facts: Facts) -> None:
+        if isinstance(s, Let) and not follows_from_loops(s, facts):
+            self.names.append(s)
 
     def readers(self, region: Stmt) -> set[str]:
         """The stages that will read the copy."""
@@ -96,6 +105,7 @@ class _Copy:
         """The copy in front of what reads it, inside names and guards that are around all of that."""
         match s:
             case Let() | Alloc():
+                self._note(s, facts)
                 return replace(s, body=self.around(s.body, facts_inside(s, s.body, facts, trust_lets=False)))
             case If(otherwise=None) if not reads_directly(s, self.tensor.name):
                 return replace(s, body=self.around(s.body, facts_inside(s, s.body, facts, trust_lets=False)))
@@ -148,7 +158,17 @@ class _Copy:
         nest = nest_part(stage, box.low, box.extents, facts)
         if self.d.fill is None:
             return nest
-        return rewrite_stmt(nest, self._filled)
+        nest = rewrite_stmt(nest, self._filled)
+        return If(known, nest) if (known := self._names_in_range(nest)) != TRUE else nest
+
+    def _names_in_range(self, nest: Stmt) -> Expr:
+        """What makes the names that a nest uses lie in their ranges: the overhang of a fused loop does not."""
+        used = {name for s, _ in walk_stmt(nest) for e in direct_exprs(s) for name in variables(e)}
+        in_range: Expr = TRUE
+        for s in self.names:
+            if s.var in used:
+                in_range = both(in_range, compare("<", Var(s.var), s.extent))
+        return in_range
 
     def _filled(self, s: Stmt) -> Stmt:
         """Guards of what overhangs become a choice of the value there."""
@@ -226,7 +246,7 @@ def cache_write(kernel: Kernel, d: CacheWrite) -> Kernel:
         )
 
     def cached(s: Stmt, facts: Facts) -> Stmt:
-        box = exact_box(writes_in(s, name), tensor.shape, facts)
+        box = exact_box(s, name, tensor.shape, facts)
         if box is None:
             _refuse_copy(
                 d,
@@ -298,7 +318,7 @@ def _write_back(
     axes = tuple(Axis(name, extent) for name, extent in zip(names, tensor.shape, strict=True))
     element = Load(copy, tuple(Var(a.name) for a in axes), tensor.dtype)
     stage = Stage(Tensor(copy, tensor.dtype, tensor.shape), axes, element)
-    nest = nest_part(stage, box.low, box.extents, facts)
+    nest = nest_part(stage, box.low, box.extents, facts, box.guard)
 
     def written(s: Stmt) -> Stmt:
         if not isinstance(s, Store):

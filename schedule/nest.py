@@ -79,11 +79,13 @@ def nest_stage(stage: Stage, shared: Mapping[str, Var] | None = None) -> Stmt:
     return _data_loops(stage, axes, _reduced(stage, names))
 
 
-def nest_part(stage: Stage, low: Sequence[Expr], extents: Sequence[Expr], facts: Facts) -> Stmt:
+def nest_part(
+    stage: Stage, low: Sequence[Expr], extents: Sequence[Expr], facts: Facts, guard: Expr = TRUE
+) -> Stmt:
     """The nest that computes a box of a stage's elements: those from `low` on, `extents` of them.
 
-    What overhangs the tensor is guarded; an axis of one element has no loop. `facts` hold where the
-    nest will stand.
+    What overhangs the tensor is guarded, and with `guard` all of it; an axis of one element has no
+    loop. `facts` hold where the nest will stand.
     """
     names: dict[str, Expr] = {axis.name: Var(loop_name(stage.name, axis.name)) for axis in all_axes(stage)}
     part = [replace(axis, extent=extent) for axis, extent in zip(stage.axes, extents, strict=True)]
@@ -94,9 +96,8 @@ def nest_part(stage: Stage, low: Sequence[Expr], extents: Sequence[Expr], facts:
             continue
         facts = facts.with_range(loop, integer(0), sub(axis.extent, integer(1)))
         names[axis.name] = simplify(add(first, Var(loop)), facts)
-    body = _reduced(
-        stage, names, guards_of_box([names[a.name] for a in stage.axes], stage.tensor.shape, facts)
-    )
+    inside = guards_of_box([names[a.name] for a in stage.axes], stage.tensor.shape, facts)
+    body = _reduced(stage, names, both(guard, inside))
     return _data_loops(stage, [axis for axis in part if axis.extent != integer(1)], body)
 
 
@@ -127,7 +128,7 @@ def _reduced(stage: Stage, names: Mapping[str, Expr], guard: Expr = TRUE) -> Stm
     start = identity(reducer, stage.tensor.dtype)
     body = Accumulate(stage.name, index, reducer, value, frozenset(loops), start, stage.name)
     if stage.reduction.where != TRUE:
-        body = If(substitute(stage.reduction.where, names), body)
+        body = If(substitute(stage.reduction.where, names), body, of_terms=True)
     if guard != TRUE:
         body = If(guard, body)
     for loop, axis in zip(reversed(loops), reversed(axes), strict=True):

@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from te.ir.bounds import Facts, bounds, prove
+from te.ir.bounds import NO_FACTS, Facts, bounds, prove
 from te.ir.expr import (
+    TRUE,
     Expr,
     Op,
     Var,
     add,
+    both,
     compare,
     conjuncts,
     floor_div,
@@ -40,10 +42,14 @@ Index: TypeAlias = tuple[Expr, ...]
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Indices from `low`, `extents` of them along each axis."""
+    """Indices from `low`, `extents` of them along each axis.
+
+    Where it says what is written, it is empty unless `guard` holds, a condition on what stands outside.
+    """
 
     low: Index
     extents: Index
+    guard: Expr = TRUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,50 +168,77 @@ def inside_names(s: Stmt, facts: Facts, change: Callable[[Stmt, Facts], Stmt]) -
 # ---------------------------------------------------------------- exact boxes
 
 
-def exact_box(uses: Sequence[Use], shape: Index, facts: Facts) -> Box | None:
-    """The box that one write fills: the loops in the region take its index through every element.
+def exact_box(region: Stmt, tensor: str, shape: Index, facts: Facts) -> Box | None:
+    """The box that a region's one write to a tensor fills: its loops take the index through every element.
 
     `8 * io + ii` over `ii < 8` fills one, and over `io` too; `8 * ii` does not. Each loop may count in
     one axis only. Loops that no axis mentions repeat the same elements. None where there are several
     writes, or the box is not known, or there are elements between.
     """
-    if len(uses) != 1 or not _fills_its_box(uses[0], shape, facts):
+    writes = [
+        (s, path) for s, path in walk_stmt(region) if isinstance(s, Store | Accumulate) and s.buffer == tensor
+    ]
+    if len(writes) != 1:
+        return None
+    ((write, path),) = writes
+    use = Use(write.index, path)
+    guard = _guard_of_whole(use, write.over if isinstance(write, Accumulate) else frozenset(), shape, facts)
+    if guard is None or not _is_filled(use):
         return None
     low: list[Expr] = []
     extents: list[Expr] = []
-    for end, whole in zip(_ends(uses[0], facts), shape, strict=True):
+    for end, whole in zip(_ends(use, facts), shape, strict=True):
         extent = None if end is None else _extent(*end, facts)
         if end is None or extent is None:
             return None
         is_whole = _is_whole(extent, whole, facts) and prove(compare("<=", end[0], integer(0)), facts)
         low.append(integer(0) if is_whole else end[0])
         extents.append(whole if is_whole else extent)
-    return Box(tuple(low), tuple(extents))
+    return Box(tuple(low), tuple(extents), guard)
 
 
-def _fills_its_box(use: Use, shape: Index, facts: Facts) -> bool:
+def _guard_of_whole(use: Use, over: frozenset[str], shape: Index, facts: Facts) -> Expr | None:
+    """The guards that decide about the whole box; None where one leaves out a part of it.
+
+    What lies outside the tensor may be left out: no box has it.
+    """
+    known = facts
+    inside: set[str] = set()
+    of_terms = set(over)
+    for s in use.path:
+        if isinstance(s, For | Let):
+            inside.add(s.var)
+            known = known.with_range(s.var, integer(0), sub(s.extent, integer(1)))
+        if isinstance(s, Let) and variables(s.value) & of_terms:
+            of_terms.add(s.var)
+    for i, extent in zip(use.index, shape, strict=True):
+        known = known.with_assumption(compare("<", i, extent))
+    guard: Expr = TRUE
+    for s in use.path:
+        for part in conjuncts(s.condition) if isinstance(s, If) and not s.of_terms else []:
+            if variables(part) & of_terms or prove(part, known):
+                continue
+            if variables(part) & inside:
+                return None
+            guard = both(guard, part)
+    return guard
+
+
+def _is_filled(use: Use) -> bool:
+    """Whether loops count through an index without gaps, each in one axis."""
     loops = [s for s in use.path if isinstance(s, For | Let)]
     inside = {s.var for s in loops}
     taken: set[str] = set()
     for e in use.index:
         mine = [s for s in loops if s.var in variables(e)]
-        if any(s.var in taken for s in mine) or not _is_contiguous(e, mine, facts):
+        if any(s.var in taken for s in mine) or not _is_contiguous(e, mine):
             return False
         taken |= {s.var for s in mine}
     parts = [s for s in loops if isinstance(s, Let) and s.var in taken and variables(s.value) & inside]
-    if not all(_is_part_of_fused(s, loops, taken) for s in parts):
-        return False
-    known = facts
-    for s in loops:
-        known = known.with_range(s.var, integer(0), sub(s.extent, integer(1)))
-    for i, extent in zip(use.index, shape, strict=True):
-        known = known.with_assumption(compare("<", i, extent))
-    guards = [part for s in use.path if isinstance(s, If) for part in conjuncts(s.condition)]
-    # A guard must leave out what lies outside the tensor and no more: not the tail of an inner split.
-    return all(prove(g, known) for g in guards if variables(g) & taken)
+    return all(_is_part_of_fused(s, loops, taken) for s in parts)
 
 
-def _is_contiguous(e: Expr, loops: Sequence[For | Let], facts: Facts) -> bool:
+def _is_contiguous(e: Expr, loops: Sequence[For | Let]) -> bool:
     """Whether a sum of loop variables takes each value between its ends."""
     steps: list[tuple[int, Expr]] = []
     for loop in loops:
@@ -215,7 +248,7 @@ def _is_contiguous(e: Expr, loops: Sequence[For | Let], facts: Facts) -> bool:
         steps.append((factor, loop.extent))
     reached: Expr = integer(0)  # all values from 0 to here are taken by the loops so far
     for factor, extent in sorted(steps, key=lambda step: step[0]):
-        if not prove(compare("<=", integer(factor), add(reached, integer(1))), facts):
+        if not prove(compare("<=", integer(factor), add(reached, integer(1))), NO_FACTS):
             return False
         reached = add(reached, Op("*", (integer(factor), sub(extent, integer(1))), e.dtype))
     return True

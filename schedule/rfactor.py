@@ -265,7 +265,7 @@ def _partial_nest(
 ) -> Stmt:
     """The stage's nest, computing its partial results."""
     new = _partial_step(stage, part, loop, step, path, program)
-    for condition in reversed(_data_guards(stage, step, path, program)):
+    for condition in reversed(_data_guards(step, path)):
         new = If(condition, new)
     body = _with_step(nest, step, new, tainted(path, set(step.over)))
     names = {s.var: f"{part.name}.{index_of(s.var)}" for s in path if isinstance(s, For | Let)}
@@ -299,19 +299,15 @@ def _partial_step(
     over = step.over - {loop.var}
     s: Stmt = Accumulate(part.name, index, step.reducer, value, over, step.start, part.name)
     for condition in reversed(conjuncts(substitute(part.reduction.where, values))):
-        s = If(condition, s) if condition != TRUE else s
+        s = If(condition, s, of_terms=True) if condition != TRUE else s
     return s
 
 
-def _data_guards(stage: Stage, step: Accumulate, path: Path, program: Program) -> list[Expr]:
+def _data_guards(step: Accumulate, path: Path) -> list[Expr]:
     """The conditions around a step that say which elements there are, and nothing about terms."""
-    assert stage.reduction is not None
-    facts = program_facts(program)
     of_terms = tainted(path, set(step.over))
-    values = {axis.name: i for axis, i in zip(stage.axes, step.index, strict=True)}
-    terms = {simplify(substitute(c, values), facts) for c in conjuncts(stage.reduction.where)}
-    parts = [c for s in path if isinstance(s, If) for c in conjuncts(s.condition)]
-    return [c for c in parts if not variables(c) & of_terms and simplify(c, facts) not in terms]
+    parts = [c for s in path if isinstance(s, If) and not s.of_terms for c in conjuncts(s.condition)]
+    return [c for c in parts if not variables(c) & of_terms]
 
 
 def _with_step(s: Stmt, step: Accumulate, new: Stmt, of_terms: set[str]) -> Stmt:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial, reduce
 from typing import Literal, TypeAlias
 
@@ -26,7 +27,7 @@ from te.backends.interp.evaluate import InterpreterError, evaluate_integer
 from te.backends.interp.inputs import bind_inputs, raise_failed_checks
 from te.backends.interp.memory import Memory, Part
 from te.backends.interp.source import ExpressionWriter
-from te.ir.expr import TRUE, Const, Expr, Var, both, compare, conjuncts, integer, negation, sub
+from te.ir.expr import TRUE, Expr, Var, both, compare, conjuncts, integer, negation, sub
 from te.ir.loop import (
     CONCURRENT,
     VECTOR,
@@ -289,9 +290,6 @@ class _KernelWriter:
                     wrappers.enter_context(self.inside(wrapper))
                 with self.block(f"if {e.value(guard)}:"):
                     self.line(f"store_{buffer}({arguments})")
-                if self._has_where(s) and isinstance(s.start, Const):
-                    with self.block("else:"):
-                        self.line(f"{buffer}.store_if_untouched({arguments})")
 
     def _completed_at_once(self, loop: For, lanes: tuple[Wrapper, ...]) -> None:
         """What waits for `loop`, its outermost loop, and others, where one of these has no trip."""
@@ -308,16 +306,6 @@ class _KernelWriter:
                     wrappers.enter_context(self.inside(wrapper))
                 with self.block(f"if {e.value(guard)}:"):
                     self.statement(s.body, lanes)
-
-    def _has_where(self, s: Accumulate) -> bool:
-        """Whether a guard of the statement may be part of its reduction's `where`.
-
-        A part that speaks of data axes alone looks like the guard of a split. But an element for which
-        it fails has a value, the reducer's identity, while what a guard excludes is another trip's.
-        (One that goes on from what memory holds has its value already.)
-        """
-        stages = [stage for stage in self.source.program.stages if stage.name == s.stage]
-        return any(stage.reduction is not None and stage.reduction.where != TRUE for stage in stages)
 
 
 def _varying(lanes: tuple[Wrapper, ...]) -> set[str]:
@@ -361,7 +349,7 @@ def _accumulates(s: Stmt, path: tuple[Wrapper, ...] = ()) -> Iterator[tuple[Accu
         case For() | Let():
             yield from _accumulates(s.body, (*path, s))
         case If():
-            yield from _accumulates(s.body, (*path, If(s.condition, s.body)))
+            yield from _accumulates(s.body, (*path, replace(s, otherwise=None)))
             if s.otherwise is not None:
                 yield from _accumulates(s.otherwise, (*path, If(negation(s.condition), s.otherwise)))
         case Store():
@@ -369,11 +357,7 @@ def _accumulates(s: Stmt, path: tuple[Wrapper, ...] = ()) -> Iterator[tuple[Accu
 
 
 def _data_part(path: Sequence[Wrapper], over: frozenset[str]) -> tuple[list[For | Let], Expr]:
-    """The loops and `Let`s of a path that do not depend on the loops `over`, and the guards that do not.
-
-    A guard that reads a tensor is no loop's guard: it is part of a `where`, which trims a reduction
-    and leaves its start as it is.
-    """
+    """The loops and `Let`s of a path that do not depend on the loops `over`, and the guards that do not."""
     reduction = set(over)
     data: list[For | Let] = []
     guard: Expr = TRUE
@@ -385,8 +369,8 @@ def _data_part(path: Sequence[Wrapper], over: frozenset[str]) -> tuple[list[For 
                 reduction.add(w.var)
             case Let():
                 data.append(w)
-            case If():
+            case If(of_terms=False):
                 for part in conjuncts(w.condition):
-                    if not variables(part) & reduction and not any(loads(part)):
+                    if not variables(part) & reduction:
                         guard = both(guard, part)
     return data, guard

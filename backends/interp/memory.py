@@ -43,13 +43,6 @@ class Memory:
         self.elements[index] = value
         self.written[index] = True
 
-    def store_if_untouched(self, *index_and_value: Value) -> None:
-        """`store`, unless the index lies outside or the element holds a value."""
-        index = index_and_value[:-1]
-        inside = all(0 <= i < n for i, n in zip(index, self.elements.shape, strict=True))
-        if inside and self.written is not None and not self.written[index]:
-            self.store(*index_and_value)
-
     def finished(self) -> np.ndarray:
         """The elements, all of which must hold a value."""
         if self.written is not None and not self.written.all():
@@ -87,9 +80,6 @@ class Part:
 
     def store(self, *index_and_value: Value) -> None:
         self.memory.store(*self._inside(index_and_value[:-1]), index_and_value[-1])
-
-    def store_if_untouched(self, *index_and_value: Value) -> None:
-        self.memory.store_if_untouched(*self._inside(index_and_value[:-1]), index_and_value[-1])
 
     def _inside(self, index: tuple[Value, ...]) -> tuple[int, ...]:
         return tuple(int(i) - low for i, low in zip(index, self.origin, strict=True))

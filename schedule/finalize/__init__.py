@@ -56,7 +56,7 @@ def finalize(kernel: Kernel) -> Kernel:
     body = expand_pipelines(body, {stage.name for stage in kernel.program.stages})
     body = sink_vector_loops(body)  # gives buffers inside an element for each lane, so before they move out
     body = hoist_allocations(body)
-    body = place_starts(body, kernel.program, facts)  # before loops of one trip, and their names, go
+    body = place_starts(body, kernel.program)  # before loops of one trip, and their names, go
     body = place_completed(body, facts)
     body = clean(body, facts)
     body = trim_loops(body, facts, (SERIAL, *CONCURRENT))  # so that the hot loops end where guards do

@@ -89,7 +89,7 @@ def _distribute(loop: For, carried: tuple[If, ...], s: Stmt) -> Stmt:
             return _distribute(loop, (*carried, s), s.body)
         case If():
             otherwise = None if s.otherwise is None else _distribute(loop, carried, s.otherwise)
-            return If(s.condition, _distribute(loop, carried, s.body), otherwise)
+            return replace(s, body=_distribute(loop, carried, s.body), otherwise=otherwise)
         case Alloc():
             wider = add_axis(s, loop, last=True)
             return replace(wider, body=_distribute(loop, carried, wider.body))
@@ -97,7 +97,7 @@ def _distribute(loop: For, carried: tuple[If, ...], s: Stmt) -> Stmt:
             return replace(s, body=_distribute(loop, carried, s.body))
         case Store() | Accumulate():
             for guard in reversed(carried):
-                s = If(guard.condition, s)
+                s = If(guard.condition, s, of_terms=guard.of_terms)
             return replace(loop, body=s)
 
 

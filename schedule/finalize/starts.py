@@ -30,7 +30,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 
-from te.ir.bounds import Facts
 from te.ir.expr import Expr, Op, Var, compare, conjuncts, integer
 from te.ir.loop import (
     CONCURRENT,
@@ -48,14 +47,13 @@ from te.ir.loop import (
     walk_stmt,
     with_bodies,
 )
-from te.ir.simplify import simplify
 from te.ir.tensor import Program
 from te.ir.types import BOOL
-from te.ir.visit import substitute, variables
+from te.ir.visit import variables
 from te.schedule.finalize.guards import guarded, guards_on, is_index_condition, leaves, tainted
 
 
-def place_starts(s: Stmt, program: Program, facts: Facts) -> Stmt:
+def place_starts(s: Stmt, program: Program) -> Stmt:
     """Store all starts; afterwards every `start` is None."""
     starts: list[Stmt] = []
     match s:
@@ -65,17 +63,17 @@ def place_starts(s: Stmt, program: Program, facts: Facts) -> Stmt:
         case For(var=var):
             for step, path in leaves(s):
                 if isinstance(step, Accumulate) and step.start is not None and var in step.over:
-                    nest = _start_nest(step, path, program, facts)
+                    nest = _start_nest(step, path)
                     inner = _inside_first_block(step, path, program)
                     if inner is not None:
                         blocks = [f for f in path[:inner] if isinstance(f, For) and f.var in step.over]
                         first = [compare("==", Var(f.var), integer(0)) for f in blocks]
-                        start_block = guarded(first, _start_nest(step, path[inner:], program, facts))
+                        start_block = guarded(first, _start_nest(step, path[inner:]))
                         s = _insert_before(s, path[inner], start_block)
                         nest = guarded([_any_empty(blocks)], nest)
                     starts.append(nest)
             s = rewrite_stmt(s, lambda inner: _started(inner, var))
-    new = tuple([place_starts(b, program, facts) for b in bodies(s)])
+    new = tuple([place_starts(b, program) for b in bodies(s)])
     if any(a is not b for a, b in zip(bodies(s), new, strict=True)):
         s = with_bodies(s, new)
     return seq(*starts, s) if starts else s
@@ -115,11 +113,10 @@ def _insert_before(s: Stmt, place: Stmt, new: Stmt) -> Stmt:
     return rewrite_stmt(s, lambda x: seq(new, x) if isinstance(x, For) and x.var == place.var else x)
 
 
-def _start_nest(s: Accumulate, path: tuple[Stmt, ...], program: Program, facts: Facts) -> Stmt:
+def _start_nest(s: Accumulate, path: tuple[Stmt, ...]) -> Stmt:
     """The store of the start, under copies of what stands on the path that defines elements."""
     assert s.start is not None
     of_terms = tainted(path, set(s.over))
-    trimming = _conditions_on_terms(s, program, facts)
     nest: Stmt = Store(s.buffer, s.index, s.start, s.stage)
     for around in reversed(path):
         match around:
@@ -127,30 +124,11 @@ def _start_nest(s: Accumulate, path: tuple[Stmt, ...], program: Program, facts: 
                 nest = replace(around, body=nest)
             case Let() if around.var not in of_terms and around.var in _used(nest):
                 nest = replace(around, body=nest)
-            case If():
-                # What reads memory guards no tail: it is part of the reduction's `where`.
-                parts = [c for c in conjuncts(around.condition) if not variables(c) & of_terms]
-                parts = [c for c in parts if is_index_condition(c) and simplify(c, facts) not in trimming]
-                nest = guarded(parts, nest)
+            case If(of_terms=False):
+                nest = guarded([c for c in conjuncts(around.condition) if not variables(c) & of_terms], nest)
     if _used(nest) & of_terms:
         raise ValueError(f"an element of {s.buffer} depends on a reduction loop of {s.stage}")
     return nest
-
-
-def _conditions_on_terms(s: Accumulate, program: Program, facts: Facts) -> set[Expr]:
-    """The parts of the stage's `where` that mention no reduction axis, as they read in the nest.
-
-    Such a part looks like the guard of a tail, but the element exists: it is the identity.
-    """
-    stage = next((stage for stage in program.stages if stage.name == s.stage), None)
-    if stage is None or stage.reduction is None or len(stage.axes) != len(s.index):
-        return set()
-    values = {axis.name: index for axis, index in zip(stage.axes, s.index, strict=True)}
-    for axis in stage.reduction.axes:
-        if simplify(axis.extent, facts) == integer(1):
-            values[axis.name] = integer(0)  # the loop may be gone
-    parts = [substitute(part, values) for part in conjuncts(stage.reduction.where)]
-    return {simplify(part, facts) for part in parts}
 
 
 def _used(s: Stmt) -> set[str]:

@@ -18,7 +18,9 @@ A `Kernel` runs its body once per call. Statements run in order.
   `start` exists before `finalize`, so loops may be permuted freely until then.
   A float `sum` of a product is one `fma`, as in the tensor IR.
 - `If`: the body where the condition holds, else `otherwise`. Guards sit at the
-  innermost place until `finalize` moves them outward.
+  innermost place until `finalize` moves them outward. One that is `of_terms` is a
+  reduction's `where`: it leaves terms out, and an element that gets none is there all
+  the same. Any other says which elements there are.
 - `Let`: the body with a name for an index expression. `extent` bounds it: the
   value is known to lie in 0 .. extent - 1 wherever the body's effects happen.
 - `Alloc`: a buffer that lives as long as the body. Its contents start undefined,
@@ -167,6 +169,7 @@ class If:
     condition: Expr
     body: Stmt
     otherwise: Stmt | None = None
+    of_terms: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +254,7 @@ def with_bodies(s: Stmt, new: tuple[Stmt, ...]) -> Stmt:
         case Seq():
             return seq(*new)
         case If():
-            return If(s.condition, new[0], new[1] if s.otherwise is not None else None)
+            return replace(s, body=new[0], otherwise=new[1] if s.otherwise is not None else None)
         case For() | Let() | Alloc() | Completed():
             return replace(s, body=new[0])
         case Store() | Accumulate():

@@ -247,7 +247,7 @@ BROKEN_KERNELS = [
         "the extent of an unrolled or vector loop is not constant",
     ),
     (loop("C.i", "4", loop("C.j", "8", store(), VECTOR), VECTOR), "a vector loop in a vector loop"),
-    (nested(accumulate(), kinds=("lane", "serial", "serial")), "there is no kind `lane`"),
+    (nested(accumulate(), kinds=("sideways", "serial", "serial")), "there is no kind `sideways`"),
     (loop("C.i", "M", loop("C.i", "N", store())), "`C.i` hides a variable of that name"),
     (loop("M", "M", store()), "`M` hides a variable"),
     (seq(*[loop("C.i", "M", loop("C.j", "N", store()))] * 2), "two loops are called"),
