@@ -31,6 +31,7 @@ from te.ir.loop import (
     Kernel,
     Let,
     Stmt,
+    direct_exprs,
     walk_stmt,
 )
 from te.ir.print import print_expr
@@ -289,8 +290,9 @@ def _operands_astray(kernel: Kernel, loop: For, path: Path) -> Iterator[Load]:
     lanes, step = loop.body, loop.body
     while isinstance(step, For | If | Let):
         step = step.body
-    assert isinstance(lanes, For)
-    assert isinstance(step, Accumulate)
+    if not isinstance(lanes, For) or not isinstance(step, Accumulate):
+        yield from (load for s, _ in walk_stmt(loop.body) for e in direct_exprs(s) for load in loads(e))
+        return  # something else stands inside now
     assert loop.intrinsic is not None
     meaning = find_intrinsic(loop.intrinsic, None)
     facts = facts_at((*path, loop, lanes), kernel.program)

@@ -168,6 +168,12 @@ def test_a_refusal_leaves_the_schedule_as_it_was() -> None:
     assert diagnostic.code == "not-nested"
 
 
+@pytest.mark.parametrize("place", ["ji", "q"])
+def test_nothing_is_copied_inside_an_instruction(place: str) -> None:
+    lines = "split j by 16\nreorder i, jo, k, ji, q\ntensorize ji, q as vpdpbusd\n"
+    assert refused(QMM, lines + f"cache_read A at {place}").code == "tensorize-operands"
+
+
 def test_the_meanings_read_as_what_they_are() -> None:
     texts = {name: str(meaning) for name, meaning in shipped().items()}
     assert texts == {
