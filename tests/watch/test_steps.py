@@ -223,3 +223,46 @@ def test_knobs(run: Command) -> None:
     assert (code, len(first_words(out))) == (0, 3)
     code, out, _ = run("bench", "knobs.te", "--step", "--knob", "W=16", "--sizes", "N=64", "--repeat", "1")
     assert (code, first_words(out)) == (0, ["the plain nest", "vectorize i by 16"])
+
+
+CASES = (
+    DOUBLE
+    + "schedule double on llvm {\n    specialize N % 16 == 0 { vectorize i by 16 }\n    split i by 4\n}\n"
+)
+
+
+def test_the_case_that_a_call_would_take(run: Command) -> None:
+    Path("cases.te").write_text(CASES, encoding="utf-8")
+    fits = run("show", "cases.te", "--step", "--sizes", "N=32")[1]
+    assert fits.startswith(
+        "# schedule double on llvm when N % 16 == 0\n# for other sizes there is one more schedule"
+    )
+    assert "# vectorize i by 16" in fits
+    assert "# split i by 4" in run("show", "cases.te", "--step", "--sizes", "N=33")[1]
+    code, out, _ = run("bench", "cases.te", "--step", "--sizes", "N=32", "--repeat", "1")
+    assert (code, first_words(out)) == (0, ["the plain nest", "vectorize i by 16"])
+
+
+REUSED = """
+op fill(X: f32[N]) -> Y: f32[N] { Y[i] = X[i] + 1 }
+schedule double on llvm { use fill of Y }
+schedule fill on llvm {
+    split i by 4
+    unroll ii
+    parallel Q
+}
+"""
+
+
+def test_lines_of_another_schedule_are_steps(run: Command) -> None:
+    """Those before the one that is refused, too."""
+    Path("reused.te").write_text(DOUBLE + REUSED, encoding="utf-8")
+    code, out, err = run("show", "reused.te", "double", "--step")
+    assert code == 1
+    assert [line for line in out.splitlines() if line.startswith("# ")] == [
+        "# schedule double on llvm",
+        "# split Y.i by 4",
+        "# unroll Y.ii",
+        "# use fill of Y  (refused)",
+    ]
+    assert "used here" in err
