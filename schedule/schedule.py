@@ -1,7 +1,4 @@
-"""Applying directives, and `Schedule`: the directives for one op, in order.
-
-`apply(kernel, directive)` is pure: it gives another kernel that computes the same, or
-raises `ScheduleError` and leaves everything as it was.
+"""`Schedule`: the directives for one op, in order.
 
 A `Schedule` is made from text (`read_schedule`) or in Python, where each verb is a
 method. Made for a name, it records the lines, and the build applies them; made for a
@@ -19,233 +16,24 @@ schedule matmul on llvm {
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from te.diagnostics import Diagnostic, Note, ScheduleError
 from te.ir.expr import TRUE, Expr, both
 from te.ir.loop import Kernel
 from te.ir.tensor import Program
-from te.schedule.caches import prefetch, stream
+from te.schedule.apply import Step, apply_all, next_steps
 from te.schedule.cases import cases_of
-from te.schedule.compute_at import compute_at, compute_root
 from te.schedule.directives import (
     VERBS,
-    Align,
-    Bind,
-    CacheRead,
-    CacheWrite,
-    ComputeAt,
-    ComputeRoot,
-    Fission,
-    Fold,
-    Fuse,
-    Inline,
-    Merge,
-    Online,
-    Parallel,
-    Pipeline,
-    Precompute,
-    Prefetch,
-    Reorder,
-    Rfactor,
-    SetLayout,
-    SetScope,
     Specialize,
-    Split,
-    Stream,
-    Tensorize,
-    Tile,
-    Unroll,
     Use,
-    Vectorize,
 )
-from te.schedule.fold import check_folds, fold
 from te.schedule.forms import Directive, Kind
-from te.schedule.kinds import bind, parallel, unroll, vectorize
-from te.schedule.loops import fuse, reorder, split, tile
-from te.schedule.memory import align, cache_read, cache_write, set_layout, set_scope
-from te.schedule.names import TooLate
-from te.schedule.neighbours import fission, merge
 from te.schedule.nest import nest
-from te.schedule.online import online
-from te.schedule.pipeline import check_pipelines, pipeline
-from te.schedule.placement import inline
-from te.schedule.precompute import check_precomputed, precompute
-from te.schedule.reuse import lines_of, translation
-from te.schedule.rfactor import rfactor
-from te.schedule.tensorize import keep_operands, tensorize
 from te.schedule.text import value_in_python
 from te.schedule.vocabulary import Value, field_of, make, print_lines, shape_of
 from te.schedule.written import Setting, Written, assuming, condition_for, read_lines
-
-
-def apply(kernel: Kernel, directive: Directive) -> Kernel:
-    """The kernel that a directive makes of another; the same object where nothing changes.
-
-    Raises `ScheduleError` where the directive is not legal, or makes no sense for this kernel.
-    With TE_VERIFY=1 in the environment, the verifier checks what comes out.
-    """
-    try:
-        changed = _rewrite(kernel, directive)
-        if changed is not kernel:
-            check_folds(changed, directive)
-            check_pipelines(changed, directive)
-        check_precomputed(changed, directive)
-        keep_operands(changed, directive)
-    except ScheduleError as refused:
-        raise _with_line(refused, directive) from None
-    if changed is not kernel and os.environ.get("TE_VERIFY") == "1":
-        from te.ir.verify import verify_kernel
-
-        verify_kernel(changed)
-    return changed
-
-
-def _rewrite(kernel: Kernel, directive: Directive) -> Kernel:
-    match directive:
-        case Split():
-            return split(kernel, directive)
-        case Tile():
-            return tile(kernel, directive)
-        case Fuse():
-            return fuse(kernel, directive)
-        case Reorder():
-            return reorder(kernel, directive)
-        case Unroll():
-            return unroll(kernel, directive)
-        case Vectorize():
-            return vectorize(kernel, directive)
-        case Parallel():
-            return parallel(kernel, directive)
-        case Inline():
-            return inline(kernel, directive)
-        case ComputeAt():
-            return compute_at(kernel, directive)
-        case ComputeRoot():
-            return compute_root(kernel, directive)
-        case Fission():
-            return fission(kernel, directive)
-        case Merge():
-            return merge(kernel, directive)
-        case Rfactor():
-            return rfactor(kernel, directive)
-        case Prefetch():
-            return prefetch(kernel, directive)
-        case Stream():
-            return stream(kernel, directive)
-        case Bind():
-            return bind(kernel, directive)
-        case Fold():
-            return fold(kernel, directive)
-        case Pipeline():
-            return pipeline(kernel, directive)
-        case CacheRead():
-            return cache_read(kernel, directive)
-        case CacheWrite():
-            return cache_write(kernel, directive)
-        case SetScope():
-            return set_scope(kernel, directive)
-        case SetLayout():
-            return set_layout(kernel, directive)
-        case Align():
-            return align(kernel, directive)
-        case Use():
-            return apply_all(kernel, (directive,))[-1].kernel
-        case Specialize():
-            return _check_cases(kernel, directive)
-        case Online():
-            return online(kernel, directive)
-        case Tensorize():
-            return tensorize(kernel, directive)
-        case Precompute():
-            return precompute(kernel, directive)
-    raise TypeError(f"no rewrite for {directive!r}")
-
-
-def _check_cases(kernel: Kernel, line: Specialize) -> Kernel:
-    """The lines of the block are legal where its condition holds; the code for the other case is as it was."""
-    program = kernel.program
-    for case in cases_of((line,), program):
-        apply_all(replace(kernel, program=assuming(program, case.condition)), case.lines)
-    return kernel
-
-
-def _with_line(refused: ScheduleError, directive: Directive) -> ScheduleError:
-    """The refusal of a directive that stands in no text says which one it was."""
-    if directive.place is not None:
-        return refused
-    shown = [replace(d, message=f"`{directive}`: {d.message}") for d in refused.diagnostics]
-    if isinstance(refused, TooLate):
-        return TooLate(shown[0], refused.blocked, refused.moves)
-    return ScheduleError(shown)
-
-
-# ---------------------------------------------------------------- many directives
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A line of a schedule and the kernel after it. The first step has no line."""
-
-    directive: Directive | None
-    kernel: Kernel
-
-
-def apply_all(kernel: Kernel, directives: Iterable[Directive]) -> list[Step]:
-    """The kernel after each directive in turn."""
-    steps = [Step(None, kernel)]
-    for directive in directives:
-        steps += list(next_steps(steps, directive))
-    return steps
-
-
-def next_steps(steps: Sequence[Step], directive: Directive) -> Iterator[Step]:
-    """The step that a line makes; of a line `use`, one for each line of the schedule that it takes over.
-
-    What is given before a refusal stays good.
-    """
-    if not isinstance(directive, Use):
-        yield _next_step(steps, directive)
-        return
-    known = list(steps)
-    names = translation(known[-1].kernel, directive)
-    for line in lines_of(directive):
-        before = known[-1].kernel
-        try:
-            for step in next_steps(known[:], names.line(line, before)):
-                known.append(step)
-                yield step
-        except ScheduleError as refused:
-            raise ScheduleError([_used_here(d, directive) for d in refused.diagnostics]) from None
-        names = names.after(line, before, known[-1].kernel)
-
-
-def _used_here(diagnostic: Diagnostic, use: Use) -> Diagnostic:
-    if use.place is None:
-        return diagnostic
-    return replace(diagnostic, notes=(*diagnostic.notes, Note(use.place.span, "used here")))
-
-
-def _next_step(steps: Sequence[Step], directive: Directive) -> Step:
-    try:
-        return Step(directive, apply(steps[-1].kernel, directive))
-    except TooLate as refused:
-        raise _naming_the_earlier_line(refused, steps) from None
-
-
-def _naming_the_earlier_line(refused: TooLate, steps: Sequence[Step]) -> ScheduleError:
-    diagnostic = refused.diagnostics[0]
-    for step in steps:
-        if refused.blocked(step.kernel):
-            if step.directive is None:  # it never was possible
-                break
-            place = step.directive.place
-            notes = (Note(place.span, "because of this line"),) if place else ()
-            help_text = f"write it before `{step.directive}`" if refused.moves else diagnostic.help
-            return ScheduleError(replace(diagnostic, notes=notes, help=help_text))
-    return ScheduleError(diagnostic)
 
 
 class Schedule:

@@ -14,8 +14,9 @@ from te.ir.tensor import Program
 from te.module import Op, Options
 from te.pipeline import Candidate, Given, candidates, reporting_bugs
 from te.runtime.generic import FIRST_RANK
+from te.schedule.apply import Step, next_steps
 from te.schedule.directives import Directive
-from te.schedule.schedule import Schedule, Step, next_steps
+from te.schedule.schedule import Schedule
 from te.target import Target
 
 __all__ = ["History", "history"]

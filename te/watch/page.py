@@ -20,7 +20,7 @@ from te.ir.loop import Alloc, Buffer, For, Kernel, Seq, Stmt, bodies, with_bodie
 from te.ir.print import loop_flags, print_expr, print_kernel, print_program, print_stmt
 from te.ir.tensor import Program, Stage
 from te.ir.visit import loads
-from te.schedule.schedule import Step
+from te.schedule.apply import Step
 from te.watch.diff import SAME, Line, compare
 from te.watch.footprint import Touch, Work, works
 from te.watch.graph import Drawing, Edge, Node, draw

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from te.backends.interp.loop import Order, run_kernel
 from te.diagnostics import ScheduleError
 from te.ir.loop import Accumulate, Alloc, For, Kernel, Seq, walk_stmt
+from te.schedule.apply import apply
 from te.schedule.auto import auto_schedule
 from te.schedule.directives import (
     CacheRead,
@@ -34,7 +35,7 @@ from te.schedule.directives import (
 from te.schedule.forms import Directive, Tail, TensorAxes
 from te.schedule.names import all_loops
 from te.schedule.nest import nest
-from te.schedule.schedule import Schedule, apply
+from te.schedule.schedule import Schedule
 from te.target import parse_target
 from tests.schedule.scheduling import program, random_inputs
 

@@ -16,8 +16,9 @@ from te.grammar.parser import parse_directives, parse_file
 from te.ir.loop import Kernel
 from te.ir.tensor import Program
 from te.ir.types import numpy_dtype
+from te.schedule.apply import apply_all
 from te.schedule.nest import nest
-from te.schedule.schedule import Schedule, apply_all, read_schedule
+from te.schedule.schedule import Schedule, read_schedule
 from te.schedule.text import names_in, read_directives
 from te.schedule.written import Setting, Written
 from te.target import parse_target

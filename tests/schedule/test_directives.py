@@ -16,6 +16,7 @@ from te.ir.loop import SERIAL, Accumulate, Alloc, Buffer, Completed, For, If, Le
 from te.ir.print import print_expr
 from te.ir.types import I64
 from te.ir.visit import loads
+from te.schedule.apply import apply_all
 from te.schedule.directives import (
     VERBS,
     Align,
@@ -49,7 +50,7 @@ from te.schedule.directives import (
 )
 from te.schedule.forms import BlockOrder, Directive, Layout, Scope, Tail, TensorAxes
 from te.schedule.names import index_of
-from te.schedule.schedule import Schedule, apply_all
+from te.schedule.schedule import Schedule
 from te.schedule.text import read_directives
 from te.schedule.vocabulary import Value, make, print_directive
 from te.schedule.written import read_lines, schedules_for

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from te.schedule.apply import apply
 from te.schedule.directives import Parallel, Unroll, Vectorize
 from te.schedule.nest import nest
-from te.schedule.schedule import apply
 from tests.schedule.scheduling import (
     MATMUL,
     PLANE,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from te.ir.loop import Kernel, Stmt, rewrite_stmt
+from te.schedule.apply import apply
 from te.schedule.directives import Reorder, Split
 from te.schedule.nest import nest
-from te.schedule.schedule import apply
 from tests.schedule.scheduling import (
     CHAIN,
     MATMUL,

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from te.diagnostics import ScheduleError
+from te.schedule.apply import apply_all
 from te.schedule.nest import nest
-from te.schedule.schedule import Schedule, apply_all
+from te.schedule.schedule import Schedule
 from tests.schedule.scheduling import MATMUL, loops, program, read, setting_of
 
 

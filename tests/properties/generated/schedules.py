@@ -18,6 +18,7 @@ from te.diagnostics import ScheduleError
 from te.ir.expr import Var, floor_div, floor_mod, integer
 from te.ir.loop import SERIAL, Accumulate, Alloc, For, If, Kernel, Let, Seq, Store, direct_exprs, walk_stmt
 from te.ir.visit import loads
+from te.schedule.apply import apply
 from te.schedule.directives import (
     Align,
     CacheRead,
@@ -40,7 +41,6 @@ from te.schedule.directives import (
 )
 from te.schedule.forms import Directive, Layout, Scope, Tail, TensorAxes
 from te.schedule.names import Path, all_loops
-from te.schedule.schedule import apply
 
 FACTORS = (1, 2, 3, 4, 8)
 
