@@ -143,8 +143,6 @@ def _nest(s: Stmt, buffers: Mapping[str, Buffer]) -> Nest | None:
     lanes = next((loop for loop in terms if loop.kind == VECTOR), None)
     if any(loop.kind in CONCURRENT for loop in terms) or not all(_is_written_out(loop) for loop in axes):
         return None
-    if buffers[inner.buffer].scope == "register" and lanes is None:
-        return None
     if not _fits(axes, lanes) or _reads(inner.buffer, (*around, inner)):
         return None
     of_terms = _of_terms(around, inner)
@@ -152,6 +150,8 @@ def _nest(s: Stmt, buffers: Mapping[str, Buffer]) -> Nest | None:
         return None
     conditions = [part for c in around if isinstance(c, If) for part in conjuncts(c.condition)]
     guards = tuple(c for c in conditions if is_index_condition(c) and not variables(c) & of_terms)
+    if buffers[inner.buffer].scope == "register" and lanes is None and not guards:
+        return None  # it is there already; with guards, the tile of its own is what overhangs
     return Nest(tuple(around), inner, axes, lanes, guards)
 
 

@@ -165,3 +165,10 @@ def test_a_buffer_that_carries_a_sum_stays_outside() -> None:
 def test_a_stage_at_a_loop_cannot_be_made_parallel_across_its_window() -> None:
     found = refused(BLUR, "compute_at h at Y.i keep Y.i\nparallel Y.i")
     assert found.code == "parallel-dependence"
+
+
+def test_a_ragged_tile_in_registers_asks_nothing_in_its_reduction() -> None:
+    lines = TILED + "reorder io, jo, k, ii, ji\ncompute_at P, Y at jo\nset_scope C in register\n"
+    text = print_kernel(finalize(scheduled(BIAS, lines + "unroll ii\nvectorize ji, P.j, Y.j")))
+    cold = text.split("else:")[1]
+    assert "C.tile[ii, ji] sum= A[4 * io + min(M - 4 * io - 1, ii), k]" in cold
