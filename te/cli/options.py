@@ -183,6 +183,12 @@ def _add_build_options(added: Any) -> None:
         "--knob", action="append", default=[], metavar="K=8", help="set a knob of the schedule"
     )
     added.add_argument("--dtype", action="append", default=[], metavar="T=f32", help="fix a dtype variable")
+    added.add_argument(
+        "--math",
+        choices=("strict", "fast"),
+        default="strict",
+        help="`fast` admits instructions that do more than sum in another order (default: strict)",
+    )
 
 
 def _add_sizes(added: Any, help: str) -> None:
@@ -217,6 +223,7 @@ def build_options(options: argparse.Namespace) -> dict[str, Any]:
         "consts": _pairs("--const", options.const, number),
         "dtypes": _pairs("--dtype", options.dtype, str),
         "knobs": _pairs("--knob", options.knob, number),
+        "math": options.math,
     }
 
 

@@ -268,6 +268,20 @@ def test_run_with_one_input_and_one_output(run: Command) -> None:
     np.testing.assert_array_equal(np.load("y.npy"), [2, 2, 2])
 
 
+def test_math_is_an_option_of_builds(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def build(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["math"])
+        return te.build(*arguments, **options)
+
+    monkeypatch.setattr("te.cli.show.build", build)
+    file = run.file("double.te", DOUBLE)
+    assert run("show", file, "--ir", "loop")[0] == 0
+    assert run("show", file, "--ir", "loop", "--math", "fast")[0] == 0
+    assert asked == ["strict", "fast"]
+
+
 def test_run_of_an_op_with_dtype_variables(run: Command) -> None:
     file = run.file("double.te", "op double<T>(X: T[N]) -> Y: T[N] { Y[i] = 2 * X[i] }")
     np.save("x.npy", np.arange(3))
