@@ -20,9 +20,9 @@ moves together with the sum `u` of the same terms without it (`u = sum(exp(s - m
 
 Exponents are compared as polynomials, so it does not matter how they are written. That they vanish
 where `s = m` is what makes this safe in floating-point numbers: terms lie on one side of 1 whatever
-the running value is, so that nothing overflows on the way that does not overflow in the end. And
-since a term with a part that passes is NaN wherever `s - m` is, a NaN among the `s`, or an infinite
-`m`, gives the NaN that the plain sum gives.
+the running value is, and so do the factors, so that nothing overflows on the way unless the plain
+sum does too. And since a term with a part that passes is NaN wherever `s - m` is, a NaN among the
+`s`, or an infinite `m`, gives the NaN that the plain sum gives.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 
-from te.ir.expr import Cast, Const, Expr, Load, Op, Select, mul
+from te.ir.expr import Cast, Const, Expr, Load, Op, Select, mul, sub
 from te.ir.print import print_expr
 from te.ir.tensor import Stage
 from te.ir.types import DType
@@ -92,9 +92,13 @@ class Exponential:
     def between(self, old: Expr, new: Expr) -> Expr:
         """The factor for an old and a new running value."""
         dtype = self.rate.dtype
-        step: Expr = Op("-", (_cast(old, dtype), _cast(new, dtype)), dtype)
-        if self.rate != Const(1.0, dtype):
-            step = mul(self.rate, step)
+        old, new = _cast(old, dtype), _cast(new, dtype)
+        if self.rate == Const(1.0, dtype):
+            step = sub(old, new)
+        elif self.rate == Const(-1.0, dtype):
+            step = sub(new, old)
+        else:
+            step = mul(self.rate, sub(old, new))
         return Op(self.function, (step,), dtype)
 
 

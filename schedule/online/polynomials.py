@@ -131,9 +131,10 @@ def _monomial_as_expr(monomial: Monomial, k: Fraction, dtype: DType) -> Expr:
     atoms = sorted(monomial, key=lambda atom: repr(atom[0]))
     above = [_cast(a, dtype) for a, power in atoms for _ in range(power)]
     below = [_cast(a, dtype) for a, power in atoms for _ in range(-power)]
-    number = Const(float(abs(k)), dtype)
+    if not atoms:
+        return Const(float(k), dtype)
     if abs(k) != 1 or not above:
-        above.insert(0, number)
+        above.insert(0, Const(float(abs(k)), dtype))
     value = reduce(lambda a, b: Op("*", (a, b), dtype), above)
     value = reduce(lambda a, b: Op("/", (a, b), dtype), below, value)
     return Op("neg", (value,), dtype) if k < 0 else value
