@@ -20,6 +20,7 @@ def run(report: Report, size: int = 256) -> None:
     random = np.random.default_rng(1)
     _matmul(report, random, size)
     _softmax(report, random, size)
+    _attention(report, random, size)
     _layernorm(report, random, size)
     _matmul_bias_gelu(report, random, size)
     _blur(report, random, size)
@@ -44,6 +45,20 @@ def _softmax(report: Report, random: np.random.Generator, n: int) -> None:
     expected = special.softmax(x.astype(np.float64), axis=1).astype(np.float32)
     report.compare("softmax", softmax(x), expected, CLOSE, 1e-9)
     report.time("softmax", f"{n} × {4 * n}", lambda: softmax(x), in_numpy)
+
+
+def _attention(report: Report, random: np.random.Generator, n: int) -> None:
+    attention = te.build(HERE / "attention.te", op="attention")
+    q, k, v = (normal(random, 4, n, 64) for _ in range(3))
+
+    def in_numpy(q: np.ndarray = q) -> np.ndarray:
+        logits = np.where(np.tri(n, dtype=bool), q @ k.swapaxes(1, 2) / 8, -np.inf)
+        p = np.exp(logits - logits.max(axis=2, keepdims=True))
+        return p @ v / p.sum(axis=2, keepdims=True)
+
+    expected = in_numpy(q.astype(np.float64)).astype(np.float32)
+    report.compare("attention", attention(q, k, v), expected, 10 * CLOSE, CLOSE)
+    report.time("attention", f"4 × {n} × {n} × 64", lambda: attention(q, k, v), in_numpy)
 
 
 def _layernorm(report: Report, random: np.random.Generator, n: int) -> None:

@@ -12,13 +12,13 @@ variable's coefficient is used, so sizes and other terms may be symbolic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 from te.ir.bounds import Facts
 from te.ir.expr import TRUE, Const, Expr, Op, Var, add, both, conjuncts, floor_div, integer, mul, sub
-from te.ir.loop import Accumulate, For, If, Let, Stmt, Store, bodies, seq, with_bodies
+from te.ir.loop import Accumulate, For, If, Let, Stmt, Store, bodies, seq, substitute_stmt, with_bodies
 from te.ir.simplify import simplify
 from te.ir.types import I64
 from te.ir.visit import loads, substitute, variables, walk
@@ -172,15 +172,32 @@ def is_plain(e: Expr) -> bool:
 
 
 def float_names(items: Sequence[Stmt]) -> Stmt:
-    """The statements in order, with named bounds around all of them, so that neighbours meet."""
-    lets: list[Let] = []
+    """The statements in order, with named bounds around all of them, so that neighbours meet.
+
+    Copies of one loop, such as that of a start, name their bounds alike: the same ones become one.
+    """
+    lets: dict[str, Let] = {}
     bare: list[Stmt] = []
     for item in items:
         while isinstance(item, Let) and item.var.endswith((FROM, FULL)):
-            lets.append(item)
-            item = item.body
+            let = _apart_from(lets, item)
+            lets[let.var] = let
+            item = let.body
         bare.append(item)
     body = seq(*bare)
-    for let in reversed(lets):
+    for let in reversed(lets.values()):
         body = replace(let, body=body)
     return body
+
+
+def _apart_from(others: Mapping[str, Let], let: Let) -> Let:
+    """The bound under a name that no other bound has."""
+    name, number = let.var, 2
+    loop, kind = let.var.rsplit(".", 1)
+    while name in others and (others[name].value, others[name].extent) != (let.value, let.extent):
+        name, number = f"{loop}{number}.{kind}", number + 1
+    return (
+        let
+        if name == let.var
+        else replace(let, var=name, body=substitute_stmt(let.body, {let.var: Var(name)}))
+    )

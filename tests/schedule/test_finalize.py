@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from te.diagnostics import ScheduleError
 from te.ir.bounds import prove
-from te.ir.expr import TRUE, Const, Expr, Select, Var, compare
+from te.ir.expr import TRUE, Const, Expr, Select, Var, compare, integer
 from te.ir.loop import (
     FINAL,
     SERIAL,
@@ -33,9 +33,11 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.ir.print import print_kernel
+from te.ir.types import F32
 from te.ir.visit import loads, rewrite, variables
 from te.schedule.context import facts_at
 from te.schedule.finalize import finalize
+from te.schedule.finalize.guards import float_names
 from te.schedule.nest import nest
 from tests.conftest import Golden
 from tests.schedule.scheduling import (
@@ -360,3 +362,21 @@ def test_any_schedule_computes_the_same(text: str, data: st.DataObject) -> None:
         "K": data.draw(st.integers(0, 9)),
     }
     assert_same(plain, final, {name: sizes[name] for name in plain.program.sizes})
+
+
+def test_copies_of_a_loop_share_a_bound_that_is_the_same() -> None:
+    def trimmed(low: str, buffer: str) -> Stmt:
+        body = Store(buffer, (Var("f.i.from"),), Const(1.0, F32), "f")
+        return Let("f.i.from", Var(low), integer(9), body)
+
+    same = float_names([trimmed("M", "a"), trimmed("M", "b"), trimmed("N", "c")])
+    assert isinstance(same, Let)
+    assert isinstance(same.body, Let)
+    assert (same.var, same.value, same.body.var, same.body.value) == (
+        "f.i.from",
+        Var("M"),
+        "f.i2.from",
+        Var("N"),
+    )
+    stores = [s for s, _ in walk_stmt(same) if isinstance(s, Store)]
+    assert [s.index for s in stores] == [(Var("f.i.from"),), (Var("f.i.from"),), (Var("f.i2.from"),)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -298,6 +299,22 @@ def test_attention(lines: str, is_causal: bool) -> None:
         inputs = random_arrays(program(text), {"H": H, "G": G, "M": M, "N": N, "D": D, "E": E})
         expected = attention_in_numpy(*inputs.values(), past=N - M if is_causal else None)
         np.testing.assert_allclose(kernel(**inputs), expected, rtol=2e-4, atol=1e-3)
+
+
+def test_the_example() -> None:
+    path = Path(__file__).parents[2] / "examples" / "attention.te"
+    flash, plain = te.build(path), program(path.read_text())
+    for M, N, D, E in (
+        (1, 1, 1, 1),
+        (5, 9, 3, 2),
+        (70, 131, 24, 70),
+        (9, 4, 8, 8),
+        (3, 0, 2, 2),
+        (0, 3, 2, 2),
+    ):
+        inputs = random_arrays(plain, {"H": 2, "M": M, "N": N, "D": D, "E": E})
+        expected = attention_in_numpy(*inputs.values(), past=0)
+        np.testing.assert_allclose(flash(**inputs), expected, rtol=2e-4, atol=1e-3)
 
 
 def test_attention_holds_a_block_of_logits_at_a_time() -> None:
