@@ -79,7 +79,8 @@ class Plan:
 def build(plan: Plan) -> Kernel:
     """The kernel with the new loop, and without the nests that it replaces."""
     kernel, loop = plan.kernel, plan.loop
-    body, placed = _inside(loop.body, facts_at((*plan.path, loop), kernel.program), {loop.var}, plan)
+    facts = facts_at((*plan.path, loop), kernel.program, trust_lets=False)
+    body, placed = _inside(loop.body, facts, {loop.var}, plan)
     rest = kernel.body
     for name in placed:
         rest = take_out(rest, name)

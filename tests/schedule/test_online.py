@@ -351,3 +351,34 @@ def _items(s: Stmt) -> tuple[Stmt, ...]:
     while isinstance(s, Alloc):
         s = s.body
     return s.items if isinstance(s, Seq) else (s,)
+
+
+PLACES = [
+    "online j of m, l at Y.i by 2",
+    "split Y.i by 2\nonline j of m, l at Y.io by 2",
+    "fuse Y.i, Y.k into f\nsplit f by 4\nonline j of m, l at Y.fi by 2",
+    "fuse Y.i, Y.k into f\nsplit f by 4\nonline j of m, l at Y.fo by 2",
+    "online j of m, l at Y.k by 2",
+    "split Y.i by 2 tail shift\nonline j of m, l at Y.io by 2",
+    "tile Y.i, Y.k by 2, 2 into a, b, c, d\nonline j of m, l at c by 2\nparallel a",
+    "parallel Y.i\nonline j of m, l at Y.i by 2\nsplit m.jo by 2\nvectorize l.ji",
+]
+
+
+@pytest.mark.parametrize("lines", PLACES)
+def test_any_loop_that_holds_the_readers_will_do(lines: str) -> None:
+    text = """
+    op f(X: f32[M, N], Z: f32[K]) -> Y: f32[M, K] {
+        m[i < M] = max[j](X[i, j])
+        l[i < M] = sum[j](exp(X[i, j] - m[i]))
+        Y[i, k]  = (l[i] + (l[i - 1] else 0.0)) * Z[k] + m[i]
+    }
+    """
+    plain = nest(program(text))
+    kernel = scheduled(plain, lines)
+    verify_kernel(kernel)
+    for M, N, K in ((3, 5, 2), (1, 1, 1), (7, 4, 3), (0, 4, 3), (2, 0, 3)):
+        inputs = random_arrays(plain.program, {"M": M, "N": N, "K": K})
+        expected = run_kernel(plain, inputs)["Y"]
+        for level in (kernel, finalize(kernel)):
+            assert_close(run_kernel(level, inputs, order="shuffled")["Y"], expected, f"{M} {N} {K}")
