@@ -177,6 +177,10 @@ def _partial_stage(
     terms = _terms(stage, step, path, loops, d)
     values = {axis: substitute(e, {v: Var(n) for v, n in names.items()}) for axis, e in terms.items()}
     where = _in_range(stage, values, facts)
+    for guard in _tail_guards(step, path):
+        here = simplify(substitute(guard, {v: Var(n) for v, n in names.items()}), facts)
+        if not prove(here, facts.with_assumption(where)):
+            where = both(where, here)
     where = both(where, substitute(stage.reduction.where, values))
     value = substitute(stage.value, values)
     axes = (Axis(names[loop.var], loop.extent), *stage.axes)
@@ -247,6 +251,24 @@ def _in_range(stage: Stage, values: Mapping[str, Expr], facts: Facts) -> Expr:
         if not prove(inside, facts):
             where = both(where, inside)
     return where
+
+
+def _tail_guards(step: Accumulate, path: Path) -> list[Expr]:
+    """What keeps the loops of a sum from taking a term twice: the tail of a split of a split.
+
+    `8*ko + 3*ki + kii < K` alone does not, where `3*ki + kii < 8` overhangs into the next `ko`.
+    """
+    found: list[Expr] = []
+    of_terms, lets = set(step.over), dict[str, Expr]()
+    for s in path:
+        if isinstance(s, Let):
+            lets[s.var] = substitute(s.value, lets)
+            if variables(s.value) & of_terms:
+                of_terms.add(s.var)
+        elif isinstance(s, If) and not s.of_terms:
+            parts = [c for c in conjuncts(s.condition) if variables(c) & of_terms]
+            found += [substitute(part, lets) for part in parts]
+    return found
 
 
 def _whole_stage(stage: Stage, part: Stage) -> Stage:

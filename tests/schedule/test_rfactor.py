@@ -71,6 +71,8 @@ SIZES = [
         (MATMUL, "rfactor k of C as P\nreorder P.i, P.j, P.k\nvectorize P.j by 4"),
         (MATMUL, "split k by 4\nrfactor ki of C as P\nreorder P.ko, P.ki\nvectorize P.ki"),
         (MATMUL, "split k by 4\nrfactor ko of C as P\nrfactor P.ki of P as Q"),
+        (MATMUL, "split k by 2\nsplit ki by 3 tail peel\nrfactor ko of C"),
+        (BOX, "split j by 3\nsplit ji parts 2\nrfactor jo of Y as P\nrfactor P.jii of P as Q"),
         (
             MATMUL,
             f"{TILED}\nrfactor ko of C\nparallel C_part.ko\nvectorize C_part.ji",
