@@ -456,17 +456,18 @@ class Online(Directive):
              if m[i] == -inf: l[i] = nan; Y[i] = m[i] + log(l[i])
 
     Softmax and attention become one pass over their axis, and of the logits and their exponentials
-    there is only a block at a time. `at` names the loop that needs the
-    results. What the reductions read is computed in blocks too, where they alone read it. Under
-    `where j <= i` the blocks end with the last row that stands in the loop.
+    there is only a block at a time. `at` names the loop that needs the results. What the reductions
+    read is computed in blocks too, where they alone read it. Under `where j <= i` the blocks end with
+    the last row that stands in the loop.
 
     A sum may follow a running maximum or minimum `m` if its terms depend on `m` through factors
     `exp(c * (s - m))` or `exp2(..)` alone, where `m` is that of `s` over the same elements and `c` is
     free of the axis; that is checked, whatever the terms look like. One more factor may be linear in
     `m`, as in the entropy's `exp(s - m) * (s - m)`, if the sum without it is computed along with it.
-    Results differ from the plain ones by rounding only, and NaN stands where it would. Axes that go
-    by other names are listed: `online j, Y_sum.k of m, Y_sum at Y.i by 64`. New stages, with loops
-    of those names: `m_old`, `m_scale`, `m_safe`, and before and behind the loop `m_start`, `l_end`.
+    Results differ from the plain ones by rounding only, and NaN stands where it would; where the plain
+    terms overflow (`c` is below 0 at run time), infinities may. Axes that go by other names are
+    listed: `online j, Y_sum.k of m, Y_sum at Y.i by 64`. New stages, with loops of those names:
+    `m_old`, `m_scale`, `m_safe`, and before and behind the loop `m_start`, `l_end`.
 
     Errors: online-refused, online-algebra, stage-touched, unknown-stage, repeated-stage, unknown-loop,
     ambiguous-loop, loop-name
