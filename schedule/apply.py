@@ -40,6 +40,7 @@ from te.schedule.directives import (
     Specialize,
     Split,
     Stream,
+    Swizzle,
     Tensorize,
     Tile,
     Unroll,
@@ -59,6 +60,7 @@ from te.schedule.placement import inline
 from te.schedule.precompute import check_precomputed, precompute
 from te.schedule.reuse import lines_of, translation
 from te.schedule.rfactor import rfactor
+from te.schedule.swizzle import check_swizzles, swizzle
 from te.schedule.tensorize import keep_operands, tensorize
 from te.schedule.written import assuming
 
@@ -74,6 +76,7 @@ def apply(kernel: Kernel, directive: Directive) -> Kernel:
         if changed is not kernel:
             check_folds(changed, directive)
             check_pipelines(changed, directive)
+            check_swizzles(changed, directive)
         check_precomputed(changed, directive)
         keep_operands(changed, directive)
     except ScheduleError as refused:
@@ -113,6 +116,7 @@ REWRITES: dict[type[Directive], Callable[[Kernel, Any], Kernel]] = {
     Online: online,
     Tensorize: tensorize,
     Precompute: precompute,
+    Swizzle: swizzle,
 }
 
 

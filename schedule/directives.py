@@ -357,6 +357,30 @@ class Align(Directive):
 
 
 @dataclass(frozen=True, slots=True)
+class Swizzle(Directive):
+    """Store the rows of a buffer with their units in another order, against bank conflicts.
+
+    Before:  for i in 0..64: for j in 0..32: e[i, j] = X[i, j] + 1.0; for i in 0..32: for j in 0..64: Y[i, j] = e[j, i]
+    Line:    swizzle e by 8
+    After:   alloc e[64, 32] layout [x0, x1] swizzle by 8 of 4: for i in 0..64: for j in 0..32: e[i, j] = X[i, j] + 1.0;
+             for i in 0..32: for j in 0..64: Y[i, j] = e[j, i]
+
+    A unit is 16 bytes (of an f32, 4 elements): unit `u` of row `r` is stored in the place of unit
+    `u ^ r % by`. What reads a unit of each of several rows then finds them in different banks; what
+    is in one unit stays together. `by` is a power of two, without it the largest up to 8 that fits. Of
+    rows below 128 bytes, as many as make 128 are permuted alike: rows of 32, 64 and 128 bytes lie as
+    CUTLASS's and TMA's swizzles of those names have them. Rows run along the last axis of the storage;
+    they must be provably whole numbers of `by` units, which `align` sees to. Write it after `layout`,
+    `align` and `set_scope`. On a CPU it makes nothing faster.
+
+    Errors: storage-refused, unknown-tensor
+    """
+
+    tensor: str = field(metadata=takes(Kind.STAGE))
+    by: int | None = field(default=None, metadata=takes(Kind.SIZE))
+
+
+@dataclass(frozen=True, slots=True)
 class Use(Directive):
     """Take over the schedule of another op for the stages of a call of it.
 
@@ -626,6 +650,7 @@ VERBS: dict[str, type[Directive]] = {
     "online": Online,
     "tensorize": Tensorize,
     "precompute": Precompute,
+    "swizzle": Swizzle,
 }
 
 # Verbs of the language that this version does not have.

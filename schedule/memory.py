@@ -335,14 +335,14 @@ def _write_back(
 
 def set_scope(kernel: Kernel, d: SetScope) -> Kernel:
     """Say where a buffer lives; it shrinks to what one trip of the loops around its uses needs."""
-    alloc, path = _find_allocation(kernel, d, "tensor", d.tensor)
+    alloc, path = find_allocation(kernel, d, "tensor", d.tensor)
     place = _innermost_place(alloc, path, kernel)
     if place is not None:
         kernel = _moved_into(kernel, alloc, place)
-        alloc, path = _find_allocation(kernel, d, "tensor", d.tensor)
+        alloc, path = find_allocation(kernel, d, "tensor", d.tensor)
     refuse_scope(d.tensor, alloc.buffer.shape, d.in_, span_of(d, "in_"))
     new = replace(alloc, buffer=replace(alloc.buffer, scope=d.in_.value))
-    return _with_allocation(kernel, new)
+    return with_allocation(kernel, new)
 
 
 def _innermost_place(alloc: Alloc, path: Path, kernel: Kernel) -> For | None:
@@ -389,18 +389,26 @@ def set_layout(kernel: Kernel, d: SetLayout) -> Kernel:
     """Say how a whole buffer is stored; of a `param`, a copy that is made when it is bound."""
     if d.tensor.name in kernel.program.params:
         return _packed_param(kernel, d)
-    alloc, _ = _find_allocation(kernel, d, "tensor", d.tensor.name)
+    alloc, _ = find_allocation(kernel, d, "tensor", d.tensor.name)
     count = len(alloc.buffer.shape)
     axes = d.tensor.axes or _axes_of(kernel, d.tensor.name, count)
     if len(axes) != count or len(set(axes)) != count:
-        _refuse_storage(
+        refuse_storage(
             d,
             "tensor",
             f"`{d.tensor.name}` has {count} axes, and these are not {count} different names",
             "one name for each axis",
         )
+    if alloc.buffer.layout is not None and alloc.buffer.layout.swizzle is not None:
+        refuse_storage(
+            d,
+            "tensor",
+            f"`{d.tensor.name}` is swizzled, and another layout has other rows",
+            "too late",
+            help="write `layout` before `swizzle`",
+        )
     layout = _checked_layout(d, axes, d.as_, alloc.buffer.shape)
-    return _with_allocation(kernel, replace(alloc, buffer=replace(alloc.buffer, layout=layout)))
+    return with_allocation(kernel, replace(alloc, buffer=replace(alloc.buffer, layout=layout)))
 
 
 def _packed_param(kernel: Kernel, d: SetLayout) -> Kernel:
@@ -414,24 +422,29 @@ def _packed_param(kernel: Kernel, d: SetLayout) -> Kernel:
 
 def align(kernel: Kernel, d: Align) -> Kernel:
     """Round the extent of a storage axis up to a multiple."""
-    alloc, _ = _find_allocation(kernel, d, "tensor", d.tensor)
+    alloc, _ = find_allocation(kernel, d, "tensor", d.tensor)
     buffer = alloc.buffer
-    names = tuple(f"x{n}" for n in range(len(buffer.shape)))
-    layout = buffer.layout or Layout(names, tuple(Var(n) for n in names))
+    layout = buffer.layout or plain_layout(buffer)
     count = len(layout.dims)
     if not 0 <= d.axis < count:
-        _refuse_storage(
+        refuse_storage(
             d, "axis", f"`{d.tensor}` is stored along {count} axes, 0 to {count - 1}", "no such axis"
         )
     if not 1 <= d.by <= ALIGN_LIMIT:
-        _refuse_storage(d, "by", f"`by` must lie between 1 and {ALIGN_LIMIT}", "out of range")
+        refuse_storage(d, "by", f"`by` must lie between 1 and {ALIGN_LIMIT}", "out of range")
     multiples = list(layout.align or (1,) * count)
     multiples[d.axis] = d.by
     layout = replace(layout, align=tuple(multiples))
-    return _with_allocation(kernel, replace(alloc, buffer=replace(buffer, layout=layout)))
+    return with_allocation(kernel, replace(alloc, buffer=replace(buffer, layout=layout)))
 
 
 ALIGN_LIMIT = 1 << 16
+
+
+def plain_layout(buffer: Buffer) -> Layout:
+    """Row-major, as a layout."""
+    names = tuple(f"x{n}" for n in range(len(buffer.shape)))
+    return Layout(names, tuple(Var(n) for n in names))
 
 
 # ---------------------------------------------------------------- layouts that are one to one
@@ -455,7 +468,7 @@ def _checked_layout(d: Directive, axes: Sequence[str], form: LayoutForm, shape: 
         if unknown:
             there_are = f"the axes are {', '.join(f'`{a}`' for a in axes)}"
             suggestion = did_you_mean(unknown[0], axes)
-            _refuse_storage(
+            refuse_storage(
                 d,
                 clause,
                 f"the layout mentions `{unknown[0]}`, which is no axis",
@@ -464,7 +477,7 @@ def _checked_layout(d: Directive, axes: Sequence[str], form: LayoutForm, shape: 
             )
         digits = _digits(dim)
         if digits is None:
-            _refuse_storage(
+            refuse_storage(
                 d,
                 clause,
                 "a dimension of a layout is an axis `x`, `x // 16`, `x % 16` or `x // 4 % 16`",
@@ -474,7 +487,7 @@ def _checked_layout(d: Directive, axes: Sequence[str], form: LayoutForm, shape: 
     for axis, extent in zip(axes, shape, strict=True):
         problem = _gap(found[axis], extent)
         if problem:
-            _refuse_storage(
+            refuse_storage(
                 d, clause, f"elements would share a place: of `{axis}`, {problem}", "not one to one"
             )
     return Layout(tuple(axes), form.dims)
@@ -546,7 +559,7 @@ def _find_tensor(kernel: Kernel, name: str, span: Span | None) -> Buffer:
     return replace(buffer, shape=whole.shape, origin=()) if whole else buffer
 
 
-def _find_allocation(kernel: Kernel, d: Directive, field: str, name: str) -> tuple[Alloc, Path]:
+def find_allocation(kernel: Kernel, d: Directive, field: str, name: str) -> tuple[Alloc, Path]:
     """Where a buffer is allocated; arguments are the caller's."""
     for s, path in walk_stmt(kernel.body):
         if isinstance(s, Alloc) and s.buffer.name == name:
@@ -554,7 +567,7 @@ def _find_allocation(kernel: Kernel, d: Directive, field: str, name: str) -> tup
     _find_tensor(kernel, name, span_of(d, field))
     given = {t.name for t in kernel.program.inputs}
     what = "an input" if name in given else "a result"
-    _refuse_storage(
+    refuse_storage(
         d,
         field,
         f"`{name}` is {what}: the caller decides how it is stored",
@@ -563,7 +576,7 @@ def _find_allocation(kernel: Kernel, d: Directive, field: str, name: str) -> tup
     )
 
 
-def _with_allocation(kernel: Kernel, new: Alloc) -> Kernel:
+def with_allocation(kernel: Kernel, new: Alloc) -> Kernel:
     def changed(s: Stmt) -> Stmt:
         is_it = isinstance(s, Alloc) and s.buffer.name == new.buffer.name
         return Alloc(new.buffer, s.body) if is_it and isinstance(s, Alloc) else s
@@ -613,5 +626,5 @@ def _refuse_copy(
     raise ScheduleError(error("copy-refused", message, span_of(d, field), label, help=help))
 
 
-def _refuse_storage(d: Directive, field: str, message: str, label: str, help: str | None = None) -> NoReturn:
+def refuse_storage(d: Directive, field: str, message: str, label: str, help: str | None = None) -> NoReturn:
     raise ScheduleError(error("storage-refused", message, span_of(d, field), label, help=help))

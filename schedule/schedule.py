@@ -192,6 +192,9 @@ class Schedule:
     def align(self, tensor: str, *, axis: int, by: int) -> Schedule:
         return self._line("align", [tensor], axis=axis, by=by)
 
+    def swizzle(self, tensor: str, *, by: int | None = None) -> Schedule:
+        return self._line("swizzle", [tensor], by=by)
+
     def use(self, schedule: str | Schedule, *, of: str) -> Schedule:
         if isinstance(schedule, str):
             return self._line("use", [schedule], of=of)

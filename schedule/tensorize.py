@@ -34,7 +34,7 @@ from te.ir.loop import (
     direct_exprs,
     walk_stmt,
 )
-from te.ir.print import print_expr
+from te.ir.print import print_expr, print_swizzle
 from te.ir.visit import loads, substitute, variables
 from te.schedule.context import facts_at
 from te.schedule.directives import Tensorize
@@ -245,6 +245,7 @@ def _refuse_address(load: Load, buffer: Buffer, reason: str, d: Tensorize, meani
     if buffer.layout is not None:
         stored += f" layout [{', '.join(map(print_expr, buffer.layout.dims))}]"
         stored += f" align {', '.join(map(str, buffer.layout.align))}" if buffer.layout.align else ""
+        stored += f" {print_swizzle(buffer.layout.swizzle)}" if buffer.layout.swizzle else ""
     raise ScheduleError(
         error(
             "tensorize-address",

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from te.ir.bounds import Facts, bounds
-from te.ir.expr import Expr, Load, add, floor_div, floor_mod, integer, mul, sub
+from te.ir.expr import Expr, Load, Op, add, floor_div, floor_mod, integer, mul, sub
 from te.ir.loop import (
     Accumulate,
     Alloc,
@@ -24,12 +24,14 @@ from te.ir.loop import (
     Layout,
     Stmt,
     Store,
+    Swizzle,
     bodies,
     map_exprs,
     rewrite_stmt,
     with_bodies,
 )
 from te.ir.simplify import simplify
+from te.ir.types import I64
 from te.ir.visit import rewrite, substitute
 from te.schedule.context import facts_inside
 
@@ -72,7 +74,18 @@ def physical_index(buffer: Buffer, index: tuple[Expr, ...], facts: Facts) -> tup
     if buffer.layout is None:
         return index
     values: Mapping[str, Expr] = dict(zip(buffer.layout.axes, index, strict=True))
-    return tuple(simplify(substitute(d, values), facts) for d in buffer.layout.dims)
+    lies = tuple(simplify(substitute(d, values), facts) for d in buffer.layout.dims)
+    return lies if buffer.layout.swizzle is None else _swizzled(lies, buffer.layout.swizzle, facts)
+
+
+def _swizzled(index: tuple[Expr, ...], by: Swizzle, facts: Facts) -> tuple[Expr, ...]:
+    """The index after the permutation of its row's units."""
+    row, last = index[-2:]
+    turn = simplify(floor_mod(floor_div(row, integer(by.rows)), integer(by.by)), facts)
+    unit = simplify(floor_div(last, integer(by.unit)), facts)
+    inside = simplify(floor_mod(last, integer(by.unit)), facts)
+    place = unit if turn == integer(0) else Op("^", (unit, turn), I64)
+    return (*index[:-1], simplify(add(mul(place, integer(by.unit)), inside), facts))
 
 
 def physical_shape(buffer: Buffer, facts: Facts) -> tuple[Expr, ...]:

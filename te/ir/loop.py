@@ -64,15 +64,29 @@ CONCURRENT = frozenset({PARALLEL, *BINDINGS})  # the kinds of loops whose trips 
 
 
 @dataclass(frozen=True, slots=True)
+class Swizzle:
+    """A permutation of the units of a row: unit `u` of row `r` lies at `u ^ (r // rows) % by`.
+
+    A row is what has one index but for the last, `r` the last of those, and a unit `unit` elements of it.
+    """
+
+    by: int  # a power of two; a row is a whole number of so many units
+    unit: int
+    rows: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """A physical index, outermost first, as expressions over the `axes` of a logical one, from 0.
 
     The map is one to one. Extents are rounded up to multiples of `align`, where that is given.
+    `swizzle` then permutes the last dimension.
     """
 
     axes: tuple[str, ...]
     dims: tuple[Expr, ...]
     align: tuple[int, ...] = ()
+    swizzle: Swizzle | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from te.ir.loop import (
     Seq,
     Stmt,
     Store,
+    Swizzle,
 )
 from te.ir.tensor import Axis, Program, Requirement, Stage, Table, Tensor
 from te.ir.types import BOOL, F32, I64, DType
@@ -306,7 +307,13 @@ def _storage(b: Buffer, expr: Callable[[Expr], str]) -> str:
     if b.layout:
         text += f" layout [{', '.join(b.layout.axes)}] as [{', '.join(map(print_expr, b.layout.dims))}]"
         text += f" align {', '.join(map(str, b.layout.align))}" if b.layout.align else ""
+        text += f" {print_swizzle(b.layout.swizzle)}" if b.layout.swizzle else ""
     return text
+
+
+def print_swizzle(s: Swizzle) -> str:
+    """By how many units a row is permuted, of how many elements, and how many rows are permuted alike."""
+    return f"swizzle by {s.by} of {s.unit}" + (f" rows {s.rows}" if s.rows > 1 else "")
 
 
 def loop_flags(s: For, name: Naming = str) -> list[str]:

@@ -13,7 +13,7 @@ from te.diagnostics import ScheduleError
 from te.grammar.parser import parse_directives
 from te.ir.expr import Load, Var, floor_div, floor_mod, integer
 from te.ir.loop import SERIAL, Accumulate, Alloc, Buffer, Completed, For, If, Let, Seq, Stmt, Store
-from te.ir.print import print_expr
+from te.ir.print import print_expr, print_swizzle
 from te.ir.types import I64
 from te.ir.visit import loads
 from te.schedule.apply import apply_all
@@ -42,6 +42,7 @@ from te.schedule.directives import (
     Specialize,
     Split,
     Stream,
+    Swizzle,
     Tensorize,
     Tile,
     Unroll,
@@ -94,6 +95,15 @@ OPS[
         m[i] = max[j](X[i, j])
         l[i] = sum[j](exp(X[i, j] - m[i]))
         Y[i] = m[i] + log(l[i])
+    }
+"""
+
+OPS[
+    "for i in 0..64: for j in 0..32: e[i, j] = X[i, j] + 1.0; for i in 0..32: for j in 0..64: Y[i, j] = e[j, i]"
+] = """
+    op f(X: f32[64, 32]) -> Y: f32[32, 64] {
+        e[i, j] = X[i, j] + 1.0
+        Y[i, j] = e[j, i]
     }
 """
 
@@ -169,10 +179,10 @@ def _allocation(b: Buffer) -> str:
     where = "" if b.scope == "global" else f" in {b.scope}"
     layout = f" layout [{', '.join(map(print_expr, b.layout.dims))}]" if b.layout else ""
     align = f" align {', '.join(map(str, b.layout.align))}" if b.layout and b.layout.align else ""
+    swizzle = f" {print_swizzle(b.layout.swizzle)}" if b.layout and b.layout.swizzle else ""
     fold = f" fold axis {b.fold[0]} by {b.fold[1]}" if b.fold else ""
-    return (
-        f"alloc {b.name}[{', '.join(print_expr(d, index_of) for d in b.shape)}]{where}{fold}{layout}{align}: "
-    )
+    shape = ", ".join(print_expr(d, index_of) for d in b.shape)
+    return f"alloc {b.name}[{shape}]{where}{fold}{layout}{align}{swizzle}: "
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -254,6 +264,8 @@ LINES: list[tuple[str, Directive]] = [
     ("set_scope e in local", SetScope("e", Scope.LOCAL)),
     ("layout F[i, k] as [k // 4, i, k % 4]", SetLayout(TensorAxes("F", ("i", "k")), PACKED)),
     ("align Ap axis 1 by 8", Align("Ap", 1, 8)),
+    ("swizzle Ap by 8", Swizzle("Ap", 8)),
+    ("swizzle Ap", Swizzle("Ap")),
     ("precompute e, m", Precompute(("e", "m"))),
     ("use nn.softmax of H", Use("nn.softmax", of="H")),
     (

@@ -15,8 +15,22 @@ from typing import TypeVar
 from hypothesis import strategies as st
 
 from te.diagnostics import ScheduleError
-from te.ir.expr import Var, floor_div, floor_mod, integer
-from te.ir.loop import SERIAL, Accumulate, Alloc, For, If, Kernel, Let, Seq, Store, direct_exprs, walk_stmt
+from te.ir.bounds import NO_FACTS, prove
+from te.ir.expr import Expr, Var, compare, floor_div, floor_mod, integer
+from te.ir.loop import (
+    SERIAL,
+    Accumulate,
+    Alloc,
+    Buffer,
+    For,
+    If,
+    Kernel,
+    Let,
+    Seq,
+    Store,
+    direct_exprs,
+    walk_stmt,
+)
 from te.ir.visit import loads
 from te.schedule.apply import apply
 from te.schedule.directives import (
@@ -35,10 +49,12 @@ from te.schedule.directives import (
     SetLayout,
     SetScope,
     Split,
+    Swizzle,
     Tile,
     Unroll,
     Vectorize,
 )
+from te.schedule.finalize.storage import physical_shape
 from te.schedule.forms import Directive, Layout, Scope, Tail, TensorAxes
 from te.schedule.names import Path, all_loops
 
@@ -264,6 +280,24 @@ def _align(draw: st.DrawFn, seen: Seen) -> Directive | None:
     return Align(name, draw(st.integers(0, rank - 1)), _one(draw, (4, 16)))
 
 
+def _swizzle(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    """Mostly of buffers with rows that are whole units; others are aligned first, as a rule."""
+    allocated = [s.buffer for s, _ in walk_stmt(seen.kernel.body) if isinstance(s, Alloc)]
+    stored = {b.name: physical_shape(b, NO_FACTS) for b in allocated}
+    rows = [b for b in allocated if len(stored[b.name]) >= 2]
+    whole = [b for b in rows if _is_whole_units(stored[b.name][-1], b)]
+    if not allocated:
+        return None
+    found = _one(draw, whole or rows or allocated)
+    if rows and not whole and draw(st.integers(0, 4)):
+        return Align(found.name, len(stored[found.name]) - 1, 64)
+    return Swizzle(found.name, _one(draw, (None, None, None, 2, 4)))
+
+
+def _is_whole_units(extent: Expr, b: Buffer) -> bool:
+    return prove(compare("==", floor_mod(extent, integer(32 // b.dtype.bytes)), integer(0)), NO_FACTS)
+
+
 def _fission(draw: st.DrawFn, seen: Seen) -> Directive | None:
     shared = [loop.var for loop, _ in seen.loops if isinstance(_below(loop), Seq)]
     return Fission(_one(draw, shared), draw(st.integers(1, 2))) if shared else None
@@ -299,6 +333,7 @@ DRAWERS: list[tuple[Drawer, int]] = [
     (_set_scope, 1),
     (_set_layout, 1),
     (_align, 1),
+    (_swizzle, 2),
     (_fission, 1),
     (_merge, 1),
     (_rfactor, 1),
