@@ -80,7 +80,14 @@ def evaluate(e: Expr, sizes: Mapping[str, int]) -> int:
             return sizes[e.name]
         case Op():
             a, b = (evaluate(arg, sizes) for arg in e.args)
-            return {"+": a + b, "*": a * b, "//": a // max(b, 1), "max": max(a, b)}[e.op]
+            return {
+                "+": a + b,
+                "-": a - b,
+                "*": a * b,
+                "//": a // max(b, 1),
+                "max": max(a, b),
+                "min": min(a, b),
+            }[e.op]
     raise AssertionError(e)
 
 
