@@ -16,6 +16,7 @@ from te.ir.loop import Kernel
 from te.schedule.caches import prefetch, stream
 from te.schedule.cases import cases_of
 from te.schedule.compute_at import compute_at, compute_root
+from te.schedule.copies import cache_read, cache_write
 from te.schedule.directives import (
     Align,
     Bind,
@@ -51,7 +52,6 @@ from te.schedule.fold import check_folds, fold
 from te.schedule.forms import Directive
 from te.schedule.kinds import bind, parallel, unroll, vectorize
 from te.schedule.loops import fuse, reorder, split, tile
-from te.schedule.memory import align, cache_read, cache_write, set_layout, set_scope
 from te.schedule.names import TooLate
 from te.schedule.neighbours import fission, merge
 from te.schedule.online import online
@@ -60,6 +60,7 @@ from te.schedule.placement import inline
 from te.schedule.precompute import check_precomputed, precompute
 from te.schedule.reuse import lines_of, translation
 from te.schedule.rfactor import rfactor
+from te.schedule.storage import align, set_layout, set_scope
 from te.schedule.swizzle import check_swizzles, swizzle
 from te.schedule.tensorize import keep_operands, tensorize
 from te.schedule.written import assuming

@@ -26,11 +26,12 @@ from te.ir.expr import Const, Expr, compare, floor_mod, integer
 from te.ir.loop import Alloc, Buffer, Kernel, Stmt, Swizzle, walk_stmt
 from te.ir.print import print_expr
 from te.schedule import directives
+from te.schedule.buffers import find_allocation, refuse_storage, with_allocation
 from te.schedule.context import facts_at
 from te.schedule.finalize.storage import physical_shape
 from te.schedule.forms import Directive, span_of
-from te.schedule.memory import find_allocation, plain_layout, refuse_storage, with_allocation
 from te.schedule.names import TooLate
+from te.schedule.storage import plain_layout
 
 UNIT_BYTES = 16  # the widest access of a thread on a GPU
 BANKS_BYTES = 128  # of the 32 banks of its shared memory, 4 bytes each

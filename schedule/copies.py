@@ -1,4 +1,4 @@
-"""Rewrites of where data lives: `cache_read`, `cache_write`, `set_scope`, `layout`, `align`.
+"""Rewrites that read and write copies: `cache_read`, `cache_write`.
 
 A copy is a stage like any other, with loops of its own, which later lines split, vectorise and
 make parallel. It keeps the tensor's indices, so that to read the copy is to read another name.
@@ -6,13 +6,13 @@ make parallel. It keeps the tensor's indices, so that to read the copy is to rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NoReturn
 
-from te.diagnostics import ScheduleError, Span, did_you_mean, error
+from te.diagnostics import ScheduleError, error
 from te.ir.bounds import Facts, prove
-from te.ir.expr import TRUE, Const, Expr, Load, Op, Select, Var, both, compare, integer
+from te.ir.expr import TRUE, Const, Expr, Load, Select, Var, both, compare, integer
 from te.ir.floats import nearest
 from te.ir.loop import (
     Accumulate,
@@ -21,7 +21,6 @@ from te.ir.loop import (
     For,
     If,
     Kernel,
-    Layout,
     Let,
     Seq,
     Stmt,
@@ -36,24 +35,24 @@ from te.ir.loop import (
 )
 from te.ir.tensor import Axis, Stage, Tensor, identity
 from te.ir.types import integer_limits
-from te.ir.visit import loads, rewrite, variables
+from te.ir.visit import rewrite, variables
+from te.schedule.buffers import axes_of, find_tensor, new_buffer
 from te.schedule.compute_at import reads_directly, refuse_scope
 from te.schedule.context import facts_at, facts_inside, follows_from_loops
-from te.schedule.directives import Align, CacheRead, CacheWrite, SetLayout, SetScope
-from te.schedule.forms import Directive, Scope, span_of
-from te.schedule.forms import Layout as LayoutForm
-from te.schedule.legality import carried
-from te.schedule.names import Path, all_loops, find_loop
+from te.schedule.directives import CacheRead, CacheWrite
+from te.schedule.forms import Scope, span_of
+from te.schedule.layouts import checked_layout
+from te.schedule.names import Path, find_loop
 from te.schedule.nest import guards_of_box, nest_part
-from te.schedule.regions import Box, Use, box_of, exact_box, inside_names, reads_in, writes_in
+from te.schedule.regions import Box, box_of, exact_box, inside_names, reads_in, writes_in
 
 # ---------------------------------------------------------------- copies that are read
 
 
 def cache_read(kernel: Kernel, d: CacheRead) -> Kernel:
     """Read a copy of the part of a tensor that a loop's body needs."""
-    tensor = _find_tensor(kernel, d.tensor.name, span_of(d, "tensor"))
-    name = _new_buffer(kernel, d.as_ or f"{tensor.name}_copy", span_of(d, "as_"))
+    tensor = find_tensor(kernel, d.tensor.name, span_of(d, "tensor"))
+    name = new_buffer(kernel, d.as_ or f"{tensor.name}_copy", span_of(d, "as_"))
     region, path, where = _region(kernel, d)
     copy = _Copy(kernel, d, tensor, name)
     if not reads_in(region, tensor.name):
@@ -128,7 +127,7 @@ class _Copy:
         origin = () if all(i == integer(0) for i in box.low) else box.low
         layout = None
         if self.d.layout is not None:
-            layout = _checked_layout(self.d, self.axes(), self.d.layout, box.extents)
+            layout = checked_layout(self.d, self.axes(), self.d.layout, box.extents)
         buffer = Buffer(self.name, self.tensor.dtype, box.extents, scope.value, origin, layout)
         readers = [self._reading_copy(item, facts) for item in items[at:]]
         return Alloc(buffer, seq(*items[:at], nest, *readers))
@@ -148,7 +147,7 @@ class _Copy:
                 f"`{self.tensor.name}` has {count} axes, and these are not {count} different names",
                 "one name for each axis",
             )
-        return given or _axes_of(self.kernel, self.tensor.name, count)
+        return given or axes_of(self.kernel, self.tensor.name, count)
 
     def _nest(self, box: Box, facts: Facts) -> Stmt:
         """The loops that copy a box."""
@@ -230,8 +229,8 @@ def _with_direct_exprs(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
 def cache_write(kernel: Kernel, d: CacheWrite) -> Kernel:
     """Compute what a loop's body writes of a tensor in a buffer of its own, and copy it when it is done."""
     name = d.tensor.name
-    tensor = _find_tensor(kernel, name, span_of(d, "tensor"))
-    copy = _new_buffer(kernel, d.as_ or f"{name}_tile", span_of(d, "as_"))
+    tensor = find_tensor(kernel, name, span_of(d, "tensor"))
+    copy = new_buffer(kernel, d.as_ or f"{name}_tile", span_of(d, "as_"))
     loop, path = find_loop(kernel, d.at, span_of(d, "at"))
     write = _only_write(kernel, d, loop)
     around = {s.var for s in (*path, loop) if isinstance(s, For)}
@@ -314,7 +313,7 @@ def _write_back(
     outside: frozenset[str],
 ) -> Stmt:
     """The nest that copies the part; where reduction loops lie outside, it adds it as a partial result."""
-    names = d.tensor.axes or _axes_of(kernel, tensor.name, len(tensor.shape))
+    names = d.tensor.axes or axes_of(kernel, tensor.name, len(tensor.shape))
     axes = tuple(Axis(name, extent) for name, extent in zip(names, tensor.shape, strict=True))
     element = Load(copy, tuple(Var(a.name) for a in axes), tensor.dtype)
     stage = Stage(Tensor(copy, tensor.dtype, tensor.shape), axes, element)
@@ -330,290 +329,7 @@ def _write_back(
     return rewrite_stmt(nest, written)
 
 
-# ---------------------------------------------------------------- scope and layout
-
-
-def set_scope(kernel: Kernel, d: SetScope) -> Kernel:
-    """Say where a buffer lives; it shrinks to what one trip of the loops around its uses needs."""
-    alloc, path = find_allocation(kernel, d, "tensor", d.tensor)
-    place = _innermost_place(alloc, path, kernel)
-    if place is not None:
-        kernel = _moved_into(kernel, alloc, place)
-        alloc, path = find_allocation(kernel, d, "tensor", d.tensor)
-    refuse_scope(d.tensor, alloc.buffer.shape, d.in_, span_of(d, "in_"))
-    new = replace(alloc, buffer=replace(alloc.buffer, scope=d.in_.value))
-    return with_allocation(kernel, new)
-
-
-def _innermost_place(alloc: Alloc, path: Path, kernel: Kernel) -> For | None:
-    """The innermost loop whose trips each write what they read of the buffer, and hand nothing on."""
-    name = alloc.buffer.name
-    users = [id(s) for s, _ in walk_stmt(alloc.body) if _uses(s, name)]
-    found = None
-    for loop, inner in [(s, p) for s, p in walk_stmt(alloc) if isinstance(s, For)]:
-        inside = {id(s) for s, _ in walk_stmt(loop.body)}
-        if not all(user in inside for user in users) or alloc.buffer.layout is not None:
-            continue
-        facts = facts_at((*path, *inner), kernel.program)
-        if any(dependence.first.buffer == name for dependence in carried(loop, facts)):
-            break
-        found = loop
-    return found
-
-
-def _uses(s: Stmt, buffer: str) -> bool:
-    writes = isinstance(s, Store | Accumulate) and s.buffer == buffer
-    return writes or (not isinstance(s, Seq) and reads_directly(s, buffer))
-
-
-def _moved_into(kernel: Kernel, alloc: Alloc, loop: For) -> Kernel:
-    """The allocation just inside a loop, for the part that a trip uses."""
-    name = alloc.buffer.name
-    body = rewrite_stmt(
-        kernel.body, lambda s: s.body if isinstance(s, Alloc) and s.buffer.name == name else s
-    )
-    loop, path = find_loop(replace(kernel, body=body), loop.var, None)
-
-    def allocated(s: Stmt, facts: Facts) -> Stmt:
-        uses: list[Use] = [*reads_in(s, name), *writes_in(s, name)]
-        box = box_of(uses, alloc.buffer.shape, facts)
-        origin = () if all(i == integer(0) for i in box.low) else box.low
-        return Alloc(replace(alloc.buffer, shape=box.extents, origin=origin), s)
-
-    facts = facts_at((*path, loop), kernel.program)
-    new = replace(loop, body=inside_names(loop.body, facts, allocated))
-    return replace(kernel, body=_replaced(body, loop, new))
-
-
-def set_layout(kernel: Kernel, d: SetLayout) -> Kernel:
-    """Say how a whole buffer is stored; of a `param`, a copy that is made when it is bound."""
-    if d.tensor.name in kernel.program.params:
-        return _packed_param(kernel, d)
-    alloc, _ = find_allocation(kernel, d, "tensor", d.tensor.name)
-    count = len(alloc.buffer.shape)
-    axes = d.tensor.axes or _axes_of(kernel, d.tensor.name, count)
-    if len(axes) != count or len(set(axes)) != count:
-        refuse_storage(
-            d,
-            "tensor",
-            f"`{d.tensor.name}` has {count} axes, and these are not {count} different names",
-            "one name for each axis",
-        )
-    if alloc.buffer.layout is not None and alloc.buffer.layout.swizzle is not None:
-        refuse_storage(
-            d,
-            "tensor",
-            f"`{d.tensor.name}` is swizzled, and another layout has other rows",
-            "too late",
-            help="write `layout` before `swizzle`",
-        )
-    layout = _checked_layout(d, axes, d.as_, alloc.buffer.shape)
-    return with_allocation(kernel, replace(alloc, buffer=replace(alloc.buffer, layout=layout)))
-
-
-def _packed_param(kernel: Kernel, d: SetLayout) -> Kernel:
-    """A copy of a `param` in another layout, which is precomputed."""
-    place = d.place
-    if place is not None:
-        place = replace(place, parts={"tensor": place.parts["tensor"], "layout": place.parts["as_"]})
-    copied = cache_read(kernel, CacheRead(d.tensor, layout=d.as_, place=place))
-    return replace(copied, precomputed=(*copied.precomputed, f"{d.tensor.name}_copy"))
-
-
-def align(kernel: Kernel, d: Align) -> Kernel:
-    """Round the extent of a storage axis up to a multiple."""
-    alloc, _ = find_allocation(kernel, d, "tensor", d.tensor)
-    buffer = alloc.buffer
-    layout = buffer.layout or plain_layout(buffer)
-    count = len(layout.dims)
-    if not 0 <= d.axis < count:
-        refuse_storage(
-            d, "axis", f"`{d.tensor}` is stored along {count} axes, 0 to {count - 1}", "no such axis"
-        )
-    if not 1 <= d.by <= ALIGN_LIMIT:
-        refuse_storage(d, "by", f"`by` must lie between 1 and {ALIGN_LIMIT}", "out of range")
-    multiples = list(layout.align or (1,) * count)
-    multiples[d.axis] = d.by
-    layout = replace(layout, align=tuple(multiples))
-    return with_allocation(kernel, replace(alloc, buffer=replace(buffer, layout=layout)))
-
-
-ALIGN_LIMIT = 1 << 16
-
-
-def plain_layout(buffer: Buffer) -> Layout:
-    """Row-major, as a layout."""
-    names = tuple(f"x{n}" for n in range(len(buffer.shape)))
-    return Layout(names, tuple(Var(n) for n in names))
-
-
-# ---------------------------------------------------------------- layouts that are one to one
-
-
-@dataclass(frozen=True, slots=True)
-class _Digits:
-    """`(x // low) % (high // low)`: the digits of an axis from one place value to another."""
-
-    axis: str
-    low: int
-    high: int | None  # None: to the end
-
-
-def _checked_layout(d: Directive, axes: Sequence[str], form: LayoutForm, shape: Sequence[Expr]) -> Layout:
-    """The layout, once it is shown that no two elements share a place."""
-    clause = "layout" if isinstance(d, CacheRead) else "as_"
-    found: dict[str, list[_Digits]] = {axis: [] for axis in axes}
-    for dim in form.dims:
-        unknown = sorted(variables(dim) - {*axes})
-        if unknown:
-            there_are = f"the axes are {', '.join(f'`{a}`' for a in axes)}"
-            suggestion = did_you_mean(unknown[0], axes)
-            refuse_storage(
-                d,
-                clause,
-                f"the layout mentions `{unknown[0]}`, which is no axis",
-                "unknown axis",
-                help=f"{suggestion}\n{there_are}" if suggestion else there_are,
-            )
-        digits = _digits(dim)
-        if digits is None:
-            refuse_storage(
-                d,
-                clause,
-                "a dimension of a layout is an axis `x`, `x // 16`, `x % 16` or `x // 4 % 16`",
-                "of another form",
-            )
-        found[digits.axis].append(digits)
-    for axis, extent in zip(axes, shape, strict=True):
-        problem = _gap(found[axis], extent)
-        if problem:
-            refuse_storage(
-                d, clause, f"elements would share a place: of `{axis}`, {problem}", "not one to one"
-            )
-    return Layout(tuple(axes), form.dims)
-
-
-def _digits(e: Expr) -> _Digits | None:
-    match e:
-        case Var(name=name):
-            return _Digits(name, 1, None)
-        case Op(op="//", args=(Var(name=name), Const(value=low))) if low > 0:
-            return _Digits(name, int(low), None)
-        case Op(op="%", args=(Var(name=name), Const(value=high))) if high > 0:
-            return _Digits(name, 1, int(high))
-        case Op(op="%", args=(Op(op="//", args=(Var(name=name), Const(value=low))), Const(value=n))):
-            return _Digits(name, int(low), int(low) * int(n)) if low > 0 and n > 0 else None
-    return None
-
-
-def _gap(parts: Sequence[_Digits], extent: Expr) -> str | None:
-    """What is missing, or there twice, so that the parts are no mixed-radix number."""
-    reached: int | None = 1
-    for part in sorted(parts, key=lambda p: p.low):
-        if reached is None or part.low < reached:
-            return "some digits stand there twice"
-        if part.low > reached:
-            return (
-                f"what lies between `// {reached}` and `// {part.low}` is missing"
-                if reached > 1
-                else (f"`% {part.low}` is missing")
-            )
-        reached = part.high
-    is_whole = reached is None or (isinstance(extent, Const) and extent.value <= reached)
-    return None if is_whole else f"`// {reached}` is missing" if reached != 1 else "nothing is there"
-
-
-# ---------------------------------------------------------------- finding things
-
-
-def _find_tensor(kernel: Kernel, name: str, span: Span | None) -> Buffer:
-    """The buffer of that name: an input, a result, an intermediate or a copy."""
-    buffers = {b.name: b for b in kernel.arguments}
-    buffers |= {s.buffer.name: s.buffer for s, _ in walk_stmt(kernel.body) if isinstance(s, Alloc)}
-    if name not in buffers:
-        there_are = f"the tensors are {', '.join(f'`{n}`' for n in buffers)}"
-        suggestion = did_you_mean(name, buffers)
-        raise ScheduleError(
-            error(
-                "unknown-tensor",
-                f"there is no tensor `{name}`",
-                span,
-                "no such tensor",
-                help=f"{suggestion}\n{there_are}" if suggestion else there_are,
-            )
-        )
-    buffer = buffers[name]
-    tensors = {t.name: t for t in (*kernel.program.inputs, *(t.tensor for t in kernel.program.tables))}
-    tensors |= {s.name: s.tensor for s in kernel.program.stages}
-    whole = tensors.get(name)
-    if whole is None and buffer.origin:
-        raise ScheduleError(
-            error(
-                "unknown-tensor",
-                f"`{name}` is a copy of a part of a tensor",
-                span,
-                "no tensor of its own",
-                help="copies are made of inputs, stages and whole copies",
-            )
-        )
-    return replace(buffer, shape=whole.shape, origin=()) if whole else buffer
-
-
-def find_allocation(kernel: Kernel, d: Directive, field: str, name: str) -> tuple[Alloc, Path]:
-    """Where a buffer is allocated; arguments are the caller's."""
-    for s, path in walk_stmt(kernel.body):
-        if isinstance(s, Alloc) and s.buffer.name == name:
-            return s, path
-    _find_tensor(kernel, name, span_of(d, field))
-    given = {t.name for t in kernel.program.inputs}
-    what = "an input" if name in given else "a result"
-    refuse_storage(
-        d,
-        field,
-        f"`{name}` is {what}: the caller decides how it is stored",
-        "not te's to change",
-        help=f"`cache_read {name} layout [...]` makes a copy that is stored so" if name in given else None,
-    )
-
-
-def with_allocation(kernel: Kernel, new: Alloc) -> Kernel:
-    def changed(s: Stmt) -> Stmt:
-        is_it = isinstance(s, Alloc) and s.buffer.name == new.buffer.name
-        return Alloc(new.buffer, s.body) if is_it and isinstance(s, Alloc) else s
-
-    return replace(kernel, body=rewrite_stmt(kernel.body, changed))
-
-
-def _new_buffer(kernel: Kernel, name: str, span: Span | None) -> str:
-    """A name that no tensor, stage or loop's stage has."""
-    taken = {b.name for b in kernel.arguments} | {s.name for s in kernel.program.stages}
-    taken |= {s.buffer.name for s, _ in walk_stmt(kernel.body) if isinstance(s, Alloc)}
-    taken |= {loop.stage for loop, _ in all_loops(kernel)} | {*kernel.program.sizes}
-    if name in taken:
-        raise ScheduleError(
-            error(
-                "buffer-name",
-                f"there is a tensor `{name}` already",
-                span,
-                "taken",
-                help="choose another name with `as`",
-            )
-        )
-    return name
-
-
-def _axes_of(kernel: Kernel, tensor: str, count: int) -> tuple[str, ...]:
-    """Names for a tensor's axes: its stage's, or those of the first read that says them."""
-    for stage in kernel.program.stages:
-        if stage.name == tensor:
-            return tuple(axis.name for axis in stage.axes)
-    for stage in kernel.program.stages:
-        for e in (stage.value, stage.reduction.where if stage.reduction else TRUE):
-            for load in loads(e):
-                names = tuple(i.name for i in load.index if isinstance(i, Var))
-                if load.buffer == tensor and len(set(names)) == len(load.index):
-                    return names
-    return tuple(f"i{n}" for n in range(count))
+# ---------------------------------------------------------------- tools
 
 
 def _replaced(s: Stmt, old: For, new: Stmt) -> Stmt:
@@ -624,7 +340,3 @@ def _refuse_copy(
     d: CacheRead | CacheWrite, field: str, message: str, label: str, help: str | None = None
 ) -> NoReturn:
     raise ScheduleError(error("copy-refused", message, span_of(d, field), label, help=help))
-
-
-def refuse_storage(d: Directive, field: str, message: str, label: str, help: str | None = None) -> NoReturn:
-    raise ScheduleError(error("storage-refused", message, span_of(d, field), label, help=help))
