@@ -457,16 +457,24 @@ def compute_root(kernel: Kernel, d: ComputeRoot) -> Kernel:
     """Compute stages whole again, before everything that reads them."""
     spans = {name: span_of(d, "stages", position) for position, name in enumerate(d.stages)}
     stages = [find_stage(kernel, name, span) for name, span in spans.items()]
-    for stage in sorted(stages, key=kernel.program.stages.index):  # what others read comes first
+    # Those inside others leave first; then what others read comes first.
+    for stage in sorted(stages, key=lambda stage: len(_guests(kernel, stage))):
+        kernel = _taken_out(kernel, stage, spans[stage.name])
+    for stage in sorted(stages, key=kernel.program.stages.index):
         kernel = _to_root(kernel, stage, spans[stage.name])
     return kernel
 
 
-def _to_root(kernel: Kernel, stage: Stage, span: Span | None) -> Kernel:
+def _guests(kernel: Kernel, stage: Stage) -> set[str]:
+    """The stages that are computed in the loops of another one."""
     nests = [s for s, _ in walk_stmt(kernel.body) if isinstance(s, For) and s.stage == stage.name]
-    guests = {x.stage for s in nests for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)} - {
+    return {x.stage for s in nests for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)} - {
         stage.name
     }
+
+
+def _taken_out(kernel: Kernel, stage: Stage, span: Span | None) -> Kernel:
+    guests = _guests(kernel, stage)
     if any(stage.name in r.stages for r in kernel.program.recurrences) or guests:
         reason = f"`{min(guests)}` is computed in its loops" if guests else "it is part of a recurrence"
         raise ScheduleError(
@@ -477,10 +485,12 @@ def _to_root(kernel: Kernel, stage: Stage, span: Span | None) -> Kernel:
                 help=f"`compute_root {min(guests)}` first" if guests else None,
             )
         )
-    rest = take_out(kernel.body, stage.name)
-    nest = nest_stage(stage)
+    return replace(kernel, body=take_out(kernel.body, stage.name))
+
+
+def _to_root(kernel: Kernel, stage: Stage, span: Span | None) -> Kernel:
     buffer = Buffer(stage.name, stage.tensor.dtype, stage.tensor.shape, "global")
-    body = _at_root(rest, nest, stage, span)
+    body = _at_root(kernel.body, nest_stage(stage), stage, span)
     if stage.name not in kernel.program.outputs:
         body = Alloc(buffer, body)
     return replace(kernel, body=body, touched=kernel.touched - {stage.name})

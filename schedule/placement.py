@@ -6,7 +6,7 @@ change that stage's loops.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from te.diagnostics import ScheduleError, Span, error
@@ -14,13 +14,13 @@ from te.ir.expr import TRUE, Cast, Expr, Load
 from te.ir.loop import Accumulate, Alloc, Kernel, Seq, Stmt, Store, bodies, seq, with_bodies
 from te.ir.magnitude import overflows
 from te.ir.overflow import USUAL_SIZE, as_data, facts_of, wrap_values
-from te.ir.tensor import Program, Reduction, Stage, fused_factors
+from te.ir.tensor import Program, Recurrence, Reduction, Stage, fused_factors
 from te.ir.types import I64
 from te.ir.visit import loads, rewrite, substitute, walk
 from te.schedule.directives import Inline
 from te.schedule.forms import span_of
 from te.schedule.names import TooLate, find_stage
-from te.schedule.nest import nest_stage
+from te.schedule.nest import nest_group
 
 NODE_LIMIT = 20_000  # nodes of one stage's expression
 
@@ -48,10 +48,6 @@ def _inline_stage(kernel: Kernel, stage: Stage, span: Span | None) -> Kernel:
             )
         )
     readers = readers_of(program, stage.name)
-    for touched in (stage, *readers):
-        if touched.name in kernel.touched:
-            _refuse_touched(stage, touched, span)
-
     new = {reader.name: inlined(reader, stage) for reader in readers}
     for reader in new.values():
         if node_count(reader) > NODE_LIMIT:
@@ -63,10 +59,31 @@ def _inline_stage(kernel: Kernel, stage: Stage, span: Span | None) -> Kernel:
                     f"more than {NODE_LIMIT} nodes",
                 )
             )
-    stages = tuple(new.get(s.name, s) for s in program.stages if s is not stage)
-    nests = {name: nest_stage(reader) for name, reader in new.items()}
-    body = _replace_nests(kernel.body, {**nests, stage.name: seq()})
-    return replace(kernel, program=replace(program, stages=stages), body=_without_alloc(body, stage.name))
+    after = replace(
+        program,
+        stages=tuple(new.get(s.name, s) for s in program.stages if s is not stage),
+        recurrences=tuple(_without(r, stage.name) for r in program.recurrences),
+    )
+    nests = {frozenset({stage.name}): seq()}
+    for (_, old), (recurrence, group) in zip(_groups(program, stage.name), after.groups(), strict=True):
+        names = frozenset(s.name for s in old)
+        if stage.name not in names and not names & new.keys():
+            continue
+        for name in sorted(names | {stage.name}):
+            if name in kernel.touched:
+                _refuse_touched(stage, program.stage(name), span)
+        nests[names] = nest_group(recurrence, group)
+    body = _replace_nests(kernel.body, nests)
+    return replace(kernel, program=after, body=_without_alloc(body, stage.name))
+
+
+def _without(recurrence: Recurrence, name: str) -> Recurrence:
+    return replace(recurrence, stages=tuple(s for s in recurrence.stages if s != name))
+
+
+def _groups(program: Program, inlined: str) -> list[tuple[Recurrence | None, tuple[Stage, ...]]]:
+    """The groups of stages, without the one of a stage alone that is inlined."""
+    return [(r, stages) for r, stages in program.groups() if [s.name for s in stages] != [inlined]]
 
 
 def _refuse_touched(stage: Stage, touched: Stage, span: Span | None) -> None:
@@ -95,12 +112,6 @@ def inline_obstacle(program: Program, stage: Stage) -> str | None:
         return f"it is a reduction (a {stage.reduction.reducer})"
     if any(load.buffer == stage.name for load in loads(stage.value)):
         return "it reads itself"
-    recurring = {name for r in program.recurrences for name in r.stages}
-    if stage.name in recurring:
-        return "it recurs together with other stages"
-    reader = next((s.name for s in readers_of(program, stage.name) if s.name in recurring), None)
-    if reader is not None:
-        return f"`{reader}` reads it, which is part of a recurrence"
     return None
 
 
@@ -159,12 +170,12 @@ def _with_definition(reader: Stage, stage: Stage, definition: Expr) -> Stage:
 # ---------------------------------------------------------------- of loops
 
 
-def _replace_nests(s: Stmt, nests: dict[str, Stmt]) -> Stmt:
-    """`s` with other nests for whole stages. A stage's nest is the largest statement of that stage alone."""
-    stages = _stages(s)
-    if len(stages) == 1 and not isinstance(s, Alloc | Seq):
-        return nests.get(next(iter(stages)), s)
-    if not stages & nests.keys():
+def _replace_nests(s: Stmt, nests: Mapping[frozenset[str], Stmt]) -> Stmt:
+    """`s` with other nests for groups of stages. A group's nest is the largest statement of those stages alone."""
+    stages = frozenset(_stages(s))
+    if stages in nests and not isinstance(s, Alloc | Seq):
+        return nests[stages]
+    if not any(group <= stages for group in nests):
         return s
     return with_bodies(s, tuple(_replace_nests(body, nests) for body in bodies(s)))
 

@@ -62,6 +62,45 @@ def test_a_product_is_still_rounded_on_its_own() -> None:
     assert run_kernel(fused, inputs)["Y"] != run_kernel(kernel, inputs)["Y"]
 
 
+RECURRENT = """
+op f(X: i64[T, N], U: i64[N, N]) -> Y: i64[T, N], Z: i64[T, N] {
+    g[t, i] = X[t, i] * 2 + 1
+    s[t, i] = g[t, i] + sum[k](U[i, k] * (h[t - 1, k] else 0))
+    a[t, i] = s[t, i] % 7
+    h[t, i] = a[t, i] - (Y[t - 1, i] else 3)
+    Y[t, i] = h[t, i] + a[t, i]
+    Z[t, i] = h[t, i]
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "lines", ["inline g", "inline a", "inline g, s, a", "inline h", "inline a, h", "inline h, a"]
+)
+def test_inline_in_a_recurrence(lines: str) -> None:
+    plain = nest(program(RECURRENT))
+    kernel = scheduled(plain, lines)
+    assert not {s.name for s in kernel.program.stages} & set(lines.removeprefix("inline ").split(", "))
+    assert_same(plain, kernel, *({"T": t, "N": n} for t, n in ((1, 1), (4, 3), (6, 2))))
+
+
+def test_a_recurrence_keeps_its_shared_loop() -> None:
+    text = "op f(X: i64[T, N]) -> h: i64[T, N] { g[t, i] = X[t, i] + 1\nh[t, i] = g[t, i] * (h[t - 1, i] else 2) }"
+    assert (
+        loops(text, "inline g")
+        == """
+for h.t < T:
+  for h.i < N:
+    h[t, i] = (X[t, i] + 1) * where(t >= 1, h[t - 1, i], 2)
+"""
+    )
+
+
+def test_inline_comes_before_the_loops_of_a_recurrence_change() -> None:
+    diagnostic = refused(RECURRENT, "parallel Y.i\ninline g")
+    assert diagnostic.code == "stage-touched"
+
+
 @pytest.mark.parametrize(
     ("text", "lines", "code"),
     [

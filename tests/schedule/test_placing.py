@@ -52,6 +52,11 @@ SCHEDULES = {
     "a sliding window in blocks": (BLUR, "split Y.i by 8\ncompute_at h at Y.ii keep Y.ii\nparallel Y.io"),
     "a sliding window inside": (BLUR, "split Y.j by 4\ncompute_at h at Y.jo keep Y.i"),
     "shifted tails": (BLUR, "split Y.i by 4 tail shift\ncompute_at h at Y.io\nparallel h.i"),
+    "an epilogue back at the root": (BIAS, "compute_at P, Y at C.i\ncompute_root P, Y"),
+    "a chain back at the root": (
+        SOFTMAX,
+        "compute_at e, Y_sum at Y.i\ncompute_at m at e.j\ncompute_root e, m",
+    ),
     "to the root and back": (SOFTMAX, "compute_at m, e, Y_sum at Y.i\ncompute_root e, Y_sum, m"),
     "a chain": (SOFTMAX, "compute_at e, Y_sum at Y.i\ncompute_at m at e.j"),
     "an epilogue": (BIAS, TILED + "reorder io, jo, k, ii, ji\ncompute_at P, Y at C.jo\nvectorize P.j"),
