@@ -64,14 +64,16 @@ def _inline_stage(kernel: Kernel, stage: Stage, span: Span | None) -> Kernel:
         stages=tuple(new.get(s.name, s) for s in program.stages if s is not stage),
         recurrences=tuple(_without(r, stage.name) for r in program.recurrences),
     )
+    if stage.name in kernel.touched:
+        _refuse_touched(stage, stage, span)
     nests = {frozenset({stage.name}): seq()}
     for (_, old), (recurrence, group) in zip(_groups(program, stage.name), after.groups(), strict=True):
         names = frozenset(s.name for s in old)
         if stage.name not in names and not names & new.keys():
             continue
-        for name in sorted(names | {stage.name}):
-            if name in kernel.touched:
-                _refuse_touched(stage, program.stage(name), span)
+        for member in old:
+            if member.name in kernel.touched:
+                _refuse_touched(stage, member, span)
         nests[names] = nest_group(recurrence, group)
     body = _replace_nests(kernel.body, nests)
     return replace(kernel, program=after, body=_without_alloc(body, stage.name))

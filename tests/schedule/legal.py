@@ -544,7 +544,7 @@ SCHEDULES: dict[str, list[tuple[str, str]]] = {
     ],
     "fission": [
         ("chain", "merge e.i, Y.i; fission e.i at 1"),
-        ("chain", "split Y.i by 4; compute_at e at Y.io in global; set_scope e in local; vectorize e.i"),
+        ("two layers", "merge H.i, R.i; fission H.i at 1; parallel H.i"),
         ("steps", "merge a.i, g.i; fission a.i at 1"),
         ("steps", "merge g.i, Y.i; merge a.i, g.i; fission a.i at 2"),
         ("extremes", "merge lo.i, hi.i; fission lo.i at 1; parallel lo.i"),
@@ -751,5 +751,18 @@ SCHEDULES: dict[str, list[tuple[str, str]]] = {
         ),
         ("winograd", "precompute U"),
         ("winograd", "fuse U.k, U.a into f; precompute U; parallel Y.i"),
+    ],
+    "swizzle": [
+        ("blur", "align h axis 1 by 16; swizzle h by 4"),
+        ("blur", "align h axis 1 by 32; swizzle h; vectorize Y.j by 4"),
+        ("blur", "layout h[i, j] as [j, i]; align h axis 1 by 8; swizzle h by 2"),
+        ("softmax", "align e axis 1 by 32; swizzle e by 8; vectorize e.j by 4"),
+        ("two layers", "align H axis 1 by 16; swizzle H by 4; parallel H.i"),
+        ("attention", "align S axis 1 by 32; swizzle S; align p axis 1 by 16; swizzle p by 4"),
+        ("plane", "cache_read X as Xc; align Xc axis 1 by 8; swizzle Xc by 2"),
+        ("matmul", "cache_read A as Ap in shared; align Ap axis 1 by 16; swizzle Ap by 4; parallel C.i"),
+        ("matmul", BLOCKS + "cache_read B at io as Bp in shared; align Bp axis 1 by 32; swizzle Bp"),
+        ("transpose", "cache_read X as Xc; align Xc axis 1 by 32; swizzle Xc by 8; vectorize Y.j by 4"),
+        ("scan", "align g axis 1 by 16; swizzle g by 4"),
     ],
 }
