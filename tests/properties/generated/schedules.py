@@ -40,15 +40,21 @@ from te.schedule.directives import (
     ComputeAt,
     ComputeRoot,
     Fission,
+    Fold,
     Fuse,
     Inline,
     Merge,
+    Online,
     Parallel,
+    Pipeline,
+    Precompute,
+    Prefetch,
     Reorder,
     Rfactor,
     SetLayout,
     SetScope,
     Split,
+    Stream,
     Swizzle,
     Tile,
     Unroll,
@@ -316,6 +322,68 @@ def _rfactor(draw: st.DrawFn, seen: Seen) -> Directive | None:
     return Rfactor(loop, of=stage, as_=_one(draw, ("P", "Q")))
 
 
+def _prefetch(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    inputs = {t.name for t in seen.kernel.program.inputs}
+    reads = [(tensor, loop) for tensor, loop in seen.reads() if tensor in inputs]
+    if not reads:
+        return None
+    tensor, at = _one(draw, reads)
+    around = [x.var for found, path in seen.loops if found.var == at for x in path if isinstance(x, For)]
+    return Prefetch(tensor, at, _one(draw, (1, 2, 9)), _one(draw, (None, *around)))
+
+
+def _stream(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    stages = [s.name for s in seen.kernel.program.stages if s.reduction is None]
+    return Stream((_one(draw, stages),)) if stages else None
+
+
+def _fold(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    """Of a recurrence, or of what is computed in a loop that it stands in with its readers."""
+    recurring = [name for r in seen.kernel.program.recurrences for name in r.stages]
+    inside = [s.stage for loop, _ in seen.loops for s in _stores_beside_others(loop)]
+    own = {name for name, _ in seen.allocated()}
+    stages = [name for name in (*recurring, *inside) if name in own]
+    return Fold(_one(draw, stages), _one(draw, (1, 2, 3, 4))) if stages else None
+
+
+def _stores_beside_others(loop: For) -> list[Store | Accumulate]:
+    found = [s for s, _ in walk_stmt(loop) if isinstance(s, Store | Accumulate)]
+    return found if len({s.stage for s in found}) > 1 else []
+
+
+def _pipeline(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    """Of a loop with a copy of an input in its body, so far as the names tell."""
+    copies = {"R", "S", "T"}
+    loops = [
+        loop.var
+        for loop, _ in seen.loops
+        if loop.kind == SERIAL
+        and any(isinstance(s, Alloc) and s.buffer.name in copies for s, _ in walk_stmt(loop))
+    ]
+    return Pipeline(_one(draw, loops), _one(draw, (2, 3))) if loops else None
+
+
+def _online(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    """Of a maximum over an axis and some sums behind it, at a loop of what reads them."""
+    stages = seen.kernel.program.stages
+    best = [s for s in stages if s.reduction and s.reduction.reducer in ("max", "min")]
+    sums = [s for s in stages if s.reduction and s.reduction.reducer == "sum" and s not in best]
+    loops = [loop.var for loop, _ in seen.loops if not loop.is_reduction]
+    if not best or not sums or not loops:
+        return None
+    first = _one(draw, best)
+    chosen = [first, *draw(st.lists(st.sampled_from(sums), min_size=1, max_size=2, unique=True))]
+    axes = tuple(f"{s.name}.{s.reduction.axes[-1].name}" for s in chosen if s.reduction)
+    last = [loop for loop in loops if loop.startswith(f"{stages[-1].name}.")]
+    return Online(axes, tuple(s.name for s in chosen), _one(draw, last or loops), _one(draw, (2, 4)))
+
+
+def _precompute(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    params = set(seen.kernel.program.params)
+    stages = [s.name for s in seen.kernel.program.stages if any(x.buffer in params for x in loads(s.value))]
+    return Precompute((_one(draw, stages),)) if stages else None
+
+
 # How often each verb is drawn.
 DRAWERS: list[tuple[Drawer, int]] = [
     (_split, 3),
@@ -337,8 +405,15 @@ DRAWERS: list[tuple[Drawer, int]] = [
     (_fission, 1),
     (_merge, 1),
     (_rfactor, 1),
+    (_prefetch, 1),
+    (_stream, 1),
+    (_fold, 1),
+    (_pipeline, 1),
+    (_online, 1),
+    (_precompute, 1),
 ]
 _WEIGHTED = [drawer for drawer, weight in DRAWERS for _ in range(weight)]
+PLACING = (_inline, _compute_at, _online)  # too late once the loops of a stage have changed
 
 
 @dataclass
@@ -355,8 +430,11 @@ class Drawn:
 def schedules_of(draw: st.DrawFn, plain: Kernel, most: int = 12) -> Drawn:
     """A random schedule of a kernel. A refused line leaves it as it was."""
     found = Drawn(plain)
-    for _ in range(draw(st.integers(1, most))):
-        line = draw(st.sampled_from(_WEIGHTED))(draw, Seen(found.kernel))
+    drawers = draw(st.lists(st.sampled_from(_WEIGHTED), min_size=1, max_size=most))
+    if draw(st.integers(0, 3)):  # in the order in which people write them
+        drawers.sort(key=lambda drawer: drawer not in PLACING)
+    for drawer in drawers:
+        line = drawer(draw, Seen(found.kernel))
         if line is None:
             continue
         verb = type(line).__name__
