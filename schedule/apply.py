@@ -24,6 +24,7 @@ from te.schedule.directives import (
     CacheWrite,
     ComputeAt,
     ComputeRoot,
+    Distribute,
     Fission,
     Fold,
     Fuse,
@@ -48,6 +49,7 @@ from te.schedule.directives import (
     Use,
     Vectorize,
 )
+from te.schedule.distribute import check_distributed, distribute
 from te.schedule.fold import check_folds, fold
 from te.schedule.forms import Directive
 from te.schedule.kinds import bind, parallel, unroll, vectorize
@@ -78,6 +80,7 @@ def apply(kernel: Kernel, directive: Directive) -> Kernel:
             check_folds(changed, directive)
             check_pipelines(changed, directive)
             check_swizzles(changed, directive)
+            check_distributed(changed, directive)
         check_precomputed(changed, directive)
         keep_operands(changed, directive)
     except ScheduleError as refused:
@@ -118,6 +121,7 @@ REWRITES: dict[type[Directive], Callable[[Kernel, Any], Kernel]] = {
     Tensorize: tensorize,
     Precompute: precompute,
     Swizzle: swizzle,
+    Distribute: distribute,
 }
 
 

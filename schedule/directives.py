@@ -578,6 +578,32 @@ class Bind(Directive):
 
 
 @dataclass(frozen=True, slots=True)
+class Distribute(Directive):
+    """Let each element of a register buffer be held by the GPU thread that holds the same element of another.
+
+    Before:  for i in 0..64: alloc p[1, 8] in register: alloc s[1, 8] in register:
+             for j in 0..8: s[i, j] = X[i, j] + 1.0; for j in 0..8: p[i, j] = exp(s[i, j]);
+             for j in 0..8: Y[i, j] = p[i, j]
+    Line:    distribute p like s
+    After:   for i in 0..64: alloc s[1, 8] in register: alloc p[1, 8] in register like s:
+             for j in 0..8: s[i, j] = X[i, j] + 1.0; for j in 0..8: p[i, j] = exp(s[i, j]);
+             for j in 0..8: Y[i, j] = p[i, j]
+
+    Registers that are allocated outside the loops of a block's threads are spread over the threads; what
+    is computed from elements at the same place then needs none of another thread. Both buffers are in
+    registers, of one shape, and allocated in one place (or the second around the first). Where loops
+    bound to threads stand around their accesses, it must be proved that the same element is always the
+    same thread's, and is proved again after every later line: it stands behind the `bind` lines. No
+    result depends on it. Targets without threads that share registers, such as `llvm`, refuse it.
+
+    Errors: distribute-target, distribute-refused, storage-refused, unknown-tensor
+    """
+
+    buffer: str = field(metadata=takes(Kind.STAGE))
+    like: str = field(metadata=takes(Kind.STAGE))
+
+
+@dataclass(frozen=True, slots=True)
 class Fold(Directive):
     """Keep only the last elements of a stage along an axis: a buffer of so many slots, in a circle.
 
@@ -651,9 +677,5 @@ VERBS: dict[str, type[Directive]] = {
     "tensorize": Tensorize,
     "precompute": Precompute,
     "swizzle": Swizzle,
+    "distribute": Distribute,
 }
-
-# Verbs of the language that this version does not have.
-LATER_VERBS = frozenset(
-    "bind rfactor online pipeline prefetch stream swizzle specialize fold precompute distribute".split()
-).difference(VERBS)

@@ -195,6 +195,9 @@ class Schedule:
     def swizzle(self, tensor: str, *, by: int | None = None) -> Schedule:
         return self._line("swizzle", [tensor], by=by)
 
+    def distribute(self, buffer: str, *, like: str) -> Schedule:
+        return self._line("distribute", [buffer], like=like)
+
     def use(self, schedule: str | Schedule, *, of: str) -> Schedule:
         if isinstance(schedule, str):
             return self._line("use", [schedule], of=of)

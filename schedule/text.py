@@ -20,7 +20,7 @@ from te.ir.print import print_expr
 from te.ir.tensor import Call, Program
 from te.ir.types import I64
 from te.schedule.condition import Constant, Names, condition_of
-from te.schedule.directives import LATER_VERBS, VERBS, Specialize, Use
+from te.schedule.directives import VERBS, Specialize, Use
 from te.schedule.forms import Directive, Kind, Layout, Place, TensorAxes
 from te.schedule.knobs import Knob
 from te.schedule.vocabulary import Shape, Value, field_of, make, shape_of
@@ -77,14 +77,12 @@ def read_directives(
 
 def _directive(line: tree.Directive, names: Names, reuse: Reuse | None) -> Directive:
     if line.verb not in VERBS:
-        suggestion = None if line.verb in LATER_VERBS else did_you_mean(line.verb, VERBS)
+        suggestion = did_you_mean(line.verb, VERBS)
         there_are = f"the verbs are {', '.join(f'`{n}`' for n in VERBS)}"
         raise ScheduleError(
             error(
                 "unknown-verb",
-                f"this version of te has no verb `{line.verb}`"
-                if line.verb in LATER_VERBS
-                else f"there is no verb `{line.verb}`",
+                f"there is no verb `{line.verb}`",
                 line.verb_span,
                 help=f"{suggestion}\n{there_are}" if suggestion else there_are,
             )

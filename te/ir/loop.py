@@ -107,6 +107,9 @@ class Buffer:
     origin: tuple[Expr, ...] = ()  # the logical index of its first element; () means zeros
     layout: Layout | None = None  # None is row-major
     fold: tuple[int, int] | None = None  # an axis of which only so many elements are kept, in slots `i % by`
+    like: str = (
+        ""  # a register buffer around it: an element is held by the thread that holds the same one there
+    )
 
     @property
     def exprs(self) -> tuple[Expr, ...]:
@@ -323,13 +326,18 @@ def map_buffer(b: Buffer, f: Callable[[Expr], Expr]) -> Buffer:
 
 
 def rename_buffer(s: Stmt, old: str, new: str) -> Stmt:
-    """Read and write another buffer in the place of one."""
+    """Read and write another buffer in the place of one, and be distributed like it."""
 
     def expr(e: Expr) -> Expr:
         return replace(e, buffer=new) if isinstance(e, Load) and e.buffer == old else e
 
     def stmt(s: Stmt) -> Stmt:
-        return replace(s, buffer=new) if isinstance(s, Store | Accumulate) and s.buffer == old else s
+        match s:
+            case Store() | Accumulate() if s.buffer == old:
+                return replace(s, buffer=new)
+            case Alloc() if s.buffer.like == old:
+                return replace(s, buffer=replace(s.buffer, like=new))
+        return s
 
     return rewrite_stmt(map_exprs(s, lambda e: rewrite(e, expr)), stmt)
 

@@ -302,6 +302,7 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
 def _storage(b: Buffer, expr: Callable[[Expr], str]) -> str:
     """Where a buffer begins and how it lies, where that is not plain."""
     text = f" from [{', '.join(map(expr, b.origin))}]" if b.origin else ""
+    text += f" like {b.like}" if b.like else ""
     if b.fold:
         text += f" fold axis {b.fold[0]} by {b.fold[1]}"
     if b.layout:

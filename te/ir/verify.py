@@ -295,6 +295,18 @@ def _check_buffer(b: Buffer, scope: frozenset[str]) -> None:
         )
 
 
+def _check_distribution(b: Buffer, at: _Place) -> None:
+    """A buffer is spread over threads like one of its form that is there."""
+    if not b.like:
+        return
+    around = next((s.buffer for s in at.path if isinstance(s, Alloc) and s.buffer.name == b.like), None)
+    place = f"buffer {b.name} like {b.like}"
+    _require(around is not None, f"no such buffer is around it ({place})")
+    if around is not None:
+        _require(b.scope == around.scope == "register", f"they are not in registers ({place})")
+        _require(at.kernel.level == FINAL or b.shape == around.shape, f"their shapes differ ({place})")
+
+
 def _check_stmt(s: Stmt, at: _Place) -> None:
     match s:
         case Seq():
@@ -323,6 +335,7 @@ def _check_stmt(s: Stmt, at: _Place) -> None:
                 _check_stmt(s.otherwise, at.inside(s, facts=assuming(at.facts, negation(s.condition))))
         case Alloc():
             _check_buffer(s.buffer, at.scope)
+            _check_distribution(s.buffer, at)
             if at.kernel.level == FINAL:
                 moved = s.buffer.scope == "global" and at.loops
                 _require(not moved, f"`{s.buffer.name}` is allocated inside a loop")

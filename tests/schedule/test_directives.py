@@ -25,6 +25,7 @@ from te.schedule.directives import (
     CacheWrite,
     ComputeAt,
     ComputeRoot,
+    Distribute,
     Fission,
     Fold,
     Fuse,
@@ -119,6 +120,21 @@ MADE_BY = {
     ),
 }
 
+OPS["for i in 0..64: for j in 0..8: three"] = """
+    op f(X: f32[64, 8]) -> Y: f32[64, 8] {
+        s[i, j] = X[i, j] + 1.0
+        p[i, j] = exp(s[i, j])
+        Y[i, j] = p[i, j]
+    }
+"""
+MADE_BY[
+    "for i in 0..64: alloc p[1, 8] in register: alloc s[1, 8] in register: for j in 0..8: s[i, j] = X[i, j] + 1.0; "
+    "for j in 0..8: p[i, j] = exp(s[i, j]); for j in 0..8: Y[i, j] = p[i, j]"
+] = (
+    "for i in 0..64: for j in 0..8: three",
+    "compute_at s, p at Y.i in register",
+)
+
 OPS["for i in 0..N: e[i] = W[i] + 1.0; for i in 0..N: Y[i] = X[i] * e[i]"] = """
     op f(X: f32[N], param W: f32[N]) -> Y: f32[N] {
         e[i] = W[i] + 1.0
@@ -174,6 +190,7 @@ def rendered(s: Stmt, full: bool) -> str:
 
 def _allocation(b: Buffer) -> str:
     """A buffer, where something about it is out of the ordinary."""
+    like = f" like {b.like}" if b.like else ""
     if b.scope == "global" and b.layout is None and b.fold is None:
         return ""
     where = "" if b.scope == "global" else f" in {b.scope}"
@@ -182,7 +199,7 @@ def _allocation(b: Buffer) -> str:
     swizzle = f" {print_swizzle(b.layout.swizzle)}" if b.layout and b.layout.swizzle else ""
     fold = f" fold axis {b.fold[0]} by {b.fold[1]}" if b.fold else ""
     shape = ", ".join(print_expr(d, index_of) for d in b.shape)
-    return f"alloc {b.name}[{shape}]{where}{fold}{layout}{align}{swizzle}: "
+    return f"alloc {b.name}[{shape}]{where}{like}{fold}{layout}{align}{swizzle}: "
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -190,7 +207,7 @@ def test_the_documented_example_is_what_happens(verb: str) -> None:
     parts = parts_of(verb)
     full = "[" in parts["Before"]
     plain, lines = MADE_BY.get(parts["Before"], (parts["Before"], ""))
-    target = "cuda" if verb == "bind" else "llvm"
+    target = "cuda" if verb in ("bind", "distribute") else "llvm"
     before = replace(scheduled(OPS[plain], lines), target=target)
     assert rendered(before.body, full) == parts["Before"]
     beside = "".join(f"{op}\n" for op in BESIDE.get(verb, ()))
@@ -266,6 +283,7 @@ LINES: list[tuple[str, Directive]] = [
     ("align Ap axis 1 by 8", Align("Ap", 1, 8)),
     ("swizzle Ap by 8", Swizzle("Ap", 8)),
     ("swizzle Ap", Swizzle("Ap")),
+    ("distribute p like Sf", Distribute("p", like="Sf")),
     ("precompute e, m", Precompute(("e", "m"))),
     ("use nn.softmax of H", Use("nn.softmax", of="H")),
     (
