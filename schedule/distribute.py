@@ -39,10 +39,10 @@ from te.ir.loop import (
 from te.ir.print import print_expr
 from te.ir.visit import loads
 from te.schedule import directives
+from te.schedule.buffers import find_allocation, with_allocation
 from te.schedule.context import facts_at
 from te.schedule.forms import Directive, span_of
 from te.schedule.legality import Access, shown, side_by_side
-from te.schedule.memory import find_allocation, with_allocation
 
 THREAD_LEVELS = frozenset(level for level, rank in BINDINGS.items() if rank > BINDINGS["block.x"])
 

@@ -261,6 +261,8 @@ BLOCKS = "tile i, j by 4, 8 into io, jo, ii, ji; split k by 4 into ko, ki; reord
 C_TILES = "tile C.i, C.j by 4, 8 into io, jo, ii, ji; reorder io, jo, k, ii, ji; "
 LANES = "tile i, j by 4, 16 into io, jo, ii, ji; reorder io, jo, k, ii, ji, q; "
 
+PARTS = "tile Y.i, Y.j by 4, 8 into io, jo, ii, ji; compute_at a, g at jo in register; "
+
 SCHEDULES: dict[str, list[tuple[str, str]]] = {
     "split": [
         ("scale", "split i by 4"),
@@ -764,5 +766,29 @@ SCHEDULES: dict[str, list[tuple[str, str]]] = {
         ("matmul", BLOCKS + "cache_read B at io as Bp in shared; align Bp axis 1 by 32; swizzle Bp"),
         ("transpose", "cache_read X as Xc; align Xc axis 1 by 32; swizzle Xc by 8; vectorize Y.j by 4"),
         ("scan", "align g axis 1 by 16; swizzle g by 4"),
+    ],
+    "distribute": [
+        ("steps", PARTS + "distribute g like a"),
+        ("steps", PARTS + "distribute a like g"),
+        ("steps", PARTS + "bind io to block.y; bind jo to block.x; distribute g like a"),
+        ("steps", PARTS + "distribute g like a; unroll ii; vectorize ji"),
+        ("steps", PARTS + "cache_write Y at jo as Yt in register; distribute Yt like a; distribute g like a"),
+        ("steps", PARTS + "cache_write Y at jo as Yt in register; distribute g like a; distribute Yt like g"),
+        ("steps", PARTS + "layout g[i, j] as [j, i]; distribute g like a; bind io to block.x"),
+        (
+            "edges",
+            "split Y.j by 4; compute_at v at Y.jo in register; "
+            "cache_write Y at jo as Yt in register; distribute Yt like v",
+        ),
+        (
+            "dense",
+            C_TILES
+            + "compute_at P, Y at jo; set_scope C in register; set_scope P in register; distribute P like C",
+        ),
+        (
+            "plane",
+            "tile i, j by 4, 8 into io, jo, ii, ji; cache_read X at jo as Xr in register fill 0; "
+            "cache_write Y at jo as Yr in register; distribute Yr like Xr",
+        ),
     ],
 }

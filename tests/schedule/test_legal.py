@@ -72,7 +72,7 @@ def cases_of(text: str) -> list[ChosenCase]:
 
 @pytest.mark.parametrize(("verb", "name", "lines"), CASES, ids=lambda text: text.partition(";")[0])
 def test_legal(verb: str, name: str, lines: str) -> None:
-    target = "cuda" if verb == "bind" else "llvm"
+    target = "cuda" if verb in ("bind", "distribute") else "llvm"
     text = f"{PROGRAMS[name]}\nschedule f on {target} {{ {lines} }}"
     kernels = []
     for case in cases_of(text):
