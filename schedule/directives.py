@@ -596,7 +596,7 @@ class Distribute(Directive):
     same thread's, and is proved again after every later line: it stands behind the `bind` lines. No
     result depends on it. Targets without threads that share registers, such as `llvm`, refuse it.
 
-    Errors: distribute-target, distribute-refused, storage-refused, unknown-tensor
+    Errors: distribute-refused, storage-refused, unknown-tensor
     """
 
     buffer: str = field(metadata=takes(Kind.STAGE))

@@ -52,7 +52,7 @@ def distribute(kernel: Kernel, d: directives.Distribute) -> Kernel:
     if kernel.target.split(".")[0] == "llvm":
         raise ScheduleError(
             error(
-                "distribute-target",
+                "distribute-refused",
                 f"the target `{kernel.target}` has no threads over which registers are spread",
                 span_of(d),
                 "of GPUs only",

@@ -149,7 +149,7 @@ def test_a_thread_that_has_several_elements() -> None:
 
 
 def test_a_cpu_has_no_such_threads() -> None:
-    assert refused(THREE, "compute_at s, p at Y.i\ndistribute p like s").code == "distribute-target"
+    assert refused(THREE, "compute_at s, p at Y.i\ndistribute p like s").code == "distribute-refused"
     with pytest.raises(ScheduleError, match=r"the target `llvm\.avx2` has no threads"):
         Schedule(program(THREE), "llvm.avx2").distribute("p", like="s")
     assert "distribute p like s" in str(Schedule("f", "cuda").distribute("p", like="s"))
