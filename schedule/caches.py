@@ -111,7 +111,8 @@ def _clamped(index: list[Expr], shape: tuple[Expr, ...]) -> tuple[Expr, ...]:
 def stream(kernel: Kernel, d: directives.Stream) -> Kernel:
     for position, name in enumerate(d.stages):
         span = span_of(d, "stages", position)
-        find_stage(kernel, name, span)
+        if not _is_copy(kernel, name):
+            find_stage(kernel, name, span)
         writes = [
             s for s, _ in walk_stmt(kernel.body) if isinstance(s, Store | Accumulate) and s.buffer == name
         ]
@@ -122,7 +123,8 @@ def stream(kernel: Kernel, d: directives.Stream) -> Kernel:
                     "stream-refused",
                     f"`{name}` cannot be stored past the caches: {why_not}",
                     span,
-                    help="`stream` takes stages that write each element once",
+                    help="`stream` takes what writes each element once: pointwise stages, copies, and what "
+                    "`cache_write C at io` writes back of a reduction",
                 )
             )
         if all(isinstance(s, Store) and s.stream for s in writes):
@@ -133,6 +135,10 @@ def stream(kernel: Kernel, d: directives.Stream) -> Kernel:
 
         kernel = replace(kernel, body=rewrite_stmt(kernel.body, put), touched=kernel.touched | {name})
     return kernel
+
+
+def _is_copy(kernel: Kernel, name: str) -> bool:
+    return any(isinstance(s, Alloc) and s.buffer.name == name for s, _ in walk_stmt(kernel.body))
 
 
 def _why_not_streamed(kernel: Kernel, name: str, writes: list[Store | Accumulate]) -> str | None:

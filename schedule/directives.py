@@ -456,7 +456,8 @@ class Stream(Directive):
     After:   for i in 0..M: for j in 0..N: stream Y[i, j] = X[i, j]
 
     Whole vectors go past the caches, where they lie at multiples of 16 bytes; anything else is stored
-    as ever. It is a hint: within the caches it costs time.
+    as ever. Copies are streamed too (`stream X_copy`); of a reduction, which updates its elements, what a
+    `cache_write` writes back. It is a hint: within the caches it costs time.
 
     Errors: stream-refused, unknown-stage
     """

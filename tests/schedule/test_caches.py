@@ -20,6 +20,7 @@ from tests.schedule.scheduling import (
     assert_same,
     loops,
     program,
+    random_inputs,
     refused,
     scheduled,
 )
@@ -113,6 +114,38 @@ def test_stream_marks_the_stores() -> None:
     kernel = scheduled(POINTWISE, "vectorize i by 16\nstream Y")
     assert [s.stream for s, _ in walk_stmt(kernel.body) if isinstance(s, Store)] == [True]
     assert [s.stream for s, _ in walk_stmt(finalize(kernel).body) if isinstance(s, Store)] == [True, True]
+
+
+TURNED = "op f(X: f32[M, N]) -> Y: f32[N, M] { Y[i, j] = X[j, i] }"
+TILES = "tile i, j by 4, 16 into io, jo, ii, ji\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (MATMUL, TILES + "reorder io, jo, k, ii, ji\ncache_write C at jo\nvectorize ji, C_tile.j\nstream C"),
+        (
+            MATMUL,
+            TILES
+            + "reorder io, jo, k, ii, ji\ncache_write C at jo in register\nunroll ii\nvectorize ji, C_tile.j\n"
+            "stream C\nparallel io",
+        ),
+        (TURNED, TILES + "cache_write Y at jo in stack\nvectorize Y_tile.j\nstream Y\nparallel io"),
+        (TURNED, "cache_read X as Xc layout [j, i]\nvectorize Xc.i by 4\nstream Xc, Y\nparallel Y.i"),
+        (TURNED, TILES + "cache_read X at jo as Xc\nstream Xc\npipeline jo depth 2"),
+    ],
+)
+def test_copies_and_what_is_written_back_are_streamed(text: str, lines: str) -> None:
+    plain, kernel = nest(program(text)), scheduled(text, lines)
+    assert any(s.stream for s, _ in walk_stmt(finalize(kernel).body) if isinstance(s, Store))
+    sizes = [
+        {n: s[n] for n in plain.program.sizes} for s in ({"M": 5, "N": 33, "K": 3}, {"M": 8, "N": 64, "K": 1})
+    ]
+    assert_same(plain, kernel, *sizes)
+    built, expected = te.build(text, schedule=lines), te.build(text, schedule="none")
+    for values in sizes:
+        inputs = random_inputs(plain.program, values)
+        np.testing.assert_array_equal(built(**inputs), expected(**inputs))
 
 
 @pytest.mark.parametrize("lanes", [2, 4, 8, 16, 32, 12])
