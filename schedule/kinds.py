@@ -25,6 +25,7 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.ir.print import print_expr
+from te.ir.tensor import Program
 from te.ir.visit import variables
 from te.schedule.context import facts_at
 from te.schedule.directives import Bind, Parallel, Split, Unroll, Vectorize
@@ -85,7 +86,7 @@ def vectorize(kernel: Kernel, d: Vectorize) -> Kernel:
                         f"the trips of `{loop.var}` depend on each other: {explain(dependence, loop.var)}",
                         span,
                         "cannot run in lockstep",
-                        help=_data_loops(loop, path),
+                        help=_independent_loops(loop, path, kernel.program),
                     )
                 )
         if lanes:
@@ -164,7 +165,7 @@ def _refuse_dependent_trips(kernel: Kernel, loop: For, path: Path, span: Span | 
                 f"`{loop.var}` is a reduction loop: all its trips update the same elements of `{step.buffer}`",
                 span,
                 "its trips cannot run at the same time",
-                help=_data_loops(loop, path),
+                help=_independent_loops(loop, path, kernel.program),
             )
         )
     for dependence in carried(loop, facts_at(path, kernel.program)):
@@ -175,7 +176,7 @@ def _refuse_dependent_trips(kernel: Kernel, loop: For, path: Path, span: Span | 
                     f"the trips of `{loop.var}` depend on each other: {explain(dependence, loop.var)}",
                     span,
                     "cannot run at the same time",
-                    help=_data_loops(loop, path),
+                    help=_independent_loops(loop, path, kernel.program),
                 )
             )
 
@@ -268,14 +269,19 @@ def _refuse_nesting(inner: For, outer: For, verb: str, span: Span | None) -> Non
     )
 
 
-def _data_loops(loop: For, path: Path) -> str:
+def _independent_loops(loop: For, path: Path, program: Program) -> str:
     """Which loops of the nest are free of such dependences."""
-    nest = [s for s in path if isinstance(s, For)]
-    nest += [s for s, _ in walk_stmt(loop.body) if isinstance(s, For)]
-    data = [f"`{s.var}`" for s in nest if not s.is_reduction and not s.overlaps and s.kind == SERIAL]
-    if not data:
-        return "this nest has no data loop, whose trips would be independent"
-    return f"the trips of a data loop are independent: {', '.join(data)}"
+    nest = [(s, path[:n]) for n, s in enumerate(path) if isinstance(s, For)]
+    nest += [(s, (*path, loop, *inside)) for s, inside in walk_stmt(loop.body) if isinstance(s, For)]
+    free = [
+        f"`{s.var}`"
+        for s, around in nest
+        if not s.is_reduction and not s.overlaps and s.kind == SERIAL
+        if all(d.order is Order.REPEATED for d in carried(s, facts_at(around, program)))
+    ]
+    if not free:
+        return "no loop of this nest has independent trips"
+    return f"the trips of a data loop are independent: {', '.join(free)}"
 
 
 def _copies_outside(path: Path) -> int:

@@ -23,6 +23,7 @@ Buffers that the region allocates are its own in every trip, and carry no depend
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -543,5 +544,11 @@ def _element(d: Dependence, values: Mapping[str, int], loops: Sequence[str]) -> 
 
 
 def shown(access: Access) -> str:
-    """An access as messages quote it."""
-    return f"`{print_expr(Load(access.buffer, access.index, I64), index_of)}`"
+    """An access as messages quote it: loops by their index, where that is no other one's too."""
+    names = {name for i in access.index for name in variables(i)}
+    count = Counter(index_of(name) for name in names)
+
+    def name_of(loop: str) -> str:
+        return index_of(loop) if count[index_of(loop)] == 1 else loop
+
+    return f"`{print_expr(Load(access.buffer, access.index, I64), name_of)}`"
