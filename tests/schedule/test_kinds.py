@@ -121,7 +121,7 @@ def test_refused(text: str, lines: str, code: str) -> None:
 def test_parallel_says_which_loops_it_could_be() -> None:
     assert refused(MATMUL, "parallel k").help == "the trips of a data loop are independent: `C.i`, `C.j`"
     total = "op f(X: f32[N]) -> Y: f32 { Y = sum[i](X[i]) }"
-    assert refused(total, "parallel i").help == "this nest has no data loop, whose trips would be independent"
+    assert refused(total, "parallel i").help == "no loop of this nest has independent trips"
 
 
 def test_a_reduction_loop_of_one_trip_is_not_parallel_either() -> None:
