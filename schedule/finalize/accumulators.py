@@ -16,11 +16,15 @@ before fills the tile; otherwise the tile is loaded from the target.
 the loop they are combined in halves, and the last one with the running value: a
 chain of 16 dependent additions would take as long as 256 terms of the loop.
 
+*A loop of several statements*, as `merge` makes it, updates the registers of each of its
+reductions whose target nothing else in it touches; the others stay in memory.
+
 A ragged tile (the cold version) stays in registers too: see `ragged`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -44,6 +48,7 @@ from te.ir.loop import (
     bodies,
     direct_exprs,
     seq,
+    walk_stmt,
     with_bodies,
 )
 from te.ir.tensor import identity
@@ -99,12 +104,16 @@ def promote_accumulators(s: Stmt, facts: Facts, buffers: dict[str, Buffer]) -> S
     at = 0
     while at < len(items):
         nests = _nests_from(items, at, buffers)
+        shared = None if nests else _shared_loop(items[at], buffers)
         if nests:
             start = _start(new[-1], nests[0]) if new else None
             if start is not None:
                 new.pop()
-            new.append(_in_registers(nests, start, facts, buffers))
+            new.append(_assembled([_in_registers(nests, start, facts, buffers)]))
             at += len(nests)
+        elif shared is not None:
+            new.append(_several_in_registers(shared, new, facts, buffers))
+            at += 1
         else:
             item = items[at]
             inner = [
@@ -203,12 +212,116 @@ def _start(s: Stmt, nest: Nest) -> Start | None:
     return Start(s.value, tuple(when)) if same else None
 
 
+# ---------------------------------------------------------------- loops of several statements
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A reduction loop of several statements: nests of that loop around one of them each, and the others."""
+
+    loop: For
+    items: tuple[Nest | Stmt, ...]
+
+    @property
+    def nests(self) -> list[Nest]:
+        return [item for item in self.items if isinstance(item, Nest)]
+
+
+def _shared_loop(s: Stmt, buffers: Mapping[str, Buffer]) -> Shared | None:
+    """The loop, where some of its statements can run in registers, and no other touches what those update."""
+    if not isinstance(s, For):
+        return None
+    around: list[For | If | Let] = []
+    inner = s.body
+    while isinstance(inner, For | Let) or (isinstance(inner, If) and inner.otherwise is None):
+        around.append(inner)
+        inner = inner.body
+    if not isinstance(inner, Seq):
+        return None
+    items = [_inside(around, item) for item in inner.items]
+    found = [(item, _nest(replace(s, body=item), buffers)) for item in items]
+    targets = {nest.leaf.buffer for _, nest in found if nest is not None}
+    touched = Counter(name for x, _ in walk_stmt(s) for name in _touched(x))
+    if not targets or any(touched[name] > 1 for name in targets):
+        return None
+    if around and len(targets) < len(items):
+        return None  # loops inside are taken apart, which is no matter of course for other statements
+    return Shared(s, tuple([item if nest is None else nest for item, nest in found]))
+
+
+def _inside(around: Sequence[For | If | Let], s: Stmt) -> Stmt:
+    for outer in reversed(around):
+        s = replace(outer, body=s)
+    return s
+
+
+def _touched(s: Stmt) -> list[str]:
+    """The buffers that one statement itself reads and writes."""
+    read = [load.buffer for e in direct_exprs(s) for load in loads(e)]
+    return [*read, s.buffer] if isinstance(s, Store | Accumulate) else read
+
+
+def _several_in_registers(
+    shared: Shared, before: list[Stmt], facts: Facts, buffers: dict[str, Buffer]
+) -> Stmt:
+    """One loop that updates registers of several reductions. Starts at the end of `before` fill them."""
+    starts = _starts_of(shared, before)
+    inside = facts_inside(shared.loop, shared.loop.body, facts, False)
+    parts: list[Parts] = []
+    body: list[Stmt] = []
+    for item in shared.items:
+        if isinstance(item, Nest):
+            part = _in_registers([item], starts.get(item.leaf.buffer), facts, buffers)
+            (run,) = part.runs
+            assert isinstance(run, For)  # the shared loop, around one statement
+            body.append(run.body)
+            parts.append(part)
+        else:
+            body.append(promote_accumulators(item, inside, buffers))
+    return _assembled(parts, replace(shared.loop, body=seq(*body)))
+
+
+def _starts_of(shared: Shared, before: list[Stmt]) -> dict[str, Start]:
+    """The starts that stand last before the loop, by what they start. They are taken out of `before`.
+
+    One that reads what the loop writes stays: with lanes, registers are filled after the loop.
+    """
+    written = {s.buffer for s, _ in walk_stmt(shared.loop) if isinstance(s, Store | Accumulate)}
+    starts: dict[str, Start] = {}
+    while before:
+        found = [(n.leaf.buffer, start) for n in shared.nests if (start := _start(before[-1], n)) is not None]
+        if not found or found[0][0] in starts or any(x.buffer in written for x in loads(found[0][1].value)):
+            break
+        starts[found[0][0]] = found[0][1]
+        before.pop()
+    return starts
+
+
 # ---------------------------------------------------------------- running in registers
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Reductions in registers: what fills those, the loops, and what writes them back."""
+
+    registers: list[Buffer]
+    before: Stmt
+    runs: list[Stmt]
+    after: Stmt
+
+
+def _assembled(parts: Sequence[Parts], *runs: Stmt) -> Stmt:
+    """All of it in order; the given loops in the place of each one's own."""
+    runs = runs or tuple([run for part in parts for run in part.runs])
+    body = seq(*[part.before for part in parts], *runs, *[part.after for part in parts])
+    for buffer in reversed([b for p in parts for b in p.registers]):
+        body = Alloc(buffer, body)
+    return body
 
 
 def _in_registers(
     nests: Sequence[Nest], start: Start | None, facts: Facts, buffers: dict[str, Buffer]
-) -> Stmt:
+) -> Parts:
     """Fill the registers, run the reductions, write back. All nests have the same elements."""
     nest = nests[0]
     leaf, lanes = nest.leaf, nest.lanes
@@ -228,7 +341,7 @@ def _in_registers(
     write_back = _for_elements(nest, nest.guards, write, WHOLE)
     if lanes is None:
         runs = [_run(n, total, index, ragged) for n in nests]
-        return _allocated([total], seq(fill, *runs, write_back))
+        return Parts([total], fill, runs, write_back)
 
     width = _constant(lanes.extent)
     partial_index = (*index, Var(lanes.var))
@@ -239,7 +352,7 @@ def _in_registers(
     halves = _new_registers(leaf.buffer, target, (*shape, integer(-(-width // 2))), buffers)
     combine = _for_elements(nest, ragged.kept, _combine(leaf, lanes, partial, halves, total, index), ragged)
     registers = [total, partial, halves]
-    return _allocated(registers, seq(clear, *runs, fill, combine, write_back))
+    return Parts(registers, clear, runs, seq(fill, combine, write_back))
 
 
 def _combine(
@@ -264,12 +377,6 @@ def _combine(
         steps.append(each(width - half, step(halves, (*index, lane), source, high)))
         width, source = half, halves
     return seq(*steps, step(total, index, halves, (*index, integer(0))))
-
-
-def _allocated(registers: Sequence[Buffer], body: Stmt) -> Stmt:
-    for buffer in reversed(registers):
-        body = Alloc(buffer, body)
-    return body
 
 
 def _new_registers(name: str, like: Buffer, shape: tuple[Expr, ...], buffers: dict[str, Buffer]) -> Buffer:
