@@ -25,6 +25,7 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.ir.print import print_expr
+from te.ir.simplify import simplify
 from te.ir.tensor import Program
 from te.ir.visit import variables
 from te.schedule.context import facts_at
@@ -199,11 +200,15 @@ def _named(kernel: Kernel, d: Unroll | Vectorize | Parallel, kind: str) -> list[
 def _split_first(
     kernel: Kernel, d: Unroll | Vectorize, name: str, span: Span | None
 ) -> tuple[Kernel, For, Path]:
-    """The loop that gets the kind: with `by`, the inner one of a split."""
+    """The loop that gets the kind: with `by`, the inner one of a split.
+
+    Its extent is what is known of it: 64 where the `when` of the schedule says `K == 64`.
+    """
     loop, path = find_loop(kernel, name, span)
     require_serial(loop, verb_of(d), span)
     if d.by is None:
-        return kernel, loop, path
+        known = simplify(loop.extent, facts_at(path, kernel.program))
+        return kernel, replace(loop, extent=known) if isinstance(known, Const) else loop, path
     place = None
     if d.place and span:
         place = Place(d.place.span, d.place.verb, {"loop": (span,), "by": d.place.parts["by"]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from te.ir.print import print_kernel
 from te.schedule.apply import apply
 from te.schedule.directives import Parallel, Unroll, Vectorize
 from te.schedule.nest import nest
@@ -127,3 +128,9 @@ def test_parallel_says_which_loops_it_could_be() -> None:
 def test_a_reduction_loop_of_one_trip_is_not_parallel_either() -> None:
     text = "op f(A: f32[M, 4]) -> C: f32[M] { C[i] = sum[k](A[i, k]) }"
     assert refused(text, "split k parts 1\nparallel ko").code == "parallel-reduction"
+
+
+def test_an_extent_that_the_requirements_say_is_constant() -> None:
+    text = "op f(X: f32[M, K]) -> Y: f32[M] { require K == 4; Y[i] = sum[j](X[i, j]) }"
+    assert "unrolled for Y.j < 4 (reduce):" in print_kernel(scheduled(text, "unroll j"))
+    assert "vector for Y.j < 4 (reduce):" in print_kernel(scheduled(text, "vectorize j"))
