@@ -16,12 +16,14 @@ from te.backends.llvm.compile import compile_text
 from te.backends.llvm.jit import load_object
 from te.diagnostics import Source
 from te.elaborate.elaborate import elaborate
+from te.elaborate.modules import Library, read_module
 from te.grammar.parser import parse_file
+from te.ir.loop import Kernel
 from te.runtime.limits import SizeLimit
 from te.schedule.finalize import finalize
 from te.schedule.nest import nest
 from te.schedule.schedule import read_schedule
-from te.schedule.text import schedules_for
+from te.schedule.written import Setting, schedules_for
 from te.target import parse_target
 
 HERE = Path(__file__).parent
@@ -58,15 +60,20 @@ def phases(text: str, op: str) -> dict[str, Callable[[], Any]]:
     source = Source("<benchmark>", text)
     file = parse_file(source)
     program = elaborate(file, op)
-    choice = schedules_for(file, program, target)[0]
-    kernel = read_schedule(choice.schedule, program, file).apply(nest(program))
+    setting = Setting(program, target.name, target.levels, read_module(file, Library()))
+    written = schedules_for(setting)[0].schedule
+
+    def schedule() -> Kernel:
+        return read_schedule(written, setting)[0].schedule.apply(nest(program))
+
+    kernel = schedule()
     final = finalize(kernel)
     text_of_code = llvm.emit([final], target).text
     code = compile_text(text_of_code, target)
     return {
         "parse": lambda: parse_file(source),
         "elaborate": lambda: elaborate(file, op),
-        "schedule": lambda: read_schedule(choice.schedule, program, file).apply(nest(program)),
+        "schedule": schedule,
         "finalize": lambda: finalize(kernel),
         "largest sizes": lambda: SizeLimit(final).limit,
         "write LLVM IR": lambda: llvm.emit([final], target),

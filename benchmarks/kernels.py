@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 def run() -> list[Row]:
     random = np.random.default_rng(0)
     return [
-        *[_matmul(random, n) for n in (128, 256, 512, 1024)],
+        *[_matmul(random, n) for n in (128, 256, 512, 1024, 2048)],
         _softmax(random, 4096, 1024),
         _sums(random, "row_sums", 1, 4096, 4096),
         _sums(random, "column_sums", 0, 4096, 4096),

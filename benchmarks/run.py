@@ -20,6 +20,7 @@ import calls  # noqa: E402  (after the settings above)
 import compile_time  # noqa: E402
 import import_time  # noqa: E402
 import kernels  # noqa: E402
+import tails  # noqa: E402
 from measure import print_table  # noqa: E402
 
 GROUPS = {
@@ -27,6 +28,7 @@ GROUPS = {
     "calls": ("Call overhead", calls.run),
     "import": ("Import time, in new processes", import_time.run),
     "kernels": ("Kernels, one thread", kernels.run),
+    "tails": ("Sizes that no vector or tile divides, beside the next that they do", tails.run),
 }
 
 

@@ -15,8 +15,10 @@ there, so that the code grows to one hot and one cold version, not to 2^n:
 What a statement asks of its indices at the borders of a tensor (`interior`) is
 joined with the guards.
 
-The tail of a reduction loop, and of a loop marked `peel`, is cut off instead: the
-loop runs its full trips without the guard, then a second one runs the rest.
+The tail of an innermost loop, of a reduction loop, and of a loop marked `peel`, is cut
+off instead: the loop runs its full trips without the guard, then a second one runs the
+rest. Where an innermost loop asks at a border too, one question in each trip stays: cut
+at both ends, the rows of a 3 × 1 stencil took 7% longer (512 elements a row).
 """
 
 from __future__ import annotations
@@ -148,19 +150,30 @@ def _hulls_known_here(s: Stmt, facts: Facts, known: frozenset[Expr]) -> list[Exp
     """The hulls to ask before `s`: those of statements that have to wait for no other."""
     found: list[Expr] = []
     for leaf, path in leaves(s):
-        tails = [tail for tail in _tails(path, facts) if not _is_cut(leaf, path, tail)]
+        tails = [tail for tail in _tails(path, facts) if not _is_cut(leaf, path, tail, facts)]
         tails += _border_tails(leaf, path, facts)
         if tails and all(tail.place < 0 for tail in tails):
             found += [tail.hull for tail in tails if tail.hull not in known]
     return found
 
 
-def _is_cut(leaf: Store | Accumulate, path: Path, tail: Tail) -> bool:
+def _is_cut(leaf: Store | Accumulate, path: Path, tail: Tail, facts: Facts) -> bool:
     """Will the loop be cut into full trips and a rest?"""
     loop = path[tail.place] if tail.place >= 0 else None
     if not isinstance(loop, For) or loop.kind not in {SERIAL, *CONCURRENT}:
         return False
-    return loop.peel or (isinstance(leaf, Accumulate) and loop.var in leaf.over)
+    if loop.peel or (isinstance(leaf, Accumulate) and loop.var in leaf.over):
+        return True
+    if loop.kind != SERIAL or not _is_innermost(loop):
+        return False
+    solved = solve(tail.hull, loop.var, facts)
+    asks_more = any(border.place == tail.place for border in _border_tails(leaf, path, facts))
+    return solved is not None and solved[0] == "below" and not asks_more
+
+
+def _is_innermost(loop: For) -> bool:
+    """Is all that stands in the loop written out, so that to ask in it is to ask in the hottest code?"""
+    return not any(isinstance(s, For) and s.kind not in EXPANDED for s, _ in walk_stmt(loop.body))
 
 
 def _full_trips(loop: For, facts: Facts) -> dict[Expr, Expr]:
@@ -168,7 +181,7 @@ def _full_trips(loop: For, facts: Facts) -> dict[Expr, Expr]:
     found: dict[Expr, Expr] = {}
     for leaf, path in leaves(loop):
         for tail in _tails(path, facts):
-            if tail.place == 0 and _is_cut(leaf, path, tail):
+            if tail.place == 0 and _is_cut(leaf, path, tail, facts):
                 solved = solve(tail.hull, loop.var, facts)
                 if solved is not None and solved[0] == "below":
                     found[tail.hull] = solved[1]
