@@ -28,6 +28,7 @@ PAGES = [
     DOCS / "coming-from-tvm-and-halide.md",
     DOCS / "watching.md",
     *sorted(DOCS.glob("tutorial/*.md")),
+    *sorted(DOCS.glob("examples/*.md")),
 ]
 LINKING = [ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
