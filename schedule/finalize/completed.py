@@ -62,7 +62,7 @@ def _under_data_loops(s: Completed, path: Path) -> Stmt:
     for around in reversed(path):
         match around:
             case For() if around.var not in s.over:
-                nest = replace(around, body=nest)
+                nest = replace(around, body=nest, prefetches=())  # they are those of the terms
             case Let() if around.var not in of_terms:
                 nest = replace(around, body=nest)
             case If():

@@ -121,7 +121,7 @@ def _start_nest(s: Accumulate, path: tuple[Stmt, ...]) -> Stmt:
     for around in reversed(path):
         match around:
             case For() if around.var not in s.over:
-                nest = replace(around, body=nest)
+                nest = replace(around, body=nest, prefetches=())  # they are those of the terms
             case Let() if around.var not in of_terms and around.var in _used(nest):
                 nest = replace(around, body=nest)
             case If(of_terms=False):

@@ -349,6 +349,14 @@ def lines_for(draw: st.DrawFn, kernel: Kernel) -> Kernel:
     return kernel
 
 
+def test_what_a_sum_starts_from_fetches_nothing() -> None:
+    """A data loop inside a reduction loop is copied for the start, without what the terms fetch."""
+    text = "op f(X: f32[C, N], W: f32[K, C]) -> Y: f32[K, N] { Y[k, x] = sum[c](X[c, x] * W[k, c]) }"
+    final = finalize(scheduled(text, "reorder k, c, x\nprefetch X at x ahead 1"))
+    fetching = [s for s, _ in walk_stmt(final.body) if isinstance(s, For) and s.prefetches]
+    assert [isinstance(s.body, Accumulate) for s in fetching] == [True]
+
+
 @pytest.mark.parametrize("text", POOL)
 @settings(max_examples=max(5, settings.default.max_examples // 5))
 @given(st.data())
