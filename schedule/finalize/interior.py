@@ -45,11 +45,5 @@ def _reads(e: Expr) -> int:
 
 
 def _parts(condition: Expr) -> list[Expr]:
-    """The parts of a conjunction, or of the negation of a disjunction."""
-    match condition:
-        case Op(op="not", args=(Op(op="or", args=(a, b)),)):
-            return _parts(negation(a)) + _parts(negation(b))
-        case Op(op="not"):
-            return []  # one of several things fails: nothing to ask for
-        case _:
-            return conjuncts(condition)
+    """The parts of a conjunction. What is left of a negation says that one of several things fails."""
+    return [part for part in conjuncts(condition) if not (isinstance(part, Op) and part.op == "not")]

@@ -188,7 +188,10 @@ def negation(a: Expr) -> Expr:
 
 
 def conjuncts(condition: Expr) -> list[Expr]:
-    """The parts of a chain of `and`, left to right."""
-    if isinstance(condition, Op) and condition.op == "and":
-        return conjuncts(condition.args[0]) + conjuncts(condition.args[1])
+    """The parts of a chain of `and`, left to right; `not (a or b)` is `not a and not b`."""
+    match condition:
+        case Op(op="and", args=(a, b)):
+            return conjuncts(a) + conjuncts(b)
+        case Op(op="not", args=(Op(op="or", args=(a, b)),)):
+            return conjuncts(negation(a)) + conjuncts(negation(b))
     return [] if condition == TRUE else [condition]

@@ -33,6 +33,12 @@ class Case:
 
 
 CASES = {
+    # Where `a or b` fails, both do, though one of them asks data.
+    "failed-or-with-data": Case(
+        "op f(B: f32[K]) -> Y: f32[K] { Y[l] = where(l < 1 or i64(B[l]) < 0, 7, B[clamp(l - 1, 0, K - 1)]) }",
+        (np.arange(5, dtype=np.float32),),
+        np.array([7, 0, 1, 2, 3], np.float32),
+    ),
     # The `where` of a reduction is a guard for the reads of a reduction inside it.
     "guard-of-outer-reduction": Case(
         "op f(X: f32[N], Q: f32[M]) -> y: f32 { y = min[p < N where p > 0](max[j](X[p - 1] + Q[j])) }",
