@@ -223,7 +223,7 @@ def _as_producer(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path)
     facts = facts_at((*path, loop), kernel.program, trust_lets=False)
     if move.d.keep is None:
         body = _before_readers(loop.body, facts, move)
-        return _replaced(rest, loop, replace(loop, body=body))
+        return replaced(rest, loop, replace(loop, body=body))
     return _kept(kernel, move, rest, loop, path, facts)
 
 
@@ -310,9 +310,9 @@ def _kept(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path, facts:
 
     body = replace(loop, body=inside_names(loop.body, facts, with_new_part))
     whole = box_of(reads_in(window, move.name), stage.tensor.shape, facts_at(around, kernel.program))
-    rest = _replaced(rest, loop, body)
+    rest = replaced(rest, loop, body)
     window, _ = find_loop(replace(kernel, body=rest), window.var, span)
-    return _replaced(rest, window, Alloc(local_buffer(stage, whole, move), window))
+    return replaced(rest, window, Alloc(local_buffer(stage, whole, move), window))
 
 
 def _refuse_keep(move: _Move, reason: str) -> NoReturn:
@@ -384,7 +384,7 @@ def _as_consumer(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path)
         return _behind(s, nest, frozenset().union(*(part.waits_for for part in parts)))
 
     facts = facts_at((*path, loop), kernel.program, trust_lets=False)
-    return _replaced(rest, loop, replace(loop, body=inside_names(loop.body, facts, with_epilogue)))
+    return replaced(rest, loop, replace(loop, body=inside_names(loop.body, facts, with_epilogue)))
 
 
 def _behind(s: Stmt, nest: Stmt, waits_for: frozenset[str]) -> Stmt:
@@ -538,5 +538,6 @@ def _stages(s: Stmt) -> set[str]:
     return {stage for body in bodies(s) for stage in _stages(body)}
 
 
-def _replaced(s: Stmt, old: For, new: Stmt) -> Stmt:
+def replaced(s: Stmt, old: For, new: Stmt) -> Stmt:
+    """`s` with another statement in the place of a loop."""
     return rewrite_stmt(s, lambda x: new if isinstance(x, For) and x.var == old.var else x)

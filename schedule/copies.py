@@ -37,7 +37,7 @@ from te.ir.tensor import Axis, Stage, Tensor, identity
 from te.ir.types import integer_limits
 from te.ir.visit import rewrite, variables
 from te.schedule.buffers import axes_of, find_tensor, new_buffer
-from te.schedule.compute_at import reads_directly, refuse_scope
+from te.schedule.compute_at import reads_directly, refuse_scope, replaced
 from te.schedule.context import facts_at, facts_inside, follows_from_loops
 from te.schedule.directives import CacheRead, CacheWrite
 from te.schedule.forms import Scope, span_of
@@ -63,7 +63,7 @@ def cache_read(kernel: Kernel, d: CacheRead) -> Kernel:
     loop = path[-1]
     assert isinstance(loop, For)
     owners = {s.stage for s in path if isinstance(s, For)}
-    body = _replaced(kernel.body, loop, replace(loop, body=new))
+    body = replaced(kernel.body, loop, replace(loop, body=new))
     return replace(kernel, body=body, touched=kernel.touched | owners | copy.readers(region))
 
 
@@ -263,7 +263,7 @@ def cache_write(kernel: Kernel, d: CacheWrite) -> Kernel:
 
     body = inside_names(loop.body, facts_at((*path, loop), kernel.program, trust_lets=False), cached)
     owners = {s.stage for s in (*path, loop) if isinstance(s, For)}
-    new = _replaced(kernel.body, loop, replace(loop, body=body))
+    new = replaced(kernel.body, loop, replace(loop, body=body))
     return replace(kernel, body=new, touched=kernel.touched | owners | {write.stage})
 
 
@@ -330,10 +330,6 @@ def _write_back(
 
 
 # ---------------------------------------------------------------- tools
-
-
-def _replaced(s: Stmt, old: For, new: Stmt) -> Stmt:
-    return rewrite_stmt(s, lambda x: new if isinstance(x, For) and x.var == old.var else x)
 
 
 def _refuse_copy(

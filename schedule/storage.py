@@ -20,7 +20,7 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.schedule.buffers import axes_of, find_allocation, refuse_storage, with_allocation
-from te.schedule.compute_at import reads_directly, refuse_scope
+from te.schedule.compute_at import reads_directly, refuse_scope, replaced
 from te.schedule.context import facts_at
 from te.schedule.copies import cache_read
 from te.schedule.directives import Align, CacheRead, SetLayout, SetScope
@@ -80,7 +80,7 @@ def _moved_into(kernel: Kernel, alloc: Alloc, loop: For) -> Kernel:
 
     facts = facts_at((*path, loop), kernel.program)
     new = replace(loop, body=inside_names(loop.body, facts, allocated))
-    return replace(kernel, body=_replaced(body, loop, new))
+    return replace(kernel, body=replaced(body, loop, new))
 
 
 def set_layout(kernel: Kernel, d: SetLayout) -> Kernel:
@@ -143,7 +143,3 @@ def plain_layout(buffer: Buffer) -> Layout:
     """Row-major, as a layout."""
     names = tuple(f"x{n}" for n in range(len(buffer.shape)))
     return Layout(names, tuple(Var(n) for n in names))
-
-
-def _replaced(s: Stmt, old: For, new: Stmt) -> Stmt:
-    return rewrite_stmt(s, lambda x: new if isinstance(x, For) and x.var == old.var else x)
