@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import NoReturn
 
 from te.diagnostics import ScheduleError, Span, did_you_mean, error
-from te.ir.expr import TRUE, Var
+from te.ir.expr import TRUE, Load, Var
 from te.ir.loop import (
     Alloc,
     Buffer,
     Kernel,
     Stmt,
+    Store,
     rewrite_stmt,
     walk_stmt,
 )
@@ -51,6 +52,32 @@ def find_tensor(kernel: Kernel, name: str, span: Span | None) -> Buffer:
             )
         )
     return replace(buffer, shape=whole.shape, origin=()) if whole else buffer
+
+
+def buffer_of(kernel: Kernel, name: str) -> Buffer:
+    """The buffer of a name that there is."""
+    own = (s.buffer for s, _ in walk_stmt(kernel.body) if isinstance(s, Alloc))
+    return next(b for b in (*kernel.arguments, *own) if b.name == name)
+
+
+def find_source(kernel: Kernel, name: str, span: Span | None) -> Buffer:
+    """What a copy can be made of: a tensor, or a copy of a part of one, with the whole tensor's shape.
+
+    What fills a copy outside the tensor is not copied again.
+    """
+    source = _source_of_copy(kernel, name)
+    if source is None:
+        return find_tensor(kernel, name, span)
+    return replace(buffer_of(kernel, name), shape=find_source(kernel, source, span).shape, origin=())
+
+
+def _source_of_copy(kernel: Kernel, name: str) -> str | None:
+    """What `name` is a copy of, if it is one that nothing fills."""
+    for s, _ in walk_stmt(kernel.body):
+        if isinstance(s, Store) and s.stage == s.buffer == name and isinstance(s.value, Load):
+            is_stage = any(stage.name == name for stage in kernel.program.stages)
+            return None if is_stage else s.value.buffer
+    return None
 
 
 def find_allocation(kernel: Kernel, d: Directive, field: str, name: str) -> tuple[Alloc, Path]:
@@ -97,7 +124,7 @@ def new_buffer(kernel: Kernel, name: str, span: Span | None) -> str:
 
 
 def axes_of(kernel: Kernel, tensor: str, count: int) -> tuple[str, ...]:
-    """Names for a tensor's axes: its stage's, or those of the first read that says them."""
+    """Names for a tensor's axes: its stage's, or those of the first read that says them; a copy has its source's."""
     for stage in kernel.program.stages:
         if stage.name == tensor:
             return tuple(axis.name for axis in stage.axes)
@@ -107,7 +134,8 @@ def axes_of(kernel: Kernel, tensor: str, count: int) -> tuple[str, ...]:
                 names = tuple(i.name for i in load.index if isinstance(i, Var))
                 if load.buffer == tensor and len(set(names)) == len(load.index):
                     return names
-    return tuple(f"i{n}" for n in range(count))
+    source = _source_of_copy(kernel, tensor)
+    return axes_of(kernel, source, count) if source else tuple(f"i{n}" for n in range(count))
 
 
 def refuse_storage(d: Directive, field: str, message: str, label: str, help: str | None = None) -> NoReturn:

@@ -15,13 +15,13 @@ reduction loop it waits for the last trip (`Completed`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from te.diagnostics import ScheduleError, Span, error
-from te.ir.bounds import Facts
-from te.ir.expr import TRUE, Const, Expr, Select, Var, add, both, compare, integer, sub
+from te.ir.bounds import Facts, prove
+from te.ir.expr import Const, Expr, Select, Var, add, compare, integer, sub
 from te.ir.loop import (
     CONCURRENT,
     SERIAL,
@@ -363,6 +363,7 @@ class _Part:
     """A tensor that the loop's body writes, and the box of what one trip completes."""
 
     tensor: str
+    stage: str  # of the statement that writes it
     box: Box
     waits_for: frozenset[str]
 
@@ -375,16 +376,21 @@ def _as_consumer(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path)
         move.refuse("`in` and `keep` are for stages that the loop's body reads")
     _require_operands(move, rest, loop)
     around = {s.var for s in (*path, loop) if isinstance(s, For)}
+    completed: set[str] = set()
 
     def with_epilogue(s: Stmt, facts: Facts) -> Stmt:
         tensors = [t for t in operands(stage) if writes_in(s, t)]
         parts = [_completed_part(kernel, move, t, s, around, facts) for t in tensors]
-        box = _box_of_consumer(move, parts)
+        completed.update(part.stage for part in parts)
+        box = _box_of_consumer(move, parts, facts)
         nest = nest_part(stage, box.low, box.extents, facts, box.guard)
         return _behind(s, nest, frozenset().union(*(part.waits_for for part in parts)))
 
     facts = facts_at((*path, loop), kernel.program, trust_lets=False)
-    return replaced(rest, loop, replace(loop, body=inside_names(loop.body, facts, with_epilogue)))
+    body = inside_names(loop.body, facts, with_epilogue)
+    rest = replaced(rest, loop, replace(loop, body=body))
+    # Trips that complete different operands compute different elements: each has one operand there.
+    return as_data_loops(rest, around, completed, move.name)
 
 
 def _behind(s: Stmt, nest: Stmt, waits_for: frozenset[str]) -> Stmt:
@@ -407,37 +413,55 @@ def _completed_part(
     box = exact_box(body, tensor, kernel.program.tensor(tensor).shape, facts)
     if box is None:
         move.refuse(f"what its body computes of `{tensor}` is no box: there are elements between")
-    waits_for: frozenset[str] = frozenset()
     for s, inside in walk_stmt(body):
-        if isinstance(s, Store | Accumulate) and s.buffer == tensor:
+        if isinstance(s, Store | Accumulate) and s.buffer == tensor:  # the only one: it fills a box
             over = [x.over for x in (*inside, s) if isinstance(x, Accumulate | Completed)]
-            waits_for = waits_for.union(*over)
-    return _Part(tensor, box, waits_for & around)
+            return _Part(tensor, s.stage, box, frozenset().union(*over) & around)
+    raise AssertionError(f"nothing writes {tensor}")
 
 
-def _box_of_consumer(move: _Move, parts: Sequence[_Part]) -> Box:
-    """The elements of the stage whose operands are complete."""
+def _box_of_consumer(move: _Move, parts: Sequence[_Part], facts: Facts) -> Box:
+    """The elements of the stage whose operands are complete.
+
+    One operand decides: its parts in all trips are all of its elements, so these are all of the
+    stage's. The others must be complete there. Two that are complete in parts along different axes
+    would leave out the pairs of different trips.
+    """
+    boxes = [box for part in parts for box in _elements_that_read(move, part)]
+    reasons = [[_why_not_complete(move, box, other, facts) for other in boxes] for box in boxes]
+    for box, why_not in zip(boxes, reasons, strict=True):
+        if not any(why_not):
+            return box
+    move.refuse(next(reason for reason in reasons[0] if reason))
+
+
+def _elements_that_read(move: _Move, part: _Part) -> Iterator[Box]:
+    """For each read of a tensor: the elements of the stage for which it reads the part."""
     stage = move.stage
-    low: list[Expr] = [integer(0)] * len(stage.axes)
-    extents: list[Expr] = list(stage.tensor.shape)
     names = [axis.name for axis in stage.axes]
-    for part in parts:
-        for load in loads(stage.value):
-            if load.buffer != part.tensor:
-                continue
-            axes = [i.name for i in load.index if isinstance(i, Var) and i.name in names]
-            if len(set(axes)) < len(load.index):
-                move.refuse(f"it reads other elements of `{part.tensor}` than the one at its own index")
-            for position, name in enumerate(axes):
-                at = names.index(name)
-                new = (part.box.low[position], part.box.extents[position])
-                if (low[at], extents[at]) not in (new, (integer(0), stage.tensor.shape[at])):
-                    move.refuse(f"its operands are complete in different parts along `{name}`")
-                low[at], extents[at] = new
-    guard: Expr = TRUE
-    for part in parts:
-        guard = both(guard, part.box.guard)
-    return Box(tuple(low), tuple(extents), guard)
+    for load in loads(stage.value):
+        if load.buffer != part.tensor:
+            continue
+        axes = [i.name for i in load.index if isinstance(i, Var) and i.name in names]
+        if len(set(axes)) < len(load.index):
+            move.refuse(f"it reads other elements of `{part.tensor}` than the one at its own index")
+        low: list[Expr] = [integer(0)] * len(names)
+        extents: list[Expr] = list(stage.tensor.shape)
+        for position, name in enumerate(axes):
+            at = names.index(name)
+            low[at], extents[at] = part.box.low[position], part.box.extents[position]
+        yield Box(tuple(low), tuple(extents), part.box.guard)
+
+
+def _why_not_complete(move: _Move, box: Box, operand: Box, facts: Facts) -> str | None:
+    """Why an operand is not complete for the elements of a box, if it is not."""
+    if not prove(operand.guard, facts.with_assumption(box.guard)):
+        return "in some trips only a part of its operands is complete"
+    for n, axis in enumerate(move.stage.axes):
+        part, whole = (operand.low[n], operand.extents[n]), (integer(0), move.stage.tensor.shape[n])
+        if part not in ((box.low[n], box.extents[n]), whole):
+            return f"its operands are complete in different parts along `{axis.name}`"
+    return None
 
 
 def _require_operands(move: _Move, rest: Stmt, loop: For) -> None:
@@ -541,3 +565,14 @@ def _stages(s: Stmt) -> set[str]:
 def replaced(s: Stmt, old: For, new: Stmt) -> Stmt:
     """`s` with another statement in the place of a loop."""
     return rewrite_stmt(s, lambda x: new if isinstance(x, For) and x.var == old.var else x)
+
+
+def as_data_loops(s: Stmt, loops: Set[str], of: Set[str], stage: str) -> Stmt:
+    """`s`, in which those of the `loops` that are data loops of a stage in `of` are data loops of `stage` too."""
+
+    def one(s: Stmt) -> Stmt:
+        if isinstance(s, For) and s.var in loops and any(s.is_data_loop_of(other) for other in of):
+            return replace(s, data_of=s.data_of | {stage})
+        return s
+
+    return rewrite_stmt(s, one)

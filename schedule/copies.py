@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from te.diagnostics import ScheduleError, error
 from te.ir.bounds import Facts, prove
-from te.ir.expr import TRUE, Const, Expr, Load, Select, Var, both, compare, integer
+from te.ir.expr import TRUE, Const, Expr, Load, Select, Var, add, both, compare, integer
 from te.ir.floats import nearest
 from te.ir.loop import (
     Accumulate,
@@ -36,12 +36,13 @@ from te.ir.loop import (
 from te.ir.tensor import Axis, Stage, Tensor, identity
 from te.ir.types import integer_limits
 from te.ir.visit import rewrite, variables
-from te.schedule.buffers import axes_of, find_tensor, new_buffer
-from te.schedule.compute_at import reads_directly, refuse_scope, replaced
+from te.schedule.buffers import axes_of, buffer_of, find_source, find_tensor, new_buffer
+from te.schedule.compute_at import as_data_loops, reads_directly, refuse_scope, replaced
 from te.schedule.context import facts_at, facts_inside, follows_from_loops
 from te.schedule.directives import CacheRead, CacheWrite
 from te.schedule.forms import Scope, span_of
 from te.schedule.layouts import checked_layout
+from te.schedule.methods import copied_by
 from te.schedule.names import Path, find_loop
 from te.schedule.nest import guards_of_box, nest_part
 from te.schedule.regions import Box, box_of, exact_box, inside_names, reads_in, writes_in
@@ -51,7 +52,7 @@ from te.schedule.regions import Box, box_of, exact_box, inside_names, reads_in, 
 
 def cache_read(kernel: Kernel, d: CacheRead) -> Kernel:
     """Read a copy of the part of a tensor that a loop's body needs."""
-    tensor = find_tensor(kernel, d.tensor.name, span_of(d, "tensor"))
+    tensor = find_source(kernel, d.tensor.name, span_of(d, "tensor"))
     name = new_buffer(kernel, d.as_ or f"{tensor.name}_copy", span_of(d, "as_"))
     region, path, where = _region(kernel, d)
     copy = _Copy(kernel, d, tensor, name)
@@ -59,12 +60,14 @@ def cache_read(kernel: Kernel, d: CacheRead) -> Kernel:
         _refuse_copy(d, "tensor", f"nothing {where} reads `{tensor.name}`", "no read to replace")
     new = copy.around(region, facts_at(path, kernel.program, trust_lets=False))
     if d.at is None:
-        return replace(kernel, body=new, touched=kernel.touched | copy.readers(region))
+        return copied_by(replace(kernel, body=new, touched=kernel.touched | copy.readers(region)), d, name)
     loop = path[-1]
     assert isinstance(loop, For)
     owners = {s.stage for s in path if isinstance(s, For)}
     body = replaced(kernel.body, loop, replace(loop, body=new))
-    return replace(kernel, body=body, touched=kernel.touched | owners | copy.readers(region))
+    return copied_by(
+        replace(kernel, body=body, touched=kernel.touched | owners | copy.readers(region)), d, name
+    )
 
 
 def _region(kernel: Kernel, d: CacheRead) -> tuple[Stmt, Path, str]:
@@ -121,6 +124,7 @@ class _Copy:
         uses = reads_in(s, self.tensor.name)
         shape = None if self.d.fill is not None else self.tensor.shape
         box = box_of(uses, self.tensor.shape, facts, whole=shape is not None)
+        self._require_source(box, facts)
         nest = self._nest(box, facts)
         scope = self.d.in_ or Scope.GLOBAL
         refuse_scope(self.name, box.extents, scope, span_of(self.d, "in_"))
@@ -135,7 +139,26 @@ class _Copy:
     def _is_unfinished(self) -> bool:
         """Whether the tensor is computed part by part, in loops that are around the place."""
         path = _region(self.kernel, self.d)[1]
+        # In loops around its allocation, each trip has one of its own.
+        inside = [n for n, s in enumerate(path) if isinstance(s, Alloc) and s.buffer.name == self.tensor.name]
+        path = path[inside[-1] :] if inside else path
         return any(isinstance(s, For) and writes_in(s, self.tensor.name) for s in path)
+
+    def _require_source(self, box: Box, facts: Facts) -> None:
+        """Refuse a box that is not, provably, inside the part that the source holds."""
+        source = buffer_of(self.kernel, self.tensor.name)
+        for n, (low, extent) in enumerate(zip(box.low, box.extents, strict=True)):
+            first = source.origin[n] if source.origin else integer(0)
+            begins = compare("<=", first, low)
+            ends = compare("<=", add(low, extent), add(first, source.shape[n]))
+            whole = extent == self.tensor.shape[n] and extent == source.shape[n]
+            if not whole and source.origin and not prove(both(begins, ends), facts):
+                _refuse_copy(
+                    self.d,
+                    "at",
+                    f"`{source.name}` holds a part of a tensor, and it is not proved that all of the copy is in it",
+                    "not in that part",
+                )
 
     def axes(self) -> tuple[str, ...]:
         """The names of the tensor's axes, which the copy's loops get."""
@@ -264,7 +287,9 @@ def cache_write(kernel: Kernel, d: CacheWrite) -> Kernel:
     body = inside_names(loop.body, facts_at((*path, loop), kernel.program, trust_lets=False), cached)
     owners = {s.stage for s in (*path, loop) if isinstance(s, For)}
     new = replaced(kernel.body, loop, replace(loop, body=body))
-    return replace(kernel, body=new, touched=kernel.touched | owners | {write.stage})
+    # What the trips of a data loop computed are different elements; now these are what they write back.
+    new = as_data_loops(new, around, {write.stage}, copy)
+    return copied_by(replace(kernel, body=new, touched=kernel.touched | owners | {write.stage}), d, copy)
 
 
 def _only_write(kernel: Kernel, d: CacheWrite, loop: For) -> Store | Accumulate:

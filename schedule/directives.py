@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from te.schedule.forms import BlockOrder, Directive, Kind, Layout, Scope, Tail, TensorAxes, takes
+from te.schedule.forms import BlockOrder, CopyMethod, Directive, Kind, Layout, Scope, Tail, TensorAxes, takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,10 +266,11 @@ class CacheRead(Directive):
     `X[a, b]`. `in` says where it lives, `layout` how it is stored (`layout [a // 4, b, a % 4]`: each
     axis whole, or cut into digits). With `fill 0` the copy also holds what overhangs the tensor, filled
     with that number, and reads with that very `else` need no condition any more: a padded copy.
-    The tensor must be complete before the place.
+    The tensor must be complete before the place. `by vector` runs the copy's innermost loop in vectors;
+    `by cp_async`, `tma` and `ldmatrix` are for GPUs.
 
-    Errors: copy-refused, storage-refused, unknown-tensor, buffer-name, scope-size, layout-dimension, unknown-loop,
-    ambiguous-loop
+    Errors: copy-refused, copy-method, storage-refused, unknown-tensor, buffer-name, scope-size,
+    layout-dimension, unknown-loop, ambiguous-loop
     """
 
     tensor: TensorAxes = field(metadata=takes(Kind.TENSOR))
@@ -278,6 +279,7 @@ class CacheRead(Directive):
     in_: Scope | None = field(default=None, metadata=takes(Kind.SCOPE))
     layout: Layout | None = field(default=None, metadata=takes(Kind.LAYOUT))
     fill: int | float | None = field(default=None, metadata=takes(Kind.NUMBER))
+    by: CopyMethod | None = field(default=None, metadata=takes(Kind.METHOD))
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,15 +292,17 @@ class CacheWrite(Directive):
 
     The copy is a stage, `C_tile` or what `as` says, with loops of its own. Where a reduction loop
     lies outside, the buffer holds the partial result of one trip, which is combined with the tensor:
-    the order of a floating-point reduction changes.
+    the order of a floating-point reduction changes. `by vector` writes it back in vectors, and `by tma`,
+    on a GPU, from shared memory.
 
-    Errors: copy-refused, unknown-tensor, buffer-name, scope-size, unknown-loop, ambiguous-loop
+    Errors: copy-refused, copy-method, unknown-tensor, buffer-name, scope-size, unknown-loop, ambiguous-loop
     """
 
     tensor: TensorAxes = field(metadata=takes(Kind.TENSOR))
     at: str = field(metadata=takes(Kind.LOOP))
     as_: str | None = field(default=None, metadata=takes(Kind.NAME))
     in_: Scope | None = field(default=None, metadata=takes(Kind.SCOPE))
+    by: CopyMethod | None = field(default=None, metadata=takes(Kind.METHOD))
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class Kind(Enum):
     BINDING = "one of `block.x/y/z`, `thread.x/y/z`, `warp`, `warpgroup`, `lane`, `cluster.x`"
     ORDER = "one of `persistent`, `grouped`, `hilbert`"
     SCOPE = "one of `global`, `local`, `stack`, `register`, `shared`"
+    METHOD = "one of `vector`, `cp_async`, `tma`, `ldmatrix`"
 
 
 class Tail(StrEnum):
@@ -53,6 +54,15 @@ class Scope(StrEnum):
     LOCAL = "local"  # of one thread
     STACK = "stack"  # of one thread, on its stack: small
     REGISTER = "register"  # constant shape, constant indices once loops are unrolled
+
+
+class CopyMethod(StrEnum):
+    """By what instructions a copy is made."""
+
+    VECTOR = "vector"  # loads and stores of vectors
+    CP_ASYNC = "cp_async"  # of a GPU, from global to shared memory, while the threads go on
+    TMA = "tma"  # of a GPU, whole boxes between global and shared memory, by a unit of its own
+    LDMATRIX = "ldmatrix"  # of a GPU, from shared memory to the registers of a warp, as `mma` wants them
 
 
 class BlockOrder(StrEnum):
@@ -81,6 +91,7 @@ class Binding(StrEnum):
 WORDS: dict[Kind, type[StrEnum]] = {
     Kind.TAIL: Tail,
     Kind.SCOPE: Scope,
+    Kind.METHOD: CopyMethod,
     Kind.BINDING: Binding,
     Kind.ORDER: BlockOrder,
 }

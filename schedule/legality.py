@@ -15,7 +15,8 @@ steps of one `Accumulate` for one element, which differ in its `over` loops alon
 run in any order but not at the same time. A loop that is neither for a statement (another
 stage's, around it) repeats it, and answers nothing. Everything else is index arithmetic, as in
 Banerjee's test: the accesses are independent if, with both iterations' loop variables in
-their ranges and in the order asked about, the indices of some axis are proved to differ.
+their ranges and in the order asked about, the indices of some axis are proved to differ. A later trip
+of a fused loop is one of two cases: a larger `f // n`, or the same one and a larger `f % n`.
 What is not proved independent counts as dependent.
 
 Buffers that the region allocates are its own in every trip, and carry no dependence out.
@@ -30,8 +31,8 @@ from enum import Enum
 from itertools import combinations_with_replacement
 
 from te.ir.bounds import Facts, counterexample, evaluate, prove
-from te.ir.expr import TRUE, Const, Expr, Load, Var, both, compare, integer, negation, sub
-from te.ir.loop import Accumulate, Alloc, For, If, Let, Stmt, Store, direct_exprs, walk_stmt
+from te.ir.expr import TRUE, Const, Expr, Load, Op, Var, both, compare, integer, negation, sub
+from te.ir.loop import Accumulate, Alloc, Completed, For, If, Let, Stmt, Store, direct_exprs, walk_stmt
 from te.ir.print import print_expr
 from te.ir.types import I64
 from te.ir.visit import loads, substitute, variables, walk
@@ -259,8 +260,7 @@ def depends(first: Access, second: Access, directions: Directions, facts: Facts)
         return None
     else:
         pair = _Pair(_from_its_start(first), _from_its_start(second), directions)
-    scene = pair.facts(facts)
-    if any(_differ(a, b, scene) for a, b in zip(first.index, pair.second_index(), strict=True)):
+    if _are_apart(pair, pair.facts(facts), pair.fused_loops()):
         return None
     return Dependence(order, first, second, directions, facts)
 
@@ -303,8 +303,12 @@ def _moving(access: Access, directions: Directions) -> list[For]:
 
 
 def _apart_by_construction(access: Access, directions: Directions) -> bool:
-    """Whether a statement writes different elements because a data loop is in different trips."""
-    moving = _moving(access, directions)
+    """Whether a statement writes different elements because a data loop is in different trips.
+
+    What waits for the last trip of some loops runs once, and not in different trips of them.
+    """
+    once = {name for s in access.path if isinstance(s, Completed) for name in s.over}
+    moving = [loop for loop in _moving(access, directions) if loop.var not in once]
     own = all(_is_own(loop, access) and not loop.overlaps for loop in moving)
     return own and any(
         loop.is_data_loop_of(_stage(access)) and directions.get(loop.var, ANY) in (LATER, EARLIER)
@@ -362,8 +366,36 @@ def _stage(access: Access) -> str:
     return access.statement.stage if isinstance(access.statement, Store | Accumulate) else ""
 
 
+def _are_apart(pair: _Pair, scene: Facts, fused: Sequence[_Fused]) -> bool:
+    """Whether the indices of some axis differ, in each case that the parts of fused loops leave.
+
+    Of a later trip of a fused loop, the first part is larger, or it is the same and the second one
+    is larger.
+    """
+    if any(_differ(a, b, scene) for a, b in zip(pair.first.index, pair.second_index(), strict=True)):
+        return True
+    for n, loop in enumerate(fused):
+        trips = (loop.trip, substitute(loop.trip, pair.primes))
+        for order in ("<", ">"):
+            if prove(compare(order, *trips), scene):
+                outer, inner = ((Var(part), pair.primes[part]) for part in (loop.outer, loop.inner))
+                cases = [[compare(order, *outer)], [compare("==", *outer), compare(order, *inner)]]
+                rest = fused[n + 1 :]
+                return all(_are_apart(pair, _assume(scene, case), rest) for case in cases)
+    return False
+
+
 def _differ(a: Expr, b: Expr, facts: Facts) -> bool:
     return a != b and prove(compare("!=", a, b), facts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fused:
+    """Two names for the parts of a fused loop: `trip // n` and `trip % n`."""
+
+    outer: str
+    inner: str
+    trip: Expr
 
 
 class _Pair:
@@ -381,6 +413,18 @@ class _Pair:
             compare(direction, Var(name), self.primes[name])
             for name, direction in directions.items()
             if direction in (LATER, EARLIER) and name in self.primes
+        ]
+
+    def fused_loops(self) -> list[_Fused]:
+        """The parts of fused loops that both accesses have and that may differ, outer loops first."""
+        lets = [s for s in self.first.path if isinstance(s, Let) and s.var in self.primes]
+        parts = [(s.var, s.value) for s in lets if isinstance(s.value, Op)]
+        return [
+            _Fused(outer, inner, div.args[0])
+            for outer, div in parts
+            for inner, mod in parts
+            if (div.op, mod.op) == ("//", "%") and div.args == mod.args
+            if substitute(div.args[1], self.primes) == div.args[1]
         ]
 
     def second_index(self) -> list[Expr]:

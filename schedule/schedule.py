@@ -175,13 +175,20 @@ class Schedule:
         in_: str | None = None,
         layout: str | None = None,
         fill: float | None = None,
+        by: str | None = None,
     ) -> Schedule:
-        return self._line("cache_read", [tensor], at=at, as_=as_, in_=in_, layout=layout, fill=fill)
+        return self._line("cache_read", [tensor], at=at, as_=as_, in_=in_, layout=layout, fill=fill, by=by)
 
     def cache_write(
-        self, tensor: str, *, at: str, as_: str | None = None, in_: str | None = None
+        self,
+        tensor: str,
+        *,
+        at: str,
+        as_: str | None = None,
+        in_: str | None = None,
+        by: str | None = None,
     ) -> Schedule:
-        return self._line("cache_write", [tensor], at=at, as_=as_, in_=in_)
+        return self._line("cache_write", [tensor], at=at, as_=as_, in_=in_, by=by)
 
     def set_scope(self, tensor: str, *, in_: str) -> Schedule:
         return self._line("set_scope", [tensor], in_=in_)

@@ -288,7 +288,7 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
             yield f"  complete over {', '.join(v for v in scope if v in s.over)}:"
             yield from block(s.body)
         case Store():
-            yield f"  {_target(s, naming)} = {expr(s.value)}{_remarks(s, ['stream'] if s.stream else [])}"
+            yield f"  {_target(s, naming)} = {expr(s.value)}{_remarks(s, _hints(s))}"
         case Accumulate():
             over = [v for v in scope if v in s.over] + sorted(s.over - set(scope))
             remarks = []
@@ -325,6 +325,11 @@ def loop_flags(s: For, name: Naming = str) -> list[str]:
     flags += [f"pipeline depth {s.pipeline.depth}"] if s.pipeline else []
     flags += [f"prefetch {print_expr(Load(p.buffer, p.index, I64), name)}" for p in s.prefetches]
     return flags + ([s.intrinsic] if s.intrinsic else [])
+
+
+def _hints(s: Store) -> list[str]:
+    """How a target may store, where that is not plain."""
+    return (["stream"] if s.stream else []) + ([f"by {s.method}"] if s.method else [])
 
 
 def _target(s: Store | Accumulate, name: Naming) -> str:

@@ -55,6 +55,35 @@ def test_data_loops_are_independent_and_reduction_loops_are_steps() -> None:
     assert reversed_dependence(chain, ["C.k", "C.j", "C.i"], NOTHING) is None  # type: ignore[arg-type]
 
 
+def tiles(outer: Expr, inner: Expr, *, split: bool = False) -> For:
+    """C[4 * o + ii] is written and P[4 * o + i] reads it, of a loop that names its parts."""
+    ii, i, o, j = Var("C.ii"), Var("P.i"), Var("o"), Var("j")
+    write = loop("C.ii", 4, store("C", [add(mul(integer(4), o), ii), j], ZERO))
+    read = loop(
+        "P.i", 4, store("P", [add(mul(integer(4), o), i), j], load("C", add(mul(integer(4), o), i), j))
+    )
+    body = Let("o", outer, T, Let("j", inner, N, seq(write, read)))
+    return loop("C.f", T, loop("C.g", 2, body)) if split else loop("C.f", mul(T, N), body)
+
+
+def test_later_trips_of_a_fused_loop_have_other_tiles() -> None:
+    f = Var("C.f")
+    assert [o for o in orders(tiles(floor_div(f, N), floor_mod(f, N))) if o is Order.FIXED] == []
+
+
+def test_a_part_alone_says_nothing_of_a_fused_loop() -> None:
+    f = Var("C.f")
+    assert Order.FIXED in orders(tiles(floor_div(f, N), integer(0)))
+    assert Order.FIXED in orders(tiles(integer(0), floor_mod(f, N)))
+    assert Order.FIXED in orders(tiles(floor_div(f, N), floor_mod(f, add(N, integer(1)))))
+
+
+def test_tiles_of_a_loop_that_was_split_after_it_was_fused() -> None:
+    trip = add(mul(integer(2), Var("C.f")), Var("C.g"))
+    nest = tiles(floor_div(trip, N), floor_mod(trip, N), split=True)
+    assert [o for o in orders(nest) if o is Order.FIXED] == []
+
+
 def recurrence(step: Expr) -> For:
     """h[t + 1, i] = h[t, step] + 1"""
     t, i = Var("h.t"), Var("h.i")
