@@ -13,7 +13,7 @@ from typing import Any
 
 from te.diagnostics import Diagnostic, Note, ScheduleError
 from te.ir.loop import Kernel
-from te.schedule.caches import prefetch, stream
+from te.schedule.caches import check_prefetches, prefetch, stream
 from te.schedule.cases import cases_of
 from te.schedule.compute_at import compute_at, compute_root
 from te.schedule.copies import cache_read, cache_write
@@ -81,6 +81,7 @@ def apply(kernel: Kernel, directive: Directive) -> Kernel:
             check_pipelines(changed, directive)
             check_swizzles(changed, directive)
             check_distributed(changed, directive)
+            check_prefetches(changed, directive)
         check_precomputed(changed, directive)
         keep_operands(changed, directive)
     except ScheduleError as refused:

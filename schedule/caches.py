@@ -1,7 +1,8 @@
 """Hints about the caches: `prefetch`, `stream`. They change no value and no order.
 
 A prefetch is written down with its loop, so that no pass finds a statement in its way; its index
-is clamped into the tensor, since trips ahead of the last ones have nothing to fetch.
+is clamped into the tensor, since trips ahead of the last ones have nothing to fetch. Where the index
+depends on data, those are read ahead, as far as there are any: so they are inputs, which nothing writes.
 """
 
 from __future__ import annotations
@@ -11,11 +12,27 @@ from dataclasses import replace
 from typing import NoReturn
 
 from te.diagnostics import ScheduleError, Span, error
-from te.ir.expr import Expr, Var, add, integer, maximum, minimum, sub
+from te.ir.expr import (
+    TRUE,
+    Cast,
+    Const,
+    Expr,
+    Load,
+    Select,
+    Var,
+    add,
+    both,
+    compare,
+    integer,
+    maximum,
+    minimum,
+    sub,
+)
 from te.ir.loop import (
     VECTOR,
     Accumulate,
     Alloc,
+    Buffer,
     For,
     Kernel,
     Let,
@@ -27,12 +44,14 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.ir.simplify import simplify
-from te.ir.visit import loads, substitute
+from te.ir.types import I64
+from te.ir.visit import loads, rewrite, substitute
 from te.schedule import directives
+from te.schedule.buffers import find_tensor
 from te.schedule.context import program_facts
-from te.schedule.forms import span_of
+from te.schedule.forms import Directive, Scope, span_of
 from te.schedule.loops import replace_loop
-from te.schedule.names import Path, find_loop, find_stage
+from te.schedule.names import Path, TooLate, find_loop, find_stage
 
 # ---------------------------------------------------------------- prefetch
 
@@ -40,7 +59,7 @@ from te.schedule.names import Path, find_loop, find_stage
 def prefetch(kernel: Kernel, d: directives.Prefetch) -> Kernel:
     loop, path = find_loop(kernel, d.at, span_of(d, "at"))
     ahead, _ = find_loop(kernel, d.of or loop.var, span_of(d, "of"))
-    shape = _shape_of(kernel, d)
+    shape = _fetched(kernel, d).shape
     facts = program_facts(kernel.program)  # nothing of the loops: it stays clamped wherever they lead
     if d.ahead < 1:
         _refuse(d, f"`ahead` counts trips, and is {d.ahead}", span_of(d, "ahead"))
@@ -50,9 +69,8 @@ def prefetch(kernel: Kernel, d: directives.Prefetch) -> Kernel:
         _refuse(d, f"`{loop.var}` is a vector loop, or in one", span_of(d, "at"))
     found: dict[Prefetch, None] = {}
     for index in _first_reads(loop, path, d.tensor):
-        if any(any(loads(i)) for i in index):
-            _refuse(d, f"which element of `{d.tensor}` is read there depends on data", span_of(d, "tensor"))
         later = [substitute(i, {ahead.var: add(Var(ahead.var), integer(d.ahead))}) for i in index]
+        later = [_read_ahead(kernel, d, i) for i in later]
         index = tuple(simplify(i, facts) for i in _clamped(later, shape))
         found[Prefetch(d.tensor, index)] = None
     if not found:
@@ -68,17 +86,86 @@ def _refuse(d: directives.Prefetch, reason: str, span: Span | None) -> NoReturn:
             f"nothing to prefetch: {reason}",
             span,
             help="`prefetch X at m.j ahead 1 of Y.i` fetches, in each trip of `m.j`, what that trip "
-            "reads of the input X in the next trip of `Y.i`",
+            "reads of X in the next trip of `Y.i`",
         )
     )
 
 
-def _shape_of(kernel: Kernel, d: directives.Prefetch) -> tuple[Expr, ...]:
-    for t in kernel.program.inputs:
-        if t.name == d.tensor:
-            return t.shape
-    names = ", ".join(f"`{t.name}`" for t in kernel.program.inputs)
-    _refuse(d, f"`{d.tensor}` is no input; those are {names or 'none'}", span_of(d, "tensor"))
+def _fetched(kernel: Kernel, d: directives.Prefetch) -> Buffer:
+    """The buffer of the tensor: an input, a result, or a whole tensor in memory."""
+    found = find_tensor(kernel, d.tensor, span_of(d, "tensor"))
+    why_not = _why_not_fetched(kernel, d.tensor)
+    if why_not:
+        _refuse(d, f"`{d.tensor}` is not fetched from memory: {why_not}", span_of(d, "tensor"))
+    return found
+
+
+def _why_not_fetched(kernel: Kernel, name: str) -> str | None:
+    """Why a buffer is none to fetch from: it is small and near, or moves from trip to trip."""
+    if any(b.name == name for b in kernel.arguments):
+        return None
+    for s, path in walk_stmt(kernel.body):
+        if isinstance(s, Alloc) and s.buffer.name == name:
+            if s.buffer.scope in (Scope.REGISTER, Scope.STACK):
+                return f"it is in {s.buffer.scope}"
+            if s.buffer.origin or s.buffer.fold or any(isinstance(around, For) for around in path):
+                return "it is stored part by part, each near its reads"
+            return None
+    return "it is not stored"
+
+
+def _read_ahead(kernel: Kernel, d: directives.Prefetch, index: Expr) -> Expr:
+    """An index whose data are those of a later trip; 0 where there are none."""
+    inputs = {t.name: t.shape for t in kernel.program.inputs}
+
+    def guarded(e: Expr) -> Expr:
+        if not isinstance(e, Load):
+            return e
+        if e.buffer not in inputs:
+            _refuse(
+                d,
+                f"which element of `{d.tensor}` is read there depends on `{e.buffer}`, which is no input",
+                span_of(d, "tensor"),
+            )
+        index = tuple(_as_index(i) for i in e.index)
+        return Select(_inside(index, inputs[e.buffer]), replace(e, index=index), Const(0, e.dtype))
+
+    return _as_index(rewrite(index, guarded))
+
+
+def _as_index(e: Expr) -> Expr:
+    return e if e.dtype == I64 else Cast(e, I64)
+
+
+def _inside(index: tuple[Expr, ...], shape: tuple[Expr, ...]) -> Expr:
+    inside: Expr = TRUE
+    for i, extent in zip(index, shape, strict=True):
+        inside = both(inside, both(compare("<=", integer(0), i), compare("<", i, extent)))
+    return inside
+
+
+def check_prefetches(kernel: Kernel, line: Directive) -> None:
+    """Refuse a line that makes a part of what is fetched ahead, and stood whole in memory.
+
+    Raises `TooLate`.
+    """
+    for name in sorted(_all_fetched(kernel)):
+        if why_not := _why_not_fetched(kernel, name):
+            raise TooLate(
+                error(
+                    "prefetch-refused",
+                    f"`{name}` is fetched ahead, and behind this line {why_not}",
+                    span_of(line),
+                    "too late",
+                    help=f"write this line before the `prefetch` of `{name}`",
+                ),
+                lambda kernel: name in _all_fetched(kernel),  # noqa: B023 - it is raised with this name
+            )
+
+
+def _all_fetched(kernel: Kernel) -> set[str]:
+    loops = (s for s, _ in walk_stmt(kernel.body) if isinstance(s, For))
+    return {p.buffer for loop in loops for p in loop.prefetches}
 
 
 def _first_reads(loop: For, path: Path, tensor: str) -> Iterator[tuple[Expr, ...]]:

@@ -431,7 +431,7 @@ class Specialize(Directive):
 
 @dataclass(frozen=True, slots=True)
 class Prefetch(Directive):
-    """Fetch what later trips of a loop read of an input into the caches, one element for each read.
+    """Fetch what later trips of a loop read of a tensor into the caches, one element for each read.
 
     Before:  for i in 0..64: for j in 0..64: Y[i, j] = X[i, j]
     Line:    prefetch X at j ahead 1 of i
@@ -440,7 +440,8 @@ class Prefetch(Directive):
     In each trip of the loop after `at`, the element that the trip `ahead` trips later of the loop after
     `of` (without it, of the same loop) reads first. The processor fetches a whole line, so a trip had
     better read one: `vectorize j by 16`, and `at jo`. It is a hint, and touches no memory outside the
-    tensor. The loop after `at` is not reshaped any more.
+    tensor: an input, a result, or an intermediate or copy that is stored whole. Which element is read may
+    depend on other inputs, as in `E[ids[i]]`. The loop after `at` is not reshaped any more.
 
     Errors: prefetch-refused, unknown-loop, ambiguous-loop
     """

@@ -104,6 +104,7 @@ def _uses(ctx: Context, s: For) -> tuple[list[str], list[str]]:
         for fetched in node.prefetches if isinstance(node, For) else ():
             buffers[fetched.buffer] = None
             names.update(dict.fromkeys(sorted(n for i in fetched.index for n in variables(i))))
+            buffers.update((n.buffer, None) for i in fetched.index for n in walk(i) if isinstance(n, Load))
         if node is s:
             continue
         for e in direct_exprs(node):

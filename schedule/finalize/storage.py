@@ -21,7 +21,9 @@ from te.ir.loop import (
     Accumulate,
     Alloc,
     Buffer,
+    For,
     Layout,
+    Prefetch,
     Stmt,
     Store,
     Swizzle,
@@ -57,7 +59,12 @@ def _laid_out(s: Alloc, facts: Facts) -> Stmt:
     def stmt(s: Stmt) -> Stmt:
         if isinstance(s, Store | Accumulate) and s.buffer == buffer.name:
             return replace(s, index=address(s.index))
+        if isinstance(s, For) and any(p.buffer == buffer.name for p in s.prefetches):
+            return replace(s, prefetches=tuple(prefetch(p) for p in s.prefetches))
         return s
+
+    def prefetch(p: Prefetch) -> Prefetch:
+        return replace(p, index=address(p.index)) if p.buffer == buffer.name else p
 
     body = rewrite_stmt(map_exprs(s.body, lambda e: rewrite(e, expr)), stmt)
     plain = replace(buffer, shape=physical_shape(buffer, facts), origin=(), layout=None, fold=None)

@@ -385,7 +385,9 @@ def _check_prefetch(p: Prefetch, at: _Place, loop: For) -> None:
     place = f"a prefetch in loop {loop.var}"
     _require(p.buffer in at.buffers, f"no buffer `{p.buffer}` is in scope ({place})")
     for i in p.index:
-        _check_extent(i, at.scope, place)
+        _check_expr(i, at.scope, at.buffers, place)
+        _require(i.dtype == I64, f"an index is {i.dtype} ({place})")
+        _check_reads(i, at.facts, at.buffers, place)
     empty = [compare("<", integer(0), extent) for extent in at.buffers[p.buffer].extents]
     facts = at.facts  # the elements of an empty buffer are nowhere, and never fetched
     for condition in empty:

@@ -8,6 +8,7 @@ import pytest
 import te
 from te.backends.llvm import emit
 from te.ir.loop import Store, walk_stmt
+from te.ir.verify import verify_kernel
 from te.schedule.finalize import finalize
 from te.schedule.nest import nest
 from te.target import parse_target
@@ -26,6 +27,12 @@ from tests.schedule.scheduling import (
 )
 
 GATHER = "op f(X: f32[N], U: i32[M]) -> Y: f32[M] { Y[i] = X[U[i]] }"
+COMPUTED = """
+op f(X: f32[N], U: i32[M]) -> Y: f32[M] {
+    v[i] = U[i] // 2
+    Y[i] = X[v[i]]
+}
+"""
 BORDER = "op f(X: f32[M, N]) -> Y: f32[M, N] { Y[i, j] = (X[i, j - 1] else 0.0) + X[i, j] }"
 SIZES = [{"M": m, "N": n} for m, n in ((3, 5), (1, 1), (4, 16), (7, 33), (2, 0), (0, 2))]
 
@@ -79,6 +86,37 @@ def test_prefetches_change_nothing(text: str, lines: str) -> None:
     assert "call void @llvm.prefetch" in emit([finalize(kernel)], parse_target("llvm")).text
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "prefetch e at Y.i ahead 2",
+        "split Y.i by 4\nlayout e[i] as [i % 2, i // 2]\nparallel io\nprefetch e at io",
+        "prefetch e at Y.i\nlayout e[i] as [i // 8, i % 8]\nalign e axis 1 by 16",
+        "set_scope e in shared\nprefetch e at Y.i",
+        "cache_read X as Xc\nparallel e.i\nprefetch Xc at e.i ahead 8",
+        "merge e.i, Y.i\nprefetch X at e.i",
+    ],
+)
+def test_what_is_stored_whole_is_fetched(lines: str) -> None:
+    plain, kernel = nest(program(CHAIN)), scheduled(CHAIN, lines)
+    assert_same(plain, kernel, {"N": 0}, {"N": 1}, {"N": 37})
+    assert_same(plain, finalize(kernel), {"N": 0}, {"N": 1}, {"N": 37})
+    verify_kernel(finalize(kernel))
+    x = np.arange(37, dtype=np.float32)
+    np.testing.assert_array_equal(te.build(CHAIN, schedule=lines)(x), (x + 1) ** 2)
+    assert "call void @llvm.prefetch" in emit([finalize(kernel)], parse_target("llvm")).text
+
+
+@pytest.mark.parametrize("lines", ["prefetch X at Y.i ahead 3", "parallel Y.i\nprefetch X at Y.i"])
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_which_element_is_fetched_may_depend_on_data(lines: str, count: int) -> None:
+    verify_kernel(finalize(scheduled(GATHER, lines)))
+    built = te.build(GATHER, schedule=lines)
+    x, u = np.arange(7, dtype=np.float32), np.array([6, 0, 3, 3, 1], dtype=np.int32)[:count]
+    np.testing.assert_array_equal(built(x, u), x[u])
+    assert "prefetch X[max(0, min(N - 1, i64(where(" in loops(GATHER, lines)
+
+
 def test_a_reduction_keeps_its_registers() -> None:
     lines = "tile i, j by 2, 16 into io, jo, ii, ji\nreorder io, jo, k, ii, ji\nunroll ii\nvectorize ji"
     with_prefetch = finalize(scheduled(MATMUL, f"{lines}\nprefetch B at k ahead 4"))
@@ -92,12 +130,15 @@ def test_a_reduction_keeps_its_registers() -> None:
 @pytest.mark.parametrize(
     ("text", "lines", "code"),
     [
-        (CHAIN, "prefetch e at Y.i", "prefetch-refused"),
+        (CHAIN, "compute_at e at Y.i\nprefetch e at Y.i", "prefetch-refused"),
+        (CHAIN, "prefetch e at Y.i\ncompute_at e at Y.i", "prefetch-refused"),
+        (CHAIN, "prefetch e at Y.i\ninline e", "stage-touched"),
+        (CHAIN, "prefetch nothing at Y.i", "unknown-tensor"),
         (CHAIN, "prefetch X at Y.i", "prefetch-refused"),
         (PLANE, "prefetch X at i of j", "prefetch-refused"),
         (PLANE, "prefetch X at j ahead 0", "prefetch-refused"),
         (PLANE, "vectorize j by 4\nprefetch X at ji", "prefetch-refused"),
-        (GATHER, "prefetch X at Y.i", "prefetch-refused"),
+        (COMPUTED, "prefetch X at Y.i", "prefetch-refused"),
         (PLANE, "prefetch X at k", "unknown-loop"),
         (PLANE, "prefetch X at j\nsplit j by 4", "loop-kind"),
         (PLANE, "prefetch X at j\nreorder j, i", "loop-kind"),

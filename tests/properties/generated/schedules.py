@@ -323,8 +323,9 @@ def _rfactor(draw: st.DrawFn, seen: Seen) -> Directive | None:
 
 
 def _prefetch(draw: st.DrawFn, seen: Seen) -> Directive | None:
-    inputs = {t.name for t in seen.kernel.program.inputs}
-    reads = [(tensor, loop) for tensor, loop in seen.reads() if tensor in inputs]
+    given = {b.name for b in seen.kernel.arguments}
+    own = {name for name, _ in seen.allocated()} if draw(st.booleans()) else set()
+    reads = [(tensor, loop) for tensor, loop in seen.reads() if tensor in given | own]
     if not reads:
         return None
     tensor, at = _one(draw, reads)
