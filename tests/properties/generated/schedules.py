@@ -35,6 +35,7 @@ from te.ir.visit import loads
 from te.schedule.apply import apply
 from te.schedule.directives import (
     Align,
+    Bind,
     CacheRead,
     CacheWrite,
     ComputeAt,
@@ -61,7 +62,7 @@ from te.schedule.directives import (
     Vectorize,
 )
 from te.schedule.finalize.storage import physical_shape
-from te.schedule.forms import Directive, Layout, Scope, Tail, TensorAxes
+from te.schedule.forms import Binding, CopyMethod, Directive, Layout, Scope, Tail, TensorAxes
 from te.schedule.names import Path, all_loops
 
 FACTORS = (1, 2, 3, 4, 8)
@@ -123,6 +124,34 @@ class Seen:
             if isinstance(s, Store | Accumulate)
         ]
 
+    def around_all_reads(self, tensor: str) -> list[str]:
+        """The loops in which all statements stand that read a tensor."""
+        paths = [
+            [x.var for x in path if isinstance(x, For)]
+            for s, path in walk_stmt(self.kernel.body)
+            if any(load.buffer == tensor for e in direct_exprs(s) for load in loads(e))
+        ]
+        return [loop for loop in paths[0] if all(loop in path for path in paths)] if paths else []
+
+    def around_last_write(self, tensors: Sequence[str]) -> list[str]:
+        """The loops around the last statement that writes one of the tensors."""
+        writes = [
+            [x.var for x in path if isinstance(x, For)]
+            for s, path in walk_stmt(self.kernel.body)
+            if isinstance(s, Store | Accumulate) and s.buffer in tensors
+        ]
+        return writes[-1] if writes else []
+
+    @staticmethod
+    def is_in(loop: For, path: Path, stage: str) -> bool:
+        return any(isinstance(x, For) and x.stage == stage for x in (*path, loop))
+
+    def unused(self, names: Sequence[str]) -> str:
+        """A name of these that nothing has yet; the last one where all are taken."""
+        taken = {name for name, _ in self.allocated()} | {s.name for s in self.kernel.program.stages}
+        taken |= {loop.stage for loop, _ in self.loops}
+        return next((name for name in names if name not in taken), names[-1])
+
     def allocated(self) -> list[tuple[str, int]]:
         """Buffers of the kernel's own, with their ranks."""
         return [
@@ -141,9 +170,13 @@ class Seen:
         ]
 
 
-def _below(s: For) -> object:
+def _below(s: For, through_buffers: bool = True) -> object:
     inner: object = s.body
-    while isinstance(inner, Let | Alloc) or (isinstance(inner, If) and inner.otherwise is None):
+    while (
+        isinstance(inner, Let)
+        or (isinstance(inner, Alloc) and through_buffers)
+        or (isinstance(inner, If) and inner.otherwise is None)
+    ):
         inner = inner.body
     return inner
 
@@ -202,28 +235,51 @@ def _parallel(draw: st.DrawFn, seen: Seen) -> Directive | None:
     return Parallel((_one(draw, data),)) if data else None
 
 
+def _bind(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    data = [loop.var for loop, _ in seen.loops if not loop.is_reduction and loop.kind == SERIAL]
+    levels = (Binding.BLOCK_X, Binding.BLOCK_Y, Binding.THREAD_X, Binding.WARP, Binding.LANE)
+    is_for_gpu = seen.kernel.target.startswith("cuda")
+    return Bind(_one(draw, data), _one(draw, levels)) if data and is_for_gpu else None
+
+
 def _inline(draw: st.DrawFn, seen: Seen) -> Directive | None:
     stages = [s.name for s in seen.kernel.program.stages if s.reduction is None]
     return Inline((_one(draw, stages),)) if stages else None
 
 
 def _compute_at(draw: st.DrawFn, seen: Seen) -> Directive | None:
-    stages = {s.name for s in seen.kernel.program.stages} - seen.kernel.touched
-    places = [pair for pair in seen.reads() if pair[0] in stages]
-    places += [
+    """Of a stage that may still move, at a loop with all of its readers in it, or with one of its operands."""
+    program = seen.kernel.program
+    recurring = {name for r in program.recurrences for name in r.stages}
+    stages = [s for s in program.stages if s.name not in seen.kernel.touched | recurring]
+    own = {s.name: {loop.var for loop, path in seen.loops if seen.is_in(loop, path, s.name)} for s in stages}
+    places = [
         (stage.name, loop)
-        for stage in seen.kernel.program.stages
-        if stage.name in stages
-        for tensor, loop in seen.writes()
-        if any(load.buffer == tensor for load in loads(stage.value))
+        for stage in stages
+        if stage.name not in program.outputs
+        for loop in seen.around_all_reads(stage.name)
+        if loop not in own[stage.name]
     ]
-    if not places:
+    epilogues = [
+        (stage.name, loop)
+        for stage in stages
+        if stage.reduction is None
+        for loop in seen.around_last_write([load.buffer for load in loads(stage.value)])
+        if (stage.name, loop) not in places and loop not in own[stage.name]
+    ]
+    anywhere = [(s.name, loop.var) for s in program.stages for loop, _ in seen.loops]
+    if not anywhere:
         return None
-    stage, loop = _one(draw, places)
-    around = [x.var for found, path in seen.loops if found.var == loop for x in path if isinstance(x, For)]
-    scope = _one(draw, (None, None, Scope.STACK, Scope.LOCAL, Scope.REGISTER))
-    keep = _one(draw, [loop, *around]) if draw(st.integers(0, 3)) == 0 else None
-    return ComputeAt((stage,), loop, scope, keep)
+    if draw(st.integers(0, 9)) == 0 or not (places or epilogues):
+        stage, at = _one(draw, anywhere)
+        return ComputeAt((stage,), at) if stages else None
+    stage, at = _one(draw, [*places, *epilogues])
+    if (stage, at) in epilogues:
+        return ComputeAt((stage,), at)
+    scope = _one(draw, (None, None, None, Scope.STACK, Scope.LOCAL, Scope.REGISTER))
+    around = [x.var for found, path in seen.loops if found.var == at for x in path if isinstance(x, For)]
+    keep = _one(draw, [at, *around]) if draw(st.integers(0, 5)) == 0 else None
+    return ComputeAt((stage,), at, scope, keep)
 
 
 def _compute_root(draw: st.DrawFn, seen: Seen) -> Directive | None:
@@ -251,16 +307,23 @@ def _cache_read(draw: st.DrawFn, seen: Seen) -> Directive | None:
     layout = _layout_of(draw, axes) if axes and draw(st.booleans()) else None
     fill = _one(draw, (None, None, 0, 1))
     scope = _one(draw, (None, None, Scope.STACK, Scope.SHARED))
-    return CacheRead(TensorAxes(tensor, axes), loop, _one(draw, ("R", "S", "T")), scope, layout, fill)
+    method = _one(draw, (None, None, CopyMethod.VECTOR))
+    return CacheRead(
+        TensorAxes(tensor, axes), loop, seen.unused(("R", "S", "T")), scope, layout, fill, method
+    )
 
 
 def _cache_write(draw: st.DrawFn, seen: Seen) -> Directive | None:
-    writes = seen.writes()
+    steps = {loop for loop, _ in seen.reduction_loops()}
+    own = {name for name, _ in seen.allocated()} - {s.name for s in seen.kernel.program.stages}
+    writes = [(tensor, loop) for tensor, loop in seen.writes() if tensor not in own]
+    outside = [(tensor, loop) for tensor, loop in writes if loop not in steps]
     if not writes:
         return None
-    tensor, loop = _one(draw, writes)
+    tensor, loop = _one(draw, outside if outside and draw(st.integers(0, 3)) else writes)
     scope = _one(draw, (None, None, Scope.STACK, Scope.REGISTER))
-    return CacheWrite(TensorAxes(tensor), loop, _one(draw, ("U", "V", "W")), scope)
+    method = _one(draw, (None, None, CopyMethod.VECTOR))
+    return CacheWrite(TensorAxes(tensor), loop, seen.unused(("U", "UU", "UUU")), scope, method)
 
 
 def _set_scope(draw: st.DrawFn, seen: Seen) -> Directive | None:
@@ -305,8 +368,18 @@ def _is_whole_units(extent: Expr, b: Buffer) -> bool:
 
 
 def _fission(draw: st.DrawFn, seen: Seen) -> Directive | None:
-    shared = [loop.var for loop, _ in seen.loops if isinstance(_below(loop), Seq)]
-    return Fission(_one(draw, shared), draw(st.integers(1, 2))) if shared else None
+    """Mostly of a loop whose parts share no buffer of one trip."""
+    shared = [(loop.var, _below(loop)) for loop, _ in seen.loops if isinstance(_below(loop), Seq)]
+    free = [
+        (loop.var, below)
+        for (loop, _) in seen.loops
+        if isinstance(below := _below(loop, through_buffers=False), Seq) and loop.kind == SERIAL
+    ]
+    if not shared:
+        return None
+    loop, below = _one(draw, free if free and draw(st.integers(0, 3)) else shared)
+    assert isinstance(below, Seq)
+    return Fission(loop, draw(st.integers(1, len(below.items) - 1)))
 
 
 def _merge(draw: st.DrawFn, seen: Seen) -> Directive | None:
@@ -319,7 +392,7 @@ def _rfactor(draw: st.DrawFn, seen: Seen) -> Directive | None:
     if not steps:
         return None
     loop, stage = _one(draw, steps)
-    return Rfactor(loop, of=stage, as_=_one(draw, ("P", "Q")))
+    return Rfactor(loop, of=stage, as_=seen.unused(("H", "HH", "HHH")))
 
 
 def _prefetch(draw: st.DrawFn, seen: Seen) -> Directive | None:
@@ -394,6 +467,7 @@ DRAWERS: list[tuple[Drawer, int]] = [
     (_unroll, 1),
     (_vectorize, 2),
     (_parallel, 2),
+    (_bind, 2),
     (_inline, 1),
     (_compute_at, 4),
     (_compute_root, 1),
