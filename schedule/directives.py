@@ -487,8 +487,8 @@ class Online(Directive):
 
     Softmax and attention become one pass over their axis, and of the logits and their exponentials
     there is only a block at a time. `at` names the loop that needs the results. What the reductions
-    read is computed in blocks too, where they alone read it. Under `where j <= i` the blocks end with
-    the last row that stands in the loop.
+    read is computed in blocks too, where they alone read it. The blocks are those that the `where`
+    leaves: under `j <= i and j > i - W` from the first that some row in the loop takes to the last.
 
     A sum may follow a running maximum or minimum `m` if its terms depend on `m` through factors
     `exp(c * (s - m))` or `exp2(..)` alone, where `m` is that of `s` over the same elements and `c` is

@@ -43,6 +43,7 @@ from te.ir.loop import (
     map_exprs,
     rewrite_stmt,
     seq,
+    substitute_stmt,
     walk_stmt,
 )
 from te.ir.simplify import simplify
@@ -57,7 +58,7 @@ from te.schedule.names import Path
 from te.schedule.nest import nest_part
 from te.schedule.online.following import Follows, Member
 from te.schedule.online.rows import Index, Leader, cast, row_stage
-from te.schedule.online.trips import count_blocks, inside_axes
+from te.schedule.online.trips import blocks_of, inside_axes
 from te.schedule.placement import readers_of
 from te.schedule.regions import Box, box_of, reads_in
 
@@ -138,8 +139,8 @@ class _Builder:
         pieces = self.pieces(s)
         body = self.body(pieces)
         boxes = [pieces[name].box for name in self.members]
-        trips = count_blocks(self.plan.members, boxes, self.plan.by, self.facts)
-        loop = For(self.plan.shared, trips, body, is_reduction=True)
+        blocks = blocks_of(self.plan.members, boxes, self.plan.by, self.facts)
+        loop = For(self.plan.shared, blocks.count, self.from_block(blocks.first, body), is_reduction=True)
         starts = [self.start(pieces[m.name]) for m in self.plan.members if self.goes_on(m)]
         flags, ends = self.ends(pieces)
         items = s.items if isinstance(s, Seq) else (s,)
@@ -147,6 +148,15 @@ class _Builder:
         buffers = [_buffer(pieces[name].stage.tensor, pieces[name].box) for name in self.members]
         done = seq(*items[:at], *starts, loop, *ends, *items[at:])
         return _allocated([*buffers, *flags], done), {*pieces}
+
+    def from_block(self, first: Expr, body: Stmt) -> Stmt:
+        """One trip, which is of the block `shared`, where the trips begin with the block `first`."""
+        if first == integer(0):
+            return body
+        block = Var(f"{self.plan.shared}_block")
+        all_blocks = ceil_div(self.plan.members[0].axis.extent, integer(self.plan.by))
+        here = substitute_stmt(body, {self.plan.shared: block})
+        return Let(block.name, add(Var(self.plan.shared), first), all_blocks, here)
 
     def leader(self, stage: Stage) -> Leader:
         """The values of a row for a running value that sums follow."""

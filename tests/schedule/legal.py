@@ -129,6 +129,16 @@ PROGRAMS = {
             O[i, c] = A[i, c] / l[i]
         }
     """,
+    "sliding": """
+        op f(Q: f32[M, K], Z: f32[M, K], V: f32[M, P]) -> O: f32[M, P] {
+            S[i, j] = sum[k](Q[i, k] * Z[j, k]) * 0.125
+            m[i]    = max[j where j <= i and i < j + 3](S[i, j])
+            p[i, j] = exp(S[i, j] - m[i])
+            l[i]    = sum[j where j <= i and i < j + 3](p[i, j])
+            A[i, c] = sum[j where j <= i and i < j + 3](p[i, j] * V[j, c])
+            O[i, c] = A[i, c] / l[i]
+        }
+    """,
     "log-sum-exp": """
         op f(X: f32[M, N]) -> Y: f32[M] {
             m[i] = max[j](X[i, j])
@@ -254,7 +264,9 @@ PROGRAMS = {
 }
 
 # The programs whose results are rounded; the others compute with whole numbers, exactly in every order.
-ROUNDED = frozenset({"softmax", "layer norm", "rms norm", "attention", "causal", "log-sum-exp", "lstm"})
+ROUNDED = frozenset(
+    {"softmax", "layer norm", "rms norm", "attention", "causal", "sliding", "log-sum-exp", "lstm"}
+)
 
 TILES = "tile i, j by 4, 8 into io, jo, ii, ji; reorder io, jo, k, ii, ji; "
 BLOCKS = "tile i, j by 4, 8 into io, jo, ii, ji; split k by 4 into ko, ki; reorder io, jo, ko, ki, ii, ji; "
@@ -729,6 +741,8 @@ SCHEDULES: dict[str, list[tuple[str, str]]] = {
         ("attention", "online j of m, l, A at O.i by 4; vectorize A.c by 4"),
         ("causal", "online j of m, l, A at O.i by 4"),
         ("causal", "split O.i by 2; online j of m, l, A at O.io by 4; parallel O.io"),
+        ("sliding", "online j of m, l, A at O.i by 4; parallel O.i"),
+        ("sliding", "split O.i by 4; online j of m, l, A at O.io by 2; vectorize A.c by 4; parallel O.io"),
     ],
     "tensorize": [
         ("quantized", LANES + "tensorize ji, q as vpdpbusd; unroll ii"),

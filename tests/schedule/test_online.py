@@ -13,7 +13,7 @@ import te
 from te.backends.interp.loop import run_kernel
 from te.ir.bounds import evaluate
 from te.ir.expr import Const, Var, integer
-from te.ir.loop import Alloc, For, Seq, Stmt, walk_stmt
+from te.ir.loop import Alloc, For, Let, Seq, Stmt, walk_stmt
 from te.ir.print import print_expr
 from te.ir.tensor import Program
 from te.ir.types import numpy_dtype
@@ -153,6 +153,31 @@ CASES = {
         Y[i] = log(l[i]) + m[i]
         """,
         "split Y.i by 3\nonline j of m, l at Y.io by 4",
+    ),
+    "a sliding window": Case(
+        """
+        m[i] = max[j where j <= i and i < j + 5](X[i, j])
+        l[i] = sum[j where j <= i and i < j + 5](exp(X[i, j] - m[i]))
+        A[i] = sum[j where j <= i and i < j + 5](exp(X[i, j] - m[i]) * B[i, j])
+        Y[i] = A[i] / l[i]
+        """,
+        "online j of m, l, A at Y.i by 4",
+    ),
+    "tiles of a sliding window": Case(
+        """
+        m[i] = max[j where 2 * j + 1 >= i and j < 3 * i](X[i, j])
+        l[i] = sum[j where 2 * j + 1 >= i and j < 3 * i](exp(X[i, j] - m[i]))
+        Y[i] = log(l[i]) + m[i]
+        """,
+        "split Y.i by 3\nonline j of m, l at Y.io by 4",
+    ),
+    "a window below": Case(
+        """
+        m[i] = max[j where j > i + 6](X[i, j])
+        l[i] = sum[j where j > i + 6](exp(X[i, j] - m[i]))
+        Y[i] = log(l[i]) + m[i]
+        """,
+        "split Y.i by 2\nonline j of m, l at Y.io by 4",
     ),
     "mask": Case(
         """
@@ -329,6 +354,16 @@ def test_blocks_end_where_the_condition_does() -> None:
     kernel = scheduled(program(ATTENTION.replace("[j]", "[j where j <= i]")), TILED)
     (loop,) = [s for s, _ in walk_stmt(kernel.body) if isinstance(s, For) and s.var == "m.jo"]
     assert print_expr(loop.extent) == "(min(min(M, N), 4 * O.io + 4) + 15) // 16"
+
+
+def test_blocks_begin_where_the_condition_does() -> None:
+    kernel = scheduled(program(ATTENTION.replace("[j]", "[j where j <= i and i < j + 256]")), TILED)
+    (loop,) = [s for s, _ in walk_stmt(kernel.body) if isinstance(s, For) and s.var == "m.jo"]
+    assert isinstance(loop.body, Let)
+    first = "max(0, 4 * O.io - 255) // 16"
+    assert print_expr(loop.body.value) in (f"m.jo + {first}", f"{first} + m.jo")
+    ends = "(min(min(M, N), 4 * O.io + 4) + 15) // 16"
+    assert print_expr(loop.extent) == f"max({ends} - {first}, 0)"
 
 
 def test_what_a_block_does_not_need_alone_stays_outside() -> None:
