@@ -15,11 +15,11 @@ Interval = tuple[int, int]
 
 
 def magnitude_limit(exprs: Iterable[Expr], facts: Facts, most: int = LIMIT) -> int:
-    """The largest L, at most `most`, for which the index arithmetic in `exprs` cannot overflow.
+    """A power of two L, at most `most` (one, too), for which the index arithmetic in `exprs` cannot overflow.
 
     With every size in 0 .. L and every variable in its range, no subexpression exceeds 2**62 in
-    absolute value, judged by interval arithmetic. What depends on data is left out; the ends of
-    the ranges count. 0 if already the constants exceed it.
+    absolute value, judged by interval arithmetic; that is not so for 2 * L. What depends on data is
+    left out; the ends of the ranges count. 0 if already the constants exceed it.
 
     >>> from te.ir.expr import Var, mul
     >>> magnitude_limit([mul(Var("M"), Var("N"))], Facts())
@@ -28,14 +28,14 @@ def magnitude_limit(exprs: Iterable[Expr], facts: Facts, most: int = LIMIT) -> i
     everything = [*exprs, *(end for _, low, high in facts.ranges for end in (low, high))]
     if _fits(everything, facts, most):
         return most
-    low, high = 0, most  # fits (or is the answer anyway), does not fit
+    low, high = -1, most.bit_length() - 1  # of the exponent: fits (or there is none), does not fit
     while high - low > 1:
         middle = (low + high) // 2
-        if _fits(everything, facts, middle):
+        if _fits(everything, facts, 1 << middle):
             low = middle
         else:
             high = middle
-    return low
+    return 1 << low if low >= 0 else 0
 
 
 def overflows(exprs: Iterable[Expr], facts: Facts, limit: int) -> bool:
