@@ -524,6 +524,17 @@ def _at_root(s: Stmt, nest: Stmt, stage: Stage, span: Span | None) -> Stmt:
     """`nest` behind all that it reads, and before all that reads it."""
     if isinstance(s, Alloc):
         return replace(s, body=_at_root(s.body, nest, stage, span))
+    for inner, _ in walk_stmt(s):
+        if isinstance(inner, Alloc) and inner.buffer.name in operands(stage):
+            raise ScheduleError(
+                error(
+                    "compute-root-refused",
+                    f"`{stage.name}` cannot go to the root: of `{inner.buffer.name}`, which it reads, "
+                    "only a part is stored at a time",
+                    span,
+                    help=f"`compute_root {inner.buffer.name}` in the same line",
+                )
+            )
     items = s.items if isinstance(s, Seq) else (s,)
     reads = [i for i, item in enumerate(items) if any(writes_in(item, t) for t in operands(stage))]
     read = [i for i, item in enumerate(items) if reads_in(item, stage.name)]

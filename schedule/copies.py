@@ -6,7 +6,7 @@ make parallel. It keeps the tensor's indices, so that to read the copy is to rea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import NoReturn
 
@@ -18,6 +18,7 @@ from te.ir.loop import (
     Accumulate,
     Alloc,
     Buffer,
+    Completed,
     For,
     If,
     Kernel,
@@ -268,6 +269,11 @@ def cache_write(kernel: Kernel, d: CacheWrite) -> Kernel:
         )
 
     def cached(s: Stmt, facts: Facts) -> Stmt:
+        items = s.items if isinstance(s, Seq) else (s,)
+        for n, item in enumerate(items):  # what waits for loops around is written back when it has waited
+            if isinstance(item, Completed) and item.over & around and writes_in(item, name):
+                return seq(*items[:n], Completed(item.over, cached(item.body, facts)), *items[n + 1 :])
+        _refuse_later_writes(d, s, around)
         box = exact_box(s, name, tensor.shape, facts)
         if box is None:
             _refuse_copy(
@@ -313,6 +319,19 @@ def _only_write(kernel: Kernel, d: CacheWrite, loop: For) -> Store | Accumulate:
             help="write this line before the epilogues and copies that read it there",
         )
     return writes[0]
+
+
+def _refuse_later_writes(d: CacheWrite, region: Stmt, around: Set[str]) -> None:
+    """Refuse a part that in most trips is not written, since it waits for the last one of loops around."""
+    for use in writes_in(region, d.tensor.name):
+        if any(isinstance(s, Completed) and s.over & around for s in use.path):
+            _refuse_copy(
+                d,
+                "at",
+                f"`{d.tensor.name}` is computed there in the last trip of a reduction only",
+                "not in each trip",
+                help="name a loop inside of it, or outside the reduction",
+            )
 
 
 def _redirected(s: Stmt, tensor: str, copy: str, outside: frozenset[str]) -> Stmt:

@@ -80,11 +80,12 @@ def writes_in(region: Stmt, tensor: str) -> list[Use]:
     ]
 
 
-def box_of(uses: Sequence[Use], shape: Index, facts: Facts, whole: bool = True) -> Box:
+def box_of(uses: Sequence[Use], shape: Index, facts: Facts, whole: bool = True, origin: Index = ()) -> Box:
     """The smallest box, as far as it is known, that holds all uses of a tensor of that shape.
 
-    `facts` hold around the region. An axis whose part is not known, or would have an extent that
-    differs between trips, is taken whole; with `whole`, so is one whose part is no smaller.
+    `facts` hold around the region; the tensor begins at `origin`, or at zeros. An axis whose part is
+    not known, or would have an extent that differs between trips, is taken whole; with `whole`, so is
+    one whose part is no smaller.
     """
     ends = [_ends(use, facts) for use in uses]
     low: list[Expr] = []
@@ -93,7 +94,7 @@ def box_of(uses: Sequence[Use], shape: Index, facts: Facts, whole: bool = True) 
         part = _hull([e[axis] for e in ends], facts)
         extent = None if part is None else _extent(*part, facts)
         if part is None or extent is None or (whole and _is_whole(extent, all_of_it, facts)):
-            part, extent = (integer(0), all_of_it), all_of_it
+            part, extent = (origin[axis] if origin else integer(0), all_of_it), all_of_it
         low.append(part[0])
         extents.append(extent)
     return Box(tuple(low), tuple(extents))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from te.ir.expr import Const, Expr, Load, Var
+from te.ir.expr import Const, Expr, Load, Var, integer
 from te.ir.loop import (
     SERIAL,
     VECTOR,
@@ -31,12 +31,13 @@ from te.ir.loop import (
     Stmt,
     Store,
     map_exprs,
+    map_prefetches,
     rewrite_stmt,
     seq,
     substitute_stmt,
     walk_stmt,
 )
-from te.ir.visit import loads, rewrite, variables
+from te.ir.visit import loads, rewrite, substitute, variables
 
 
 def sink_vector_loops(body: Stmt) -> Stmt:
@@ -79,7 +80,9 @@ def _distribute(loop: For, carried: tuple[If, ...], s: Stmt) -> Stmt:
         case Seq():
             return seq(*[_distribute(loop, carried, item) for item in s.items])
         case For():
-            return replace(s, body=_distribute(loop, carried, s.body))
+            first = {loop.var: integer(0)}  # of all lanes, the first one says what to fetch
+            fetched = map_prefetches(s, lambda i: substitute(i, first))
+            return replace(s, body=_distribute(loop, carried, s.body), prefetches=fetched)
         case Let() if loop.var in variables(s.value):
             return _distribute(loop, carried, substitute_stmt(s.body, {s.var: s.value}))
         case Let():

@@ -72,6 +72,7 @@ def test_a_trip_fetches_what_it_reads_first() -> None:
         "split j by 4 tail shift\nprefetch X at ji ahead 2 of i",
         "prefetch X at i ahead 2\nvectorize j by 4",
         "prefetch X at j ahead 1 of i\nsplit i by 2\nparallel io",
+        "split i by 2\nprefetch X at j ahead 2 of ii\nvectorize ii",
     ],
 )
 @pytest.mark.parametrize("text", [PLANE, BORDER])

@@ -70,6 +70,10 @@ SCHEDULES = {
         TILED + "reorder io, jo, k, ii, ji\ncompute_at P, Y at jo\nset_scope C in register\n"
         "set_scope P in register\nunroll ii\nvectorize ji, P.j, Y.j\nparallel io",
     ),
+    "a part of a copy": (
+        BIAS,
+        "fuse C.i, C.j into f\ncache_read A[i, k] at f as Ac\nmerge Ac.k, C.k\nset_scope Ac in local",
+    ),
     "packed blocks": (
         BIAS,
         TILED

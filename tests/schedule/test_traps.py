@@ -86,6 +86,13 @@ def test_a_shifted_tail_under_an_unfinished_sum_is_refused(lines: str) -> None:
     assert refused(MATMUL, lines).code == "split-shift"
 
 
+def test_what_an_epilogue_computes_is_written_back_once_it_is_complete() -> None:
+    """It was copied in every trip of the reduction around, from a buffer that only the last one fills."""
+    lines = "compute_at Y at C.k\nreorder C.k, C.i, C.j\ncache_write Y at C.j in register"
+    for sizes in ({"M": 2, "N": 3, "K": 4}, {"M": 2, "N": 3, "K": 0}):
+        assert_computes_the_same(DENSE, lines, random_inputs(program(DENSE), sizes), sizes)
+
+
 def test_a_shifted_tail_around_a_whole_sum_is_not_moved_into_it() -> None:
     assert refused(MATMUL, "split i by 4 tail shift\nreorder k, io").code == "reorder-dependence"
     assert refused(DENSE, "split C.i by 4 tail shift\nparallel C.io").code == "parallel-dependence"
