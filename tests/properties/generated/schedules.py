@@ -31,6 +31,7 @@ from te.ir.loop import (
     direct_exprs,
     walk_stmt,
 )
+from te.ir.verify import InvalidIR
 from te.ir.visit import loads
 from te.schedule.apply import apply
 from te.schedule.directives import (
@@ -500,6 +501,10 @@ class Drawn:
     drawn: Counter[str] = field(default_factory=Counter)
     accepted: Counter[str] = field(default_factory=Counter)
 
+    def __repr__(self) -> str:
+        """The lines alone: with the program's text, they are what reproduces a failure."""
+        return "".join(f"\n    {line}" for line in self.lines)
+
 
 @st.composite
 def schedules_of(draw: st.DrawFn, plain: Kernel, most: int = 12) -> Drawn:
@@ -518,6 +523,8 @@ def schedules_of(draw: st.DrawFn, plain: Kernel, most: int = 12) -> Drawn:
             found.kernel = apply(found.kernel, line)
         except ScheduleError:
             continue
+        except InvalidIR as broken:
+            raise AssertionError(f"{found!r}\n    {line}") from broken
         found.accepted[verb] += 1
         found.lines.append(line)
     return found
