@@ -288,6 +288,7 @@ def cache_write(kernel: Kernel, d: CacheWrite) -> Kernel:
         origin = () if all(i == integer(0) for i in box.low) else box.low
         buffer = Buffer(copy, tensor.dtype, box.extents, scope.value, origin)
         nest = _write_back(kernel, d, tensor, copy, box, facts, write, outside)
+        s = _with_terms_marked(s, set(outside))
         return Alloc(buffer, seq(rewrite_stmt(s, lambda x: _redirected(x, name, copy, outside)), nest))
 
     body = inside_names(loop.body, facts_at((*path, loop), kernel.program, trust_lets=False), cached)
@@ -332,6 +333,16 @@ def _refuse_later_writes(d: CacheWrite, region: Stmt, around: Set[str]) -> None:
                 "not in each trip",
                 help="name a loop inside of it, or outside the reduction",
             )
+
+
+def _with_terms_marked(s: Stmt, steps: set[str]) -> Stmt:
+    """`s`, whose guards of reduction loops outside leave terms out: the part of a trip is there all the same."""
+    match s:
+        case Let() if variables(s.value) & steps:
+            steps = steps | {s.var}
+        case If() if variables(s.condition) & steps:
+            s = replace(s, of_terms=True)
+    return with_bodies(s, tuple([_with_terms_marked(body, steps) for body in bodies(s)])) if bodies(s) else s
 
 
 def _redirected(s: Stmt, tensor: str, copy: str, outside: frozenset[str]) -> Stmt:

@@ -80,7 +80,8 @@ def _moved_into(kernel: Kernel, alloc: Alloc, loop: For) -> Kernel:
 
     facts = facts_at((*path, loop), kernel.program)
     new = replace(loop, body=inside_names(loop.body, facts, allocated))
-    return replace(kernel, body=replaced(body, loop, new))
+    owners = {s.stage for s in (*path, loop) if isinstance(s, For)}  # their loops hold the buffer now
+    return replace(kernel, body=replaced(body, loop, new), touched=kernel.touched | owners | {name})
 
 
 def set_layout(kernel: Kernel, d: SetLayout) -> Kernel:

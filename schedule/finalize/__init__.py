@@ -34,6 +34,7 @@ from te.schedule.finalize.accumulators import promote_accumulators
 from te.schedule.finalize.allocations import hoist_allocations, name_buffers_apart
 from te.schedule.finalize.clean import clean
 from te.schedule.finalize.completed import place_completed
+from te.schedule.finalize.guards import name_ends_apart
 from te.schedule.finalize.lanes import sink_vector_loops
 from te.schedule.finalize.pipelines import expand_pipelines
 from te.schedule.finalize.registers import unroll_register_loops
@@ -60,12 +61,14 @@ def finalize(kernel: Kernel) -> Kernel:
     body = place_completed(body, facts)
     body = clean(body, facts)
     body = trim_loops(body, facts, (SERIAL, *CONCURRENT))  # so that the hot loops end where guards do
-    body = name_buffers_apart(split_hot_from_cold(body, facts))
+    body = split_hot_from_cold(name_ends_apart(body), facts)
+    body = name_ends_apart(name_buffers_apart(body))
     body = clean(body, facts)  # what is hot lost its guards: clamps, choices and empty rests go too
     buffers = {b.name: b for b in kernel.arguments} | _allocated(body)
     body = promote_accumulators(body, facts, buffers)
     body = settle_tensorized(body, buffers, facts)
     body = trim_loops(body, facts, (UNROLLED,))  # what is cold and not in registers
+    body = name_ends_apart(body)
     body = clean(body, facts)
     final = replace(kernel, body=body, level=FINAL)
     if os.environ.get("TE_VERIFY") == "1":

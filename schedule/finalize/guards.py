@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import TypeAlias
 
 from te.ir.bounds import Facts
@@ -164,6 +165,18 @@ def drop_guards(s: Stmt, holds: Callable[[Expr, Path], bool], path: Path = ()) -
 # A bound that takes more than arithmetic to say gets a name: it is computed once, and what is
 # built on it stays small (three nested tails took the simplifier seconds without).
 FROM, FULL = ".from", ".full"
+
+
+def name_ends_apart(s: Stmt, scope: frozenset[str] = frozenset()) -> Stmt:
+    """Number the names of ends that hide another one: their ranges are facts of different variables."""
+    if isinstance(s, Let) and s.var in scope:
+        base, end = s.var.rsplit(".", 1)
+        name = next(n for n in (f"{base}{number}.{end}" for number in count(2)) if n not in scope)
+        s = replace(s, var=name, body=substitute_stmt(s.body, {s.var: Var(name)}))
+    scope = scope | {s.var} if isinstance(s, For | Let) else scope
+    old = bodies(s)
+    new = tuple([name_ends_apart(body, scope) for body in old])
+    return with_bodies(s, new) if any(a is not b for a, b in zip(old, new, strict=True)) else s
 
 
 def is_plain(e: Expr) -> bool:

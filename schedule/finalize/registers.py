@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from te.diagnostics import ScheduleError, error
-from te.ir.expr import Const, Expr
+from te.ir.expr import Const, Expr, Var
 from te.ir.loop import (
     SERIAL,
     UNROLLED,
@@ -67,7 +67,7 @@ def _loops_that_choose(buffer: str, e: Expr, is_last: bool, inside: Path) -> dic
         elif isinstance(s, For) and s.var in used:
             used -= {s.var}
             fits = isinstance(s.extent, Const) and s.extent.value <= UNROLL_LIMIT
-            if s.kind == VECTOR and is_last:
+            if s.kind == VECTOR and is_last and isinstance(e, Var):
                 continue
             if s.kind not in (SERIAL, UNROLLED) or not fits:
                 _refuse(buffer, e, s)
@@ -78,7 +78,8 @@ def _loops_that_choose(buffer: str, e: Expr, is_last: bool, inside: Path) -> dic
 
 def _refuse(buffer: str, e: Expr, loop: For) -> None:
     why = (
-        f"its loop `{loop.var}` is a {loop.kind} loop, and only the last axis of registers can be in vectors"
+        f"its loop `{loop.var}` is a {loop.kind} loop, and only the last axis of registers can be in vectors, "
+        "an element a lane"
         if loop.kind == VECTOR
         else f"`{loop.var}` is no loop that can be unrolled"
     )

@@ -111,6 +111,7 @@ def test_inline_comes_before_the_loops_of_a_recurrence_change() -> None:
         (STENCIL, "inline e, e", "repeated-stage"),
         (CHAIN, "split e.i by 4\ninline e", "stage-touched"),
         (CHAIN, "split Y.i by 4\ninline e", "stage-touched"),
+        (RECURRENT, "set_scope s in local\ninline a", "stage-touched"),
     ],
 )
 def test_refused(text: str, lines: str, code: str) -> None:

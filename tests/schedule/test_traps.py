@@ -11,6 +11,7 @@ import te
 from te.backends.interp.loop import run_kernel
 from te.diagnostics import ScheduleError
 from te.ir.print import print_kernel
+from te.ir.verify import verify_kernel
 from te.schedule.finalize import finalize
 from te.schedule.nest import nest
 from te.schedule.schedule import Schedule
@@ -91,6 +92,37 @@ def test_what_an_epilogue_computes_is_written_back_once_it_is_complete() -> None
     lines = "compute_at Y at C.k\nreorder C.k, C.i, C.j\ncache_write Y at C.j in register"
     for sizes in ({"M": 2, "N": 3, "K": 4}, {"M": 2, "N": 3, "K": 0}):
         assert_computes_the_same(DENSE, lines, random_inputs(program(DENSE), sizes), sizes)
+
+
+CAUSAL = "op f(X: f32[M, N]) -> m: f32[M] { m[i] = max[j where j <= i and i < j + 4](X[i, j]) }"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["split m.j parts 1\nunroll m.jo by 3", "tile m.j, m.i by 2, 4\nreorder m.ji, m.io\nvectorize m.ii by 8"],
+)
+def test_bounds_of_one_loop_in_another_keep_apart(lines: str) -> None:
+    """Two names of bounds were the same, one inside the other."""
+    verify_kernel(finalize(scheduled(CAUSAL, lines)))
+    for sizes in ({"M": 9, "N": 7}, {"M": 3, "N": 9}):
+        assert_computes_the_same(CAUSAL, lines, random_inputs(program(CAUSAL), sizes), sizes)
+
+
+def test_a_register_in_vectors_is_chosen_by_the_lane_alone() -> None:
+    lines = "split j by 2 tail peel\nvectorize jo by 8\ncache_write Y at joo as U in register"
+    with pytest.raises(ScheduleError, match="an element a lane"):
+        finalize(scheduled("op f(X: f32[M, N]) -> Y: f32[M, N] { Y[i, j] = X[i, j] * 2 }", lines))
+
+
+@pytest.mark.parametrize(
+    "lines", ["split k parts 4", "split k by 4\nsplit ko parts 3\nreorder i, koo, koi, j, ki"]
+)
+def test_the_part_of_a_trip_without_terms_is_there(lines: str) -> None:
+    """What a trip adds was read and never written, where the trip lies behind the last term."""
+    at = "ko" if "koi" not in lines else "koi"
+    for sizes in ({"M": 2, "N": 3, "K": 3}, {"M": 1, "N": 1, "K": 9}, {"M": 2, "N": 2, "K": 0}):
+        inputs = random_inputs(program(MATMUL), sizes)
+        assert_computes_the_same(MATMUL, f"{lines}\ncache_write C at {at} as Ct", inputs, sizes)
 
 
 def test_a_shifted_tail_around_a_whole_sum_is_not_moved_into_it() -> None:
