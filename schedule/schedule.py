@@ -69,6 +69,13 @@ class Schedule:
         self._directives += [step.directive for step in new if step.directive]
         return self
 
+    def copy(self) -> Schedule:
+        """A schedule with the same lines, and steps if this one has some."""
+        new = Schedule(self.op, self.target)
+        new._directives = list(self._directives)
+        new._steps = None if self._steps is None else list(self._steps)
+        return new
+
     def apply(self, kernel: Kernel) -> Kernel:
         """The kernel after all directives."""
         return self.steps(kernel)[-1].kernel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -30,6 +30,7 @@ from te.runtime.limits import SizeLimit
 from te.schedule.auto import auto_schedule
 from te.schedule.cases import cases_of
 from te.schedule.finalize import finalize
+from te.schedule.forms import Directive
 from te.schedule.intrinsics import wrong_intrinsics
 from te.schedule.knobs import Knob
 from te.schedule.nest import nest
@@ -237,9 +238,7 @@ def _choose_schedules(given: Given, setting: Setting, target: Target) -> list[Ch
         case _:
             lines = auto_schedule(setting.program, target).directives if given == AUTO else ()
     _refuse_unknown_knobs(setting, ())
-    return [
-        ChosenCase(Schedule(op, target.name, c.lines), c.condition) for c in cases_of(lines, setting.program)
-    ]
+    return _cases(lines, setting, target)
 
 
 def _written_schedules(setting: Setting, target: Target) -> list[ChosenCase]:
@@ -253,8 +252,13 @@ def _written_schedules(setting: Setting, target: Target) -> list[ChosenCase]:
     for choice in schedules_for(setting):
         choices += read_schedule(choice.schedule, setting, choice.condition)
     if not choices or choices[-1].condition != TRUE:
-        choices.append(ChosenCase(auto_schedule(setting.program, target), TRUE))
+        choices += _cases(auto_schedule(setting.program, target).directives, setting, target)
     return choices
+
+
+def _cases(lines: Sequence[Directive], setting: Setting, target: Target) -> list[ChosenCase]:
+    cases = cases_of(lines, setting.program)
+    return [ChosenCase(Schedule(setting.program.name, target.name, c.lines), c.condition) for c in cases]
 
 
 def _refuse_unknown_knobs(setting: Setting, known: Collection[str]) -> None:

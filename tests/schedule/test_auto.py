@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
+import te
+from te.grammar import tree
 from te.schedule.auto import auto_schedule
+from te.schedule.auto import lines as plain_lines
 from te.schedule.nest import nest
+from te.schedule.schedule import Schedule
+from te.schedule.written import Written, read_lines
 from te.target import Target, parse_target
 from tests.schedule.scheduling import (
     CHAIN,
@@ -17,11 +23,11 @@ from tests.schedule.scheduling import (
     SOFTMAX,
     assert_same,
     program,
-    read,
+    random_inputs,
     setting_of,
 )
 
-AVX2 = dataclasses.replace(parse_target("llvm"), vector_bits=256)
+AVX2 = dataclasses.replace(parse_target("llvm"), vector_bits=256, vector_registers=16)
 
 HEAVY_TWICE = """
 op f(X: f32[N]) -> Y: f32[N] {
@@ -49,7 +55,6 @@ PIXELS = "op f(X: f32[H, W, 3]) -> Y: f32[H, W, 3] { Y[y, x, c] = X[y, x, c] * 2
         (HEAVY_ONCE, ["inline e", "vectorize Y.i by 8", "parallel Y.io"]),
         (HEAVY_TWICE, ["vectorize e.i by 8", "parallel e.io", "vectorize Y.i by 8", "parallel Y.io"]),
         (HEAVY_BROADCAST, ["vectorize e.k by 8", "parallel e.ko", "vectorize Y.j by 8", "parallel Y.jo"]),
-        (MATMUL, ["vectorize C.j by 8", "parallel C.i"]),
         (ROW_SUM, ["vectorize Y.j by 8", "parallel Y.i"]),
         (COLUMN_SUM, ["vectorize Y.j by 8", "parallel Y.jo"]),
         (TOTAL, ["vectorize Y.i by 8"]),
@@ -61,6 +66,123 @@ PIXELS = "op f(X: f32[H, W, 3]) -> Y: f32[H, W, 3] { Y[y, x, c] = X[y, x, c] * 2
 )
 def test_rules(text: str, expected: list[str]) -> None:
     assert [str(d) for d in auto_schedule(program(text), AVX2).directives] == expected
+
+
+DENSE = """
+op dense(X: f32[M, K], param W: f32[K, N], b: f32[N]) -> Y: f32[M, N] {
+    C[i, j] = sum[k](X[i, k] * W[k, j])
+    P[i, j] = C[i, j] + b[j]
+    Y[i, j] = max(P[i, j], 0)
+}
+"""
+LINEAR = """
+op linear(X: f32[P, M, K], W: f32[N, K], b: f32[N]) -> Y: f32[P, M, N] {
+    C[p, i, j] = sum[k](X[p, i, k] * W[j, k])
+    Y[p, i, j] = C[p, i, j] + b[j]
+}
+"""
+BATCHED = "op f(A: f32[P, M, K], B: f32[P, K, N]) -> C: f32[P, M, N] { C[b, i, j] = sum[k](A[b, i, k] * B[b, k, j]) }"
+TURNED = "op f(A: f32[K, M], B: f64[K, N]) -> C: f64[M, N] { C[i, j] = sum[k](B[k, j] * f64(A[k, i])) }"
+HEADS = """
+op f(Q: f32[L, H, E], Z: f32[S, H, E]) -> Y: f32[H, L, S] {
+    Y[h, i, j] = sum[e](Q[i, h, e] * Z[j, h, e])
+}
+"""
+SQUARES = "op f(X: f32[M, N]) -> Y: f32[M] { Y[i] = sum[j](X[i, j] * X[i, j]) }"
+MASKED = (
+    "op f(A: f32[M, K], B: f32[K, N]) -> C: f32[M, N] { C[i, j] = sum[k where k <= i](A[i, k] * B[k, j]) }"
+)
+CONTRACTIONS = [MATMUL, DENSE, LINEAR, BATCHED, TURNED, HEADS]
+
+
+def lines_of(text: str, target: Target = AVX2, **options: object) -> str:
+    return str(auto_schedule(program(text, **options), target))  # type: ignore[arg-type]  # sizes
+
+
+def test_a_contraction_runs_in_tiles() -> None:
+    assert (
+        lines_of(MATMUL, sizes={"M": 256, "N": 256, "K": 256})
+        == """\
+schedule matmul on llvm {
+    split C.i by 6
+    split C.j by 16
+    reorder C.jo, C.io, C.k, C.ii, C.ji
+    fuse C.jo, C.io into tile
+    unroll C.ii
+    vectorize C.ji
+    parallel C.tile
+}"""
+    )
+
+
+def test_a_large_operand_is_packed_in_panels() -> None:
+    assert (
+        lines_of(MATMUL, sizes={"M": 2048, "N": 2048, "K": 2048})
+        == """\
+schedule matmul on llvm {
+    split C.i by 6
+    split C.j by 16
+    split C.k by 1024
+    reorder C.ko, C.jo, C.io, C.ki, C.ii, C.ji
+    cache_read B[k, j] at C.ko as B_packed layout [j // 16, k, j % 16]
+    split B_packed.j by 16
+    reorder B_packed.jo, B_packed.k, B_packed.ji
+    vectorize B_packed.ji
+    fuse C.jo, C.io into tile
+    unroll C.ii
+    vectorize C.ji
+    parallel C.tile
+    parallel B_packed.jo
+}"""
+    )
+
+
+def test_where_the_call_decides_the_sizes_there_are_two_cases() -> None:
+    text = lines_of(MATMUL)
+    assert "specialize K * N >= 1048576 and M >= 256 {" in text
+    assert text.count("cache_read") == 1
+    assert "specialize" not in lines_of(MATMUL, sizes={"M": 8})
+
+
+def test_what_follows_a_contraction_is_computed_tile_by_tile() -> None:
+    text = lines_of(DENSE)
+    assert "layout W[k, j] as [j // 16, k, j % 16]" in text  # once, where W is bound
+    assert "compute_at Y at C.tile\n    set_scope C in register" in text
+
+
+def test_rows_of_a_turned_operand_are_packed() -> None:
+    assert "cache_read W[j, k] at C.ko as W_packed layout [j // 16, k, j % 16]" in lines_of(LINEAR)
+
+
+def test_narrow_results_get_narrow_tiles() -> None:
+    text = lines_of(MATMUL, sizes={"M": 100, "N": 8, "K": 100})
+    assert "split C.j by 8" in text
+    assert "split C.i by 2" in lines_of(MATMUL, sizes={"M": 2, "N": 100, "K": 100})
+
+
+@pytest.mark.parametrize("text", [SQUARES, MASKED, MATVEC, ROW_SUM])
+def test_other_sums_are_no_contractions(text: str) -> None:
+    assert "tile" not in lines_of(text)
+
+
+@pytest.mark.parametrize("text", CONTRACTIONS)
+@pytest.mark.parametrize("target", [AVX2, parse_target("llvm")], ids=["256", "here"])
+def test_contractions_compute_the_same(text: str, target: Target) -> None:
+    plain = nest(program(text))
+    for large in (False, True):
+        lines = plain_lines(program(text), target, large)
+        kernel = Schedule(plain.program, directives=lines).steps()[-1].kernel
+        sizes = [dict.fromkeys(plain.program.sizes, n) for n in (0, 1, 5)]
+        assert_same(plain, kernel, *sizes, {n: 3 + 7 * i for i, n in enumerate(plain.program.sizes)})
+
+
+@pytest.mark.parametrize("text", CONTRACTIONS)
+def test_compiled_contractions(text: str) -> None:
+    built, plain = te.build(text, schedule="auto"), te.build(text, schedule="none")
+    for extent in (1, 7, 40, 130):
+        of = program(text)
+        inputs = random_inputs(of, {n: extent + i for i, n in enumerate(of.sizes)})
+        np.testing.assert_array_equal(built(**inputs), plain(**inputs))
 
 
 def test_small_work_stays_on_one_thread() -> None:
@@ -79,4 +201,6 @@ def test_results_stay_and_the_text_reads_back(text: str, target: Target) -> None
     s = auto_schedule(of, target)
     small = [dict.fromkeys(of.sizes, n) for n in (1, 5, 17)]
     assert_same(nest(of), s.apply(nest(of)), *small, {n: 3 + 4 * i for i, n in enumerate(of.sizes)})
-    assert read(setting_of(f"{text}\n{s}")).directives == s.directives
+    setting = setting_of(f"{text}\n{s}")
+    item = next(i for i in setting.own.file.items if isinstance(i, tree.Schedule))
+    assert read_lines(Written(item, setting.own), setting) == s.directives

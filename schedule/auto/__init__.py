@@ -1,0 +1,110 @@
+"""The automatic schedule: a few rules, whose result is an ordinary schedule.
+
+1. Inline pointwise stages, unless that would repeat work that is not cheap (`inlining.py`).
+2. A contraction, a sum of products of two tensors: tiles in registers, packed operands, and what
+   reads it computed tile by tile (`contraction.py`).
+3. Any other stage (`loops.py`): vectorise one loop, the last data axis, which the stage writes
+   contiguously; for a reduction that reads less contiguously along it than along its last
+   reduction axis, that one instead (a sum over rows). Make the outermost data loop parallel where
+   a stage has enough work, or an unknown amount.
+
+A line that the rewrites refuse is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from te.diagnostics import ScheduleError
+from te.ir.expr import TRUE, Const, Expr, both
+from te.ir.print import print_expr
+from te.ir.tensor import Program, Stage
+from te.schedule.auto.contraction import contraction_of, lines_for
+from te.schedule.auto.inlining import stages_to_inline
+from te.schedule.auto.loops import parallel_loop, vector_axis, vectorize
+from te.schedule.directives import Inline, Parallel, Specialize
+from te.schedule.forms import Directive
+from te.schedule.schedule import Schedule
+from te.schedule.written import assuming
+from te.target import Target
+
+MOST_CONDITIONS = 4  # of contractions that have a case of their own together
+
+
+def auto_schedule(program: Program, target: Target) -> Schedule:
+    """The automatic schedule of a program. Print it to see its lines.
+
+    Where a size that the call decides makes a difference, it begins with a line `specialize`.
+    """
+    general = lines(program, target, large=False)
+    schedule = Schedule(program, target.name)
+    large = _where_large(program, general)
+    if large is not None:
+        block = lines(assuming(program, large), target, large=True)
+        _try(schedule, [Specialize(print_expr(large), block)])
+    for line in general:
+        schedule.add(line)
+    return Schedule(program.name, target.name, schedule.directives)
+
+
+def _where_large(program: Program, general: Sequence[Directive]) -> Expr | None:
+    """For which sizes the contractions are to be packed, where the call decides that."""
+    inlined = [line for line in general if isinstance(line, Inline)]
+    kernel = Schedule(program, directives=inlined).steps()[-1].kernel
+    found = [contraction_of(stage) for stage in kernel.program.stages]
+    conditions = [c.is_large() for c in found if c is not None and c.may_pack(program)]
+    undecided = list(dict.fromkeys(condition for condition in conditions if not isinstance(condition, Const)))
+    if not 0 < len(undecided) <= MOST_CONDITIONS:
+        return None
+    large: Expr = TRUE
+    for condition in undecided:
+        large = both(large, condition)
+    return large
+
+
+def lines(program: Program, target: Target, large: bool) -> tuple[Directive, ...]:
+    """The lines for all sizes; or those for sizes with which contractions are to be packed."""
+    schedule = Schedule(program, target.name)
+    inline = stages_to_inline(program)
+    if inline:
+        _try(schedule, [Inline(tuple(inline))])
+    done: set[str] = set()
+    for stage in schedule.steps()[-1].kernel.program.stages:
+        if stage.name in done or _scheduled_as_contraction(schedule, stage, target, large, done):
+            continue
+        axis = vector_axis(stage)
+        vector = axis and vectorize(stage, axis, target)
+        if vector:
+            _try(schedule, [vector])
+        outermost = parallel_loop(stage, axis if vector and vector.by else None)
+        if outermost:
+            _try(schedule, [Parallel((outermost,))])
+    return schedule.directives
+
+
+def _scheduled_as_contraction(
+    schedule: Schedule, stage: Stage, target: Target, large: bool, done: set[str]
+) -> bool:
+    """Schedule a contraction and the stages computed with it, which are `done` then."""
+    kernel = schedule.steps()[-1].kernel
+    found = contraction_of(stage)
+    if found is None:
+        return False
+    for plan in lines_for(found, kernel.program, target, large):
+        if _try(schedule, plan.lines):
+            done.update(plan.stages)
+            return True
+    return False
+
+
+def _try(schedule: Schedule, lines: Sequence[Directive]) -> bool:
+    """Add lines to a schedule, all or none; whether they are legal."""
+    trial = schedule.copy()
+    try:
+        for line in lines:
+            trial.add(line)
+    except ScheduleError:
+        return False
+    for line in lines:
+        schedule.add(line)
+    return True

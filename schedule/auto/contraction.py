@@ -1,0 +1,291 @@
+"""Contractions: a sum of products of two tensors, in tiles that stay in registers.
+
+    C[b, i, j] = sum[k](A[b, i, k] * B[b, k, j])
+
+Axes of both tensors and the result are *batches* (b), of one of them *rows* (i) and *columns* (j), and
+those that are summed over *terms* (k). The last axis of the result is a column, along which
+vectors run. A tile of rows and columns is summed up in registers; for each term, its vectors of B
+are loaded once, and each element of A is broadcast. Where B does not lie as the tile reads it, or is
+larger than the caches hold, it is packed: panels as wide as a tile, each one stream of memory.
+
+The tile sizes and the order of loops are those of Goto and van de Geijn, "Anatomy of
+high-performance matrix multiplication" (2008); docs/performance.md has what was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from math import prod
+
+from te.ir.bounds import NO_FACTS
+from te.ir.expr import (
+    TRUE,
+    Cast,
+    Const,
+    Expr,
+    Load,
+    Op,
+    Var,
+    both,
+    compare,
+    floor_div,
+    floor_mod,
+    integer,
+    mul,
+)
+from te.ir.simplify import simplify
+from te.ir.tensor import Axis, Program, Stage
+from te.ir.visit import loads
+from te.schedule.auto.loops import PARALLEL_WORK, widest
+from te.schedule.directives import (
+    CacheRead,
+    ComputeAt,
+    Fuse,
+    Parallel,
+    Reorder,
+    SetLayout,
+    SetScope,
+    Split,
+    Unroll,
+    Vectorize,
+)
+from te.schedule.forms import Directive, Layout, Scope, TensorAxes
+from te.schedule.nest import loop_name
+from te.schedule.placement import readers_of
+from te.target import Target
+
+PACKED_ELEMENTS = 1 << 20  # of B from which on packing pays; smaller ones stay in the second-level cache
+PACKED_ROWS = 256  # of A, below which a panel of B is not used often enough
+BLOCK_OF_TERMS = 1024  # of a packed panel: 128 KiB of f32 in 32 columns
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """A stage that sums products of two tensors, with its axes by their roles."""
+
+    stage: Stage
+    right: Load  # of the two, what moves along the vectors
+    batches: tuple[Axis, ...]
+    rows: tuple[Axis, ...]
+    columns: tuple[Axis, ...]
+    terms: tuple[Axis, ...]
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether neighbours in a vector are no neighbours in memory."""
+        return self.right.index[-1] != Var(self.columns[-1].name)
+
+    def may_pack(self, program: Program) -> bool:
+        """Whether it is a question of sizes if B is packed."""
+        return not self.is_turned and self.right.buffer not in program.params
+
+    def is_large(self) -> Expr:
+        """For which sizes packing pays: B does not fit into the second-level cache, and is used often."""
+        elements = [axis.extent for axis in (*self.columns, *self.terms)]
+        rows = [axis.extent for axis in self.rows]
+        large = compare(">=", reduce(mul, elements), integer(PACKED_ELEMENTS))
+        return simplify(both(large, compare(">=", reduce(mul, rows), integer(PACKED_ROWS))), NO_FACTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Lines that belong together, and the stages that they schedule."""
+
+    lines: tuple[Directive, ...]
+    stages: tuple[str, ...]
+
+
+def contraction_of(stage: Stage) -> Contraction | None:
+    """The roles of a stage's axes, if it is a contraction with rows, columns and terms."""
+    reduction = stage.reduction
+    if reduction is None or reduction.reducer != "sum" or reduction.where != TRUE or not stage.axes:
+        return None
+    factors = _factors(stage.value)
+    if factors is None:
+        return None
+    names = [{i.name for i in load.index if isinstance(i, Var)} for load in factors]
+    last = stage.axes[-1].name
+    if (last in names[0]) == (last in names[1]):
+        return None
+    at = 0 if last in names[0] else 1
+    right, in_right, in_left = factors[at], names[at], names[1 - at]
+    terms = tuple(reduction.axes)
+    if not all(axis.name in in_left & in_right for axis in terms):
+        return None
+    roles: dict[tuple[bool, bool], list[Axis]] = {(x, y): [] for x in (False, True) for y in (False, True)}
+    for axis in stage.axes:
+        roles[axis.name in in_left, axis.name in in_right].append(axis)
+    if roles[False, False] or not roles[True, False]:
+        return None
+    batches, rows, columns = (tuple(roles[key]) for key in ((True, True), (True, False), (False, True)))
+    return Contraction(stage, right, batches, rows, columns, terms)
+
+
+def _factors(e: Expr) -> tuple[Load, Load] | None:
+    """The two tensors whose elements a product multiplies, each with an index of different names."""
+    if not (isinstance(e, Op) and e.op == "*" and e.dtype.is_float):
+        return None
+    found = []
+    for factor in e.args:
+        while isinstance(factor, Cast):
+            factor = factor.value
+        if not isinstance(factor, Load) or not all(isinstance(i, Var) for i in factor.index):
+            return None
+        if len(set(factor.index)) < len(factor.index):
+            return None
+        found.append(factor)
+    return found[0], found[1]
+
+
+# ---------------------------------------------------------------- lines
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Rows and columns that are summed up in registers."""
+
+    rows: int
+    columns: int
+
+
+def tile_for(c: Contraction, target: Target, packed: bool) -> Tile:
+    """A tile that leaves registers for two vectors of B and a broadcast element of A.
+
+    Two vectors wide where panels are packed; four where B is read as it lies, whose rows are then
+    read in longer pieces.
+    """
+    lanes = max(2, target.vector_bits // widest(c.stage))
+    many = target.vector_registers >= 32
+    rows, vectors = ((8, 2) if packed else (6, 4)) if many else (6, 2)
+    columns, width = _size(c.columns[-1]), vectors * lanes
+    while columns is not None and width > lanes and width // 2 >= columns:
+        width //= 2
+        rows = min(2 * rows, 14 if many else 6)
+    known = _size(c.rows[-1])
+    return Tile(min(rows, known) if known else rows, width)
+
+
+def lines_for(c: Contraction, program: Program, target: Target, large: bool) -> Iterator[Plan]:
+    """Plans for a contraction, the best one first; the first that is legal serves.
+
+    `large` says whether B is to be packed where the sizes do not tell.
+    """
+    for packing in _packings(c, program, large):
+        for with_readers in (True, False):
+            yield _plan(c, program, target, packing, with_readers)
+
+
+def _packings(c: Contraction, program: Program, large: bool) -> list[str]:
+    """How B may be stored: packed once where it is a `param`, packed in each call, or as it is."""
+    if c.right.buffer in program.params:
+        return ["bound", "call" if c.is_turned else "none"]
+    decided = c.is_large()
+    packed = c.is_turned or (bool(decided.value) if isinstance(decided, Const) else large)
+    return ["call", "none"] if packed else ["none"]
+
+
+def _plan(c: Contraction, program: Program, target: Target, packing: str, with_readers: bool) -> Plan:
+    tile = tile_for(c, target, packing != "none")
+    name = c.stage.name
+
+    def loop(axis: Axis, part: str = "") -> str:
+        return loop_name(name, axis.name + part)
+
+    row, column, term = c.rows[-1], c.columns[-1], c.terms[-1]
+    lines: list[Directive] = []
+    axes = tuple(i.name for i in c.right.index if isinstance(i, Var))
+    if packing == "bound":
+        lines.append(SetLayout(TensorAxes(c.right.buffer, axes), _panels(axes, column, tile)))
+    lines += [Split(loop(row), by=tile.rows), Split(loop(column), by=tile.columns)]
+    terms = [loop(axis) for axis in c.terms]
+    tiles = [loop(a) for a in (*c.batches, *c.columns[:-1])] + [loop(column, "o")]
+    tiles += [loop(a) for a in c.rows[:-1]] + [loop(row, "o")]
+    blocks: list[str] = []
+    if packing == "call":
+        lines.append(Split(terms[-1], by=BLOCK_OF_TERMS))
+        blocks, terms = [*terms[:-1], loop(term, "o")], [loop(term, "i")]
+    batches = tiles[: len(c.batches)]
+    order = [*batches, *blocks, *tiles[len(batches) :], *terms, loop(row, "i"), loop(column, "i")]
+    lines.append(Reorder(tuple(order)))
+    if packing == "call":
+        lines += _packed(c, tile, blocks[-1], axes)
+    outer = tiles[len(batches) :] if blocks else tiles
+    for n, inner in enumerate(outer[1:]):
+        fused = loop_name(name, f"tile{n}" if n + 2 < len(outer) else "tile")
+        lines.append(Fuse((outer[0], inner), fused.rsplit(".", 1)[1]))
+        outer = [fused, *outer[1:]]
+    readers = _pointwise_readers(c, program) if with_readers else []
+    if readers:
+        lines.append(ComputeAt(tuple(s.name for s in readers), outer[0]))
+        if not blocks:
+            lines += [SetScope(s, Scope.REGISTER) for s in (name, *(r.name for r in readers[:-1]))]
+    lines += [Unroll((loop(row, "i"),)), Vectorize((loop(column, "i"),))]
+    for reader in readers:
+        lines += [
+            Unroll((loop_name(reader.name, a.name),))
+            for a in reader.axes
+            if a.name == row.name and not blocks
+        ]
+        lines.append(Vectorize((loop_name(reader.name, column.name),)))
+    if _is_much(c):
+        lines.append(Parallel((outer[0],)))
+        if blocks:
+            lines.append(Parallel((loop_name(_copy(c), column.name + "o"),)))
+    return Plan(tuple(lines), (name, *(s.name for s in readers)))
+
+
+def _panels(axes: Sequence[str], column: Axis, tile: Tile) -> Layout:
+    """Panels of columns outermost, in each the other axes, innermost a row of the panel."""
+    width, name = integer(tile.columns), Var(column.name)
+    others = [Var(axis) for axis in axes if axis != column.name]
+    return Layout((floor_div(name, width), *others, floor_mod(name, width)))
+
+
+def _copy(c: Contraction) -> str:
+    return f"{c.right.buffer}_packed"
+
+
+def _packed(c: Contraction, tile: Tile, at: str, axes: tuple[str, ...]) -> list[Directive]:
+    """A copy of B in panels, made for each block of terms."""
+    column = c.columns[-1].name
+    copy = _copy(c)
+    moving = [axis for axis in axes if axis not in {b.name for b in c.batches}]
+    order = [f"{copy}.{a}" for a in moving if a != column]
+    layout = _panels(axes, c.columns[-1], tile)
+    return [
+        CacheRead(TensorAxes(c.right.buffer, axes), at, copy, layout=layout),
+        Split(f"{copy}.{column}", by=tile.columns),
+        Reorder((f"{copy}.{column}o", *order, f"{copy}.{column}i")),
+        Vectorize((f"{copy}.{column}i",)),
+    ]
+
+
+def _pointwise_readers(c: Contraction, program: Program) -> list[Stage]:
+    """The stages, in a row, that read the contraction alone or each other, at their own index."""
+    found: list[Stage] = []
+    name = c.stage.name
+    while name not in program.outputs:
+        readers = readers_of(program, name)
+        if len(readers) != 1 or readers[0].reduction is not None:
+            break
+        (reader,) = readers
+        index = tuple(Var(axis.name) for axis in reader.axes)
+        reads = [load for load in loads(reader.value) if load.buffer == name]
+        if any(load.index != index for load in reads) or [a.name for a in reader.axes] != [
+            a.name for a in c.stage.axes
+        ]:
+            break
+        found.append(reader)
+        name = reader.name
+    return found
+
+
+def _size(axis: Axis) -> int | None:
+    return int(axis.extent.value) if isinstance(axis.extent, Const) else None
+
+
+def _is_much(c: Contraction) -> bool:
+    sizes = [_size(axis) for axis in (*c.batches, *c.rows, *c.columns, *c.terms)]
+    return None in sizes or 2 * prod(n for n in sizes if n) >= PARALLEL_WORK

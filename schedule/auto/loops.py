@@ -1,0 +1,86 @@
+"""Rules for one loop nest: which loop runs in vectors, which on threads."""
+
+from __future__ import annotations
+
+from math import prod
+
+from te.ir.expr import Cast, Const, Expr, Load, Op, Select, Var, integer, sub
+from te.ir.simplify import simplify
+from te.ir.tensor import Axis, Stage
+from te.ir.visit import substitute, variables
+from te.schedule.auto.cost import cost
+from te.schedule.directives import Vectorize
+from te.schedule.nest import all_axes, loop_name
+from te.schedule.placement import reads_of
+from te.target import Target
+
+PARALLEL_WORK = 1 << 15  # operations below which threads do not pay; a guess until it is measured
+
+# ---------------------------------------------------------------- vectors
+
+
+def vector_axis(stage: Stage) -> Axis | None:
+    """The axis along which a stage is vectorised."""
+    data = [axis for axis in stage.axes if axis.extent != integer(1)]
+    steps = [axis for axis in stage.reduction.axes if axis.extent != integer(1)] if stage.reduction else []
+    candidates = [*data[-1:], *steps[-1:]]
+    return min(candidates, key=lambda axis: _scattered_reads(stage, axis), default=None)
+
+
+def _scattered_reads(stage: Stage, axis: Axis) -> int:
+    """How many reads of a stage would gather elements that are not neighbours, in lanes along an axis."""
+    scattered = 0
+    for load in reads_of(stage):
+        moving = [position for position, i in enumerate(load.index) if axis.name in variables(i)]
+        if moving and (moving != [len(load.index) - 1] or not _has_unit_step(load.index[-1], axis.name)):
+            scattered += 1
+    return scattered
+
+
+def _has_unit_step(e: Expr, name: str) -> bool:
+    """Whether an index grows by 1 with a variable."""
+    following = substitute(e, {name: Op("+", (Var(name), integer(1)), integer(1).dtype)})
+    return simplify(sub(following, e)) == integer(1)
+
+
+def vectorize(stage: Stage, axis: Axis, target: Target) -> Vectorize:
+    lanes = max(2, target.vector_bits // widest(stage))
+    loop = (loop_name(stage.name, axis.name),)
+    if isinstance(axis.extent, Const) and 1 < axis.extent.value <= lanes:
+        return Vectorize(loop)
+    return Vectorize(loop, by=lanes)
+
+
+def widest(stage: Stage) -> int:
+    """The bits of the widest element that a stage computes with, apart from indices."""
+    bits = [8, stage.tensor.dtype.bits]
+    pending: list[Expr] = [stage.value]
+    while pending:
+        match pending.pop():
+            case Load(dtype=dtype):
+                bits.append(dtype.bits)
+            case Op(args=args, dtype=dtype):
+                bits.append(dtype.bits)
+                pending += args
+            case Cast(value=value, dtype=dtype):
+                bits.append(dtype.bits)
+                pending.append(value)
+            case Select(then=then, otherwise=otherwise):
+                pending += (then, otherwise)
+    return max(bits)
+
+
+# ---------------------------------------------------------------- threads
+
+
+def parallel_loop(stage: Stage, split: Axis | None) -> str | None:
+    """The outermost data loop, if there is work for threads. `split`: the axis that was split for vectors."""
+    extents = [axis.extent for axis in all_axes(stage)]
+    if all(isinstance(extent, Const) for extent in extents):
+        trips = prod(int(extent.value) for extent in extents if isinstance(extent, Const))
+        if trips * (1 + cost(stage.value)) < PARALLEL_WORK:
+            return None
+    for axis in stage.axes:
+        if axis.extent != integer(1):
+            return loop_name(stage.name, axis.name + ("o" if axis is split else ""))
+    return None
