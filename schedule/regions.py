@@ -148,7 +148,10 @@ def _extent(low: Expr, high: Expr, facts: Facts) -> Expr | None:
     """How many values there are, if that is the same in all trips of all loops."""
     extent = simplify(add(sub(high, low), integer(1)), facts)
     ranged = {name for name, _, _ in facts.ranges}
-    return None if variables(extent) & ranged else extent
+    if variables(extent) & ranged:
+        return None
+    # Where a loop inside has no trip, its last index lies before the first.
+    return extent if prove(compare(">=", extent, integer(0)), facts) else maximum(extent, integer(0))
 
 
 def _is_whole(extent: Expr, whole: Expr, facts: Facts) -> bool:

@@ -215,16 +215,17 @@ def _terms(stage: Stage, step: Accumulate, path: Path, loops: Sequence[For], d: 
             lets[s.var] = substitute(s.value, lets)
     if not _unify(stage.value, step.value, axes, found):
         _refuse(d, stage, "its term is not what its definition says", span_of(d, "of"))
+    for axis in stage.reduction.axes:
+        whole = [s for s in loops if index_of(s.var) == axis.name and s.extent == axis.extent]
+        if axis.name not in found and whole:
+            found[axis.name] = Var(whole[0].var)
     for condition in conjuncts(stage.reduction.where):
-        for part in (c for s in path if isinstance(s, If) for c in conjuncts(s.condition)):
+        for part in (c for s in path if isinstance(s, If) and s.of_terms for c in conjuncts(s.condition)):
             attempt = dict(found)
             if _unify(condition, part, axes, attempt):
                 found = attempt
                 break
     for axis in stage.reduction.axes:
-        whole = [s for s in loops if index_of(s.var) == axis.name and s.extent == axis.extent]
-        if axis.name not in found and whole:
-            found[axis.name] = Var(whole[0].var)
         if axis.name not in found:
             _refuse(d, stage, f"nothing in its term tells which `{axis.name}` a trip adds", span_of(d, "of"))
     return {axis.name: substitute(found[axis.name], lets) for axis in stage.reduction.axes}

@@ -69,7 +69,7 @@ def place_starts(s: Stmt, program: Program) -> Stmt:
                         blocks = [f for f in path[:inner] if isinstance(f, For) and f.var in step.over]
                         first = [compare("==", Var(f.var), integer(0)) for f in blocks]
                         start_block = guarded(first, _start_nest(step, path[inner:]))
-                        s = _insert_before(s, path[inner], start_block)
+                        s = _insert_before(s, path[inner], step, start_block)
                         nest = guarded([_any_empty(blocks)], nest)
                     starts.append(nest)
             s = rewrite_stmt(s, lambda inner: _started(inner, var))
@@ -107,10 +107,14 @@ def _any_empty(loops: Sequence[For]) -> Expr:
     return reduce(lambda a, b: Op("or", (a, b), BOOL), empty)
 
 
-def _insert_before(s: Stmt, place: Stmt, new: Stmt) -> Stmt:
-    """`new` before a loop, which is known by its name."""
+def _insert_before(s: Stmt, place: Stmt, step: Stmt, new: Stmt) -> Stmt:
+    """`new` before the loop around a step. Others may have its name: each lane of a body has a vector loop."""
     assert isinstance(place, For)
-    return rewrite_stmt(s, lambda x: seq(new, x) if isinstance(x, For) and x.var == place.var else x)
+
+    def holds_step(x: Stmt) -> bool:
+        return isinstance(x, For) and x.var == place.var and any(y is step for y, _ in walk_stmt(x))
+
+    return rewrite_stmt(s, lambda x: seq(new, x) if holds_step(x) else x)
 
 
 def _start_nest(s: Accumulate, path: tuple[Stmt, ...]) -> Stmt:

@@ -146,3 +146,13 @@ def test_narrow_floats_have_wide_parts() -> None:
 )
 def test_refused(text: str, lines: str, code: str) -> None:
     assert refused(text, lines).code == code
+
+
+def test_a_condition_of_terms_is_not_taken_for_one_of_elements() -> None:
+    """`jiii < 1`, of a loop that overhangs, was taken to be `iii < 1`, which says that an element exists."""
+    text = "op f(X: i32[M, N]) -> Y: i32[M] { Y[i] = sum[j](X[i, j]) }"
+    lines = (
+        "split j parts 3\ntile ji, i by 1, 1\ntile jo, ii, jii, jio by 4, 2, 3, 3\n"
+        "rfactor joi of Y as H\nrfactor H.jioi of H as HH"
+    )
+    assert_same(nest(program(text)), scheduled(text, lines), {"M": 2, "N": 8}, {"M": 3, "N": 1})

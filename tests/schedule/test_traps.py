@@ -108,6 +108,22 @@ def test_bounds_of_one_loop_in_another_keep_apart(lines: str) -> None:
         assert_computes_the_same(CAUSAL, lines, random_inputs(program(CAUSAL), sizes), sizes)
 
 
+def test_a_start_stands_in_its_own_nest() -> None:
+    """A vector loop around two nests is a loop in each; the start of the second stood in the first one, too."""
+    lines = "tile m.i, m.j by 8, 8\ncache_write m at m.jo as U\nvectorize m.jo by 2"
+    verify_kernel(finalize(scheduled(CAUSAL, lines)))
+    for sizes in ({"M": 5, "N": 6}, {"M": 9, "N": 40}, {"M": 2, "N": 0}):
+        assert_computes_the_same(CAUSAL, lines, random_inputs(program(CAUSAL), sizes), sizes)
+
+
+def test_a_copy_where_a_loop_inside_has_no_trip() -> None:
+    """Its extent was negative."""
+    text = "op f(X: f32[M, N]) -> Y: f32[M, N] { Y[i, j] = X[i, j] + 1 }"
+    lines = "split i by 2\nreorder ii, io\ncache_read X[a, b] at ii layout [b % 2, b // 2, a % 2, a // 2]"
+    for sizes in ({"M": 0, "N": 1}, {"M": 3, "N": 3}):
+        assert_computes_the_same(text, lines, random_inputs(program(text), sizes), sizes)
+
+
 def test_a_register_in_vectors_is_chosen_by_the_lane_alone() -> None:
     lines = "split j by 2 tail peel\nvectorize jo by 8\ncache_write Y at joo as U in register"
     with pytest.raises(ScheduleError, match="an element a lane"):
