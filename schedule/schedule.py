@@ -69,12 +69,15 @@ class Schedule:
         self._directives += [step.directive for step in new if step.directive]
         return self
 
-    def copy(self) -> Schedule:
-        """A schedule with the same lines, and steps if this one has some."""
-        new = Schedule(self.op, self.target)
-        new._directives = list(self._directives)
-        new._steps = None if self._steps is None else list(self._steps)
-        return new
+    def undo(self, count: int = 1) -> Schedule:
+        """Take back the last lines, so many of `directives`."""
+        if not 0 <= count <= len(self._directives):
+            raise ValueError(f"there are {len(self._directives)} lines, and {count} are to be taken back")
+        if count:
+            del self._directives[-count:]
+            if self._steps is not None:
+                del self._steps[-count:]
+        return self
 
     def apply(self, kernel: Kernel) -> Kernel:
         """The kernel after all directives."""

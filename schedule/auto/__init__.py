@@ -37,14 +37,13 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
     Where a size that the call decides makes a difference, it begins with a line `specialize`.
     """
     general = lines(program, target, large=False)
-    schedule = Schedule(program, target.name)
     large = _where_large(program, general)
-    if large is not None:
-        block = lines(assuming(program, large), target, large=True)
-        _try(schedule, [Specialize(print_expr(large), block)])
-    for line in general:
-        schedule.add(line)
-    return Schedule(program.name, target.name, schedule.directives)
+    cases = () if large is None else _case(large, lines(assuming(program, large), target, large=True))
+    return Schedule(program.name, target.name, [*cases, *general])
+
+
+def _case(condition: Expr, block: tuple[Directive, ...]) -> tuple[Directive, ...]:
+    return (Specialize(print_expr(condition), block),) if block else ()
 
 
 def _where_large(program: Program, general: Sequence[Directive]) -> Expr | None:
@@ -99,12 +98,11 @@ def _scheduled_as_contraction(
 
 def _try(schedule: Schedule, lines: Sequence[Directive]) -> bool:
     """Add lines to a schedule, all or none; whether they are legal."""
-    trial = schedule.copy()
+    before = len(schedule.directives)
     try:
         for line in lines:
-            trial.add(line)
+            schedule.add(line)
     except ScheduleError:
+        schedule.undo(len(schedule.directives) - before)
         return False
-    for line in lines:
-        schedule.add(line)
     return True
