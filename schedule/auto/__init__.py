@@ -3,7 +3,8 @@
 1. Inline pointwise stages, unless that would repeat work that is not cheap (`inlining.py`).
 2. A contraction, a sum of products of two tensors: tiles in registers, packed operands, and what
    reads it computed tile by tile (`contraction.py`).
-3. Any other stage (`loops.py`): vectorise one loop, the last data axis, which the stage writes
+3. Reductions over the last axis and what is computed from them: a row at a time (`rows.py`).
+4. Any other stage (`loops.py`): vectorise one loop, the last data axis, which the stage writes
    contiguously; for a reduction that reads less contiguously along it than along its last
    reduction axis, that one instead (a sum over rows). Make the outermost data loop parallel where
    a stage has enough work, or an unknown amount.
@@ -22,6 +23,7 @@ from te.ir.tensor import Program, Stage
 from te.schedule.auto.contraction import contraction_of, lines_for
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.auto.loops import parallel_loop, vector_axis, vectorize
+from te.schedule.auto.rows import lines_for_rows, stages_of_rows
 from te.schedule.directives import Inline, Parallel, Specialize
 from te.schedule.forms import Directive
 from te.schedule.schedule import Schedule
@@ -68,7 +70,11 @@ def lines(program: Program, target: Target, large: bool) -> tuple[Directive, ...
     if inline:
         _try(schedule, [Inline(tuple(inline))])
     done: set[str] = set()
-    for stage in schedule.steps()[-1].kernel.program.stages:
+    stages = schedule.steps()[-1].kernel.program.stages
+    for stage in reversed(stages):
+        if stage.name not in done and not contraction_of(stage):
+            _scheduled_as_rows(schedule, stage, target, done)
+    for stage in stages:
         if stage.name in done or _scheduled_as_contraction(schedule, stage, target, large, done):
             continue
         axis = vector_axis(stage)
@@ -79,6 +85,13 @@ def lines(program: Program, target: Target, large: bool) -> tuple[Directive, ...
         if outermost:
             _try(schedule, [Parallel((outermost,))])
     return schedule.directives
+
+
+def _scheduled_as_rows(schedule: Schedule, last: Stage, target: Target, done: set[str]) -> None:
+    """Schedule a stage with those that it needs a row of at a time, if there are some; they are `done` then."""
+    members = stages_of_rows(schedule.steps()[-1].kernel.program, last, done)
+    if members and _try(schedule, lines_for_rows(last, members, target)):
+        done.update(stage.name for stage in (*members, last))
 
 
 def _scheduled_as_contraction(

@@ -38,7 +38,7 @@ from te.ir.expr import (
 from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import loads
-from te.schedule.auto.loops import PARALLEL_WORK, widest
+from te.schedule.auto.loops import PARALLEL_WORK, lanes_of
 from te.schedule.directives import (
     CacheRead,
     ComputeAt,
@@ -156,7 +156,7 @@ def tile_for(c: Contraction, target: Target, packed: bool) -> Tile:
     Two vectors wide where panels are packed; four where B is read as it lies, whose rows are then
     read in longer pieces.
     """
-    lanes = max(2, target.vector_bits // widest(c.stage))
+    lanes = lanes_of(c.stage, target)
     many = target.vector_registers >= 32
     rows, vectors = ((8, 2) if packed else (6, 4)) if many else (6, 2)
     columns, width = _size(c.columns[-1]), vectors * lanes

@@ -44,11 +44,16 @@ def _has_unit_step(e: Expr, name: str) -> bool:
 
 
 def vectorize(stage: Stage, axis: Axis, target: Target) -> Vectorize:
-    lanes = max(2, target.vector_bits // widest(stage))
+    lanes = lanes_of(stage, target)
     loop = (loop_name(stage.name, axis.name),)
     if isinstance(axis.extent, Const) and 1 < axis.extent.value <= lanes:
         return Vectorize(loop)
     return Vectorize(loop, by=lanes)
+
+
+def lanes_of(stage: Stage, target: Target) -> int:
+    """How many elements of a stage a vector holds."""
+    return max(2, target.vector_bits // widest(stage))
 
 
 def widest(stage: Stage) -> int:

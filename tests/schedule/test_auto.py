@@ -15,6 +15,7 @@ from te.schedule.nest import nest
 from te.schedule.schedule import Schedule
 from te.schedule.written import Written, read_lines
 from te.target import Target, parse_target
+from tests.schedule.legal import PROGRAMS
 from tests.schedule.scheduling import (
     CHAIN,
     MATMUL,
@@ -158,6 +159,66 @@ def test_narrow_results_get_narrow_tiles() -> None:
     text = lines_of(MATMUL, sizes={"M": 100, "N": 8, "K": 100})
     assert "split C.j by 8" in text
     assert "split C.i by 2" in lines_of(MATMUL, sizes={"M": 2, "N": 100, "K": 100})
+
+
+NORM = """
+op norm(X: f32[M, N], g: f32[N]) -> Y: f32[M, N] {
+    s[i]    = sum[j](X[i, j] * X[i, j])
+    Y[i, j] = X[i, j] * rsqrt(s[i] + 1) * g[j]
+}
+"""
+KEPT = """
+op f(X: f32[M, N]) -> Y: f32[M, N], m: f32[M] {
+    m[i]    = max[j](X[i, j])
+    s[i]    = sum[j](X[i, j])
+    Y[i, j] = X[i, j] - m[i] * s[i]
+}
+"""
+OTHER_ROW = """
+op f(X: f32[M, N]) -> Y: f32[M, N] {
+    s[i]    = sum[j](X[i, j])
+    Y[i, j] = X[i, j] + s[M - 1 - i]
+}
+"""
+
+
+def test_rows_stay_in_the_caches_from_their_first_pass_to_the_last() -> None:
+    assert (
+        lines_of(SOFTMAX)
+        == """\
+schedule softmax on llvm {
+    compute_at m, e, Y_sum at Y.i
+    vectorize m.j by 32
+    vectorize e.j by 8
+    vectorize Y_sum.k by 32
+    vectorize Y.j by 8
+    parallel Y.i
+}"""
+    )
+    assert "compute_at s at Y.i" in lines_of(NORM)
+    assert "vectorize s.j by 8" in lines_of(NORM, sizes={"N": 24})
+
+
+def test_results_and_what_other_rows_need_are_computed_whole() -> None:
+    assert "compute_at s at Y.i" in lines_of(KEPT)
+    assert "vectorize m.j by 8" in lines_of(KEPT)
+    assert "compute_at" not in lines_of(OTHER_ROW)
+
+
+@pytest.mark.parametrize(
+    "text", [NORM, KEPT, OTHER_ROW, *(PROGRAMS[n] for n in ("layer norm", "attention", "causal"))]
+)
+def test_rows_compute_the_same(text: str) -> None:
+    built, plain = te.build(text, schedule="auto"), te.build(text, schedule="none")
+    of = program(text)
+    for extent in (1, 7, 40):
+        inputs = random_inputs(of, {n: extent + i for i, n in enumerate(of.sizes)})
+        for found, expected in zip(results_of(built(**inputs)), results_of(plain(**inputs)), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-5)
+
+
+def results_of(found: object) -> tuple[np.ndarray, ...]:
+    return found if isinstance(found, tuple) else (found,)  # type: ignore[return-value]  # one array
 
 
 @pytest.mark.parametrize("text", [SQUARES, MASKED, MATVEC, ROW_SUM])

@@ -1,0 +1,82 @@
+"""Rows: reductions over the last axis, and what is computed from them, one row at a time.
+
+    m[i]    = max[j](X[i, j])
+    e[i, j] = exp(X[i, j] - m[i])
+    Y[i, j] = e[i, j] / sum[k](e[i, k])
+
+A row stays in the caches from its first pass to its last, and what lies between is stored for one row
+at a time. So the stages that only rows of one stage need are computed at its loop over rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from te.ir.expr import Const, Var
+from te.ir.tensor import Program, Stage
+from te.schedule.auto.contraction import contraction_of
+from te.schedule.auto.loops import lanes_of, parallel_loop, vector_axis, vectorize
+from te.schedule.directives import ComputeAt, Parallel, Vectorize
+from te.schedule.forms import Directive
+from te.schedule.nest import loop_name
+from te.schedule.placement import readers_of, reads_of
+from te.target import Target
+
+SUMS = 4  # vectors of partial results: an addition takes as many cycles as that, or a few more
+
+
+def stages_of_rows(program: Program, last: Stage, taken: set[str]) -> list[Stage]:
+    """The stages to compute at the rows of `last`, in order; none where no reduction is among them.
+
+    Each is read only by the others and by `last`, always in the reader's own row.
+    """
+    rows = len(last.axes) - 1
+    recurring = {name for r in program.recurrences for name in r.stages}
+    if rows < 1 or last.name in recurring or contraction_of(last):
+        return []
+    group = {last.name: last}
+    for stage in reversed(program.stages[: program.stages.index(last)]):
+        readers = readers_of(program, stage.name)
+        if stage.name in program.outputs or stage.name in taken or stage.name in recurring:
+            continue
+        if not readers or any(reader.name not in group for reader in readers) or contraction_of(stage):
+            continue
+        if all(_reads_own_row(reader, stage, rows) for reader in readers):
+            group[stage.name] = stage
+    members = [stage for stage in program.stages if stage.name in group and stage is not last]
+    is_worth_it = any(stage.reduction is not None for stage in members)
+    return members if is_worth_it else []
+
+
+def _reads_own_row(reader: Stage, stage: Stage, rows: int) -> bool:
+    if len(stage.axes) < rows or len(reader.axes) < rows:
+        return False
+    own = tuple(Var(axis.name) for axis in reader.axes[:rows])
+    extents = [axis.extent for axis in reader.axes[:rows]]
+    return [axis.extent for axis in stage.axes[:rows]] == extents and all(
+        load.index[:rows] == own for load in reads_of(reader) if load.buffer == stage.name
+    )
+
+
+def lines_for_rows(last: Stage, members: Sequence[Stage], target: Target) -> list[Directive]:
+    """The lines that compute `members` at the rows of `last`, all of them in vectors."""
+    at = loop_name(last.name, last.axes[-2].name)
+    lines: list[Directive] = [ComputeAt(tuple(stage.name for stage in members), at)]
+    rows = {axis.name for axis in last.axes[:-1]}
+    for stage in (*members, last):
+        axis = vector_axis(stage)
+        if axis is None or (axis in stage.axes and stage.axes.index(axis) < len(rows)):
+            continue
+        lines.append(_in_vectors(stage, target) or vectorize(stage, axis, target))
+    outermost = parallel_loop(last, None)
+    return [*lines, Parallel((outermost,))] if outermost else lines
+
+
+def _in_vectors(stage: Stage, target: Target) -> Vectorize | None:
+    """Several vectors of partial results for a reduction over the last axis that is long enough."""
+    axis = vector_axis(stage)
+    if axis is None or stage.reduction is None or axis not in stage.reduction.axes:
+        return None
+    lanes = SUMS * lanes_of(stage, target)
+    is_short = isinstance(axis.extent, Const) and axis.extent.value < lanes
+    return None if is_short else Vectorize((loop_name(stage.name, axis.name),), by=lanes)
