@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     _check(commands)
     _fmt(commands)
     _show(commands)
+    _schedule(commands)
     _run(commands)
     _bench(commands)
     _cache(commands)
@@ -92,6 +93,19 @@ def _show(commands: Any) -> None:
         "--html", metavar="OUT.html", help="write a page that shows the loops and their costs after each line"
     )
     _add_sizes(added, "sizes to count with: --sizes M=512,N=512 (with --step and --html)")
+    _add_build_options(added)
+
+
+def _schedule(commands: Any) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from te.cli.show import show_schedule
+
+        return show_schedule(options.file, options.op, **build_options(options))
+
+    added = _command(
+        commands, "schedule", "print how an op is scheduled, the automatic schedule too, as text", command
+    )
+    _add_op(added)
     _add_build_options(added)
 
 

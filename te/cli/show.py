@@ -1,4 +1,4 @@
-"""`te show`: an op at a level of the compiler."""
+"""`te show`: an op at a level of the compiler; `te schedule`: its schedule."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from te.runtime.kernel import Kernel
 
 def show(file: str, op: str | None, level: str, **options: Any) -> int:
     print(built(file, op, options).ir(level), end="")
+    return 0
+
+
+def show_schedule(file: str, op: str | None, **options: Any) -> int:
+    """Print the schedule that a build takes: text to edit, and to write into the file."""
+    print(built(file, op, options).schedule)
     return 0
 
 

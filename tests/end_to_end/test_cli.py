@@ -225,6 +225,15 @@ def test_show(run: Command) -> None:
     assert run("show", file, "double", "--ir", "asm")[0] == 0
 
 
+def test_schedule_prints_what_reads_back(run: Command) -> None:
+    file = run.file("ops.te", DOUBLE + "schedule double on llvm { vectorize i by 4 }\n")
+    assert run("schedule", file)[:2] == (0, "schedule double on llvm {\n    vectorize i by 4\n}\n")
+    code, text, _ = run("schedule", file, "double", "--schedule", "auto", "--size", "N=100000")
+    assert (code, "parallel Y.io" in text) == (0, True)
+    assert run("schedule", run.file("auto.te", DOUBLE + text), "--size", "N=100000")[1] == text
+    assert run("schedule", file, "halve")[0] == 2
+
+
 def test_show_of_what_is_not_there(run: Command) -> None:
     file = run.file("ops.te", DOUBLE + INVERT)
     for arguments, message in [
