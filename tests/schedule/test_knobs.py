@@ -38,7 +38,7 @@ def test_a_default_may_depend_on_another() -> None:
 
 def test_a_truth_value_decides_a_case() -> None:
     schedule = te.build(MATMUL, knobs={"FAST": np.False_}).schedule
-    assert "unroll" not in schedule
+    assert "unroll" not in schedule.partition("\n\n")[0]
     assert "M % " not in schedule
 
 
