@@ -8,6 +8,7 @@ emits them for the stores that say so (`Store.method`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -20,7 +21,8 @@ from te.schedule.directives import CacheRead, CacheWrite, Vectorize
 from te.schedule.forms import CopyMethod, Place, Scope, span_of
 from te.schedule.kinds import LANES_LIMIT, vectorize
 
-VECTOR_BYTES = {"llvm": 64, "cuda": 16}  # of one step of a copy whose loop has no constant extent
+# The bytes of one step of a copy whose loop has no constant extent: of a CPU's widest vectors, of a GPU's accesses.
+CPU_BYTES, GPU_BYTES = 64, 16
 LEAST_SM = 80  # what `cuda` without a feature stands for
 
 _MEMORY = ("global", "argument")
@@ -80,7 +82,7 @@ def _in_vectors(kernel: Kernel, d: CacheRead | CacheWrite, copy: str) -> Kernel:
         return kernel
     loop = loops[-1]
     is_short = isinstance(loop.extent, Const) and int(loop.extent.value) <= LANES_LIMIT
-    step = VECTOR_BYTES[kernel.target.split(".")[0]] // buffer_of(kernel, copy).dtype.bytes
+    step = (GPU_BYTES if _is_gpu(kernel) else CPU_BYTES) // buffer_of(kernel, copy).dtype.bytes
     here = d.place.parts["by"] if d.place else ()
     place = d.place and Place(d.place.span, d.place.verb, {"loops": here, "by": here})
     return vectorize(kernel, Vectorize((loop.var,), None if is_short else step, place=place))
@@ -89,14 +91,14 @@ def _in_vectors(kernel: Kernel, d: CacheRead | CacheWrite, copy: str) -> Kernel:
 def _check_target(kernel: Kernel, d: CacheRead | CacheWrite, method: CopyMethod) -> None:
     """Refuse a method that the target lacks, or the verb."""
     lacks = f"the target `{kernel.target}` has no `{method}`"
-    if not kernel.target.startswith("cuda"):
+    if not _is_gpu(kernel):
         _refuse(d, lacks, "of GPUs only", "`by vector` copies in vectors")
     methods = _methods(d)
     if method not in methods:
         others = " and ".join(f"`by {m}`" for m in (CopyMethod.VECTOR, *methods))
         _refuse(d, f"`{method}` writes nothing back", "reads only", f"`cache_write` takes {others}")
-    sm = int(kernel.target.partition("sm_")[2] or LEAST_SM)
-    if sm < methods[method].sm:
+    named = re.match(r"cuda\.sm_(\d+)", kernel.target)
+    if (int(named[1]) if named else LEAST_SM) < methods[method].sm:
         wanted = f"a schedule `on cuda.sm_{methods[method].sm}` may use it"
         _refuse(d, lacks, f"only GPUs from sm_{methods[method].sm} on", wanted)
 
@@ -116,6 +118,10 @@ def _check_memories(kernel: Kernel, d: CacheRead | CacheWrite, method: CopyMetho
         )
     if isinstance(d, CacheRead) and d.fill:
         _refuse(d, f"`{method}` fills with zeros, and not with {d.fill}", "no such filling", "`by vector`")
+
+
+def _is_gpu(kernel: Kernel) -> bool:
+    return kernel.target.split(".")[0] == "cuda"
 
 
 def _methods(d: CacheRead | CacheWrite) -> Mapping[CopyMethod, _Needs]:

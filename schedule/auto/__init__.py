@@ -40,12 +40,10 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
     """
     general = lines(program, target, large=False)
     large = _where_large(program, general)
-    cases = () if large is None else _case(large, lines(assuming(program, large), target, large=True))
-    return Schedule(program.name, target.name, [*cases, *general])
-
-
-def _case(condition: Expr, block: tuple[Directive, ...]) -> tuple[Directive, ...]:
-    return (Specialize(print_expr(condition), block),) if block else ()
+    if large is not None:
+        block = lines(assuming(program, large), target, large=True)
+        general = (Specialize(print_expr(large), block), *general)
+    return Schedule(program.name, target.name, general)
 
 
 def _where_large(program: Program, general: Sequence[Directive]) -> Expr | None:

@@ -72,14 +72,20 @@ class Contraction:
     columns: tuple[Axis, ...]
     terms: tuple[Axis, ...]
 
+    def loop(self, axis: Axis, part: str = "") -> str:
+        """The loop of an axis, or a part of it."""
+        return loop_name(self.stage.name, axis.name + part)
+
     @property
     def is_turned(self) -> bool:
         """Whether neighbours in a vector are no neighbours in memory."""
         return self.right.index[-1] != Var(self.columns[-1].name)
 
     def may_pack(self, program: Program) -> bool:
-        """Whether it is a question of sizes if B is packed."""
-        return not self.is_turned and self.right.buffer not in program.params
+        """Whether it is a question of sizes, which a condition can ask, if B is packed."""
+        extents = [axis.extent for axis in (*self.rows, *self.columns, *self.terms)]
+        is_asked = all(isinstance(extent, Const | Var) for extent in extents)
+        return is_asked and not self.is_turned and self.right.buffer not in program.params
 
     def is_large(self) -> Expr:
         """For which sizes packing pays: B does not fit into the second-level cache, and is used often."""
@@ -188,52 +194,50 @@ def _packings(c: Contraction, program: Program, large: bool) -> list[str]:
 
 def _plan(c: Contraction, program: Program, target: Target, packing: str, with_readers: bool) -> Plan:
     tile = tile_for(c, target, packing != "none")
-    name = c.stage.name
-
-    def loop(axis: Axis, part: str = "") -> str:
-        return loop_name(name, axis.name + part)
-
-    row, column, term = c.rows[-1], c.columns[-1], c.terms[-1]
-    lines: list[Directive] = []
+    row, column = c.rows[-1], c.columns[-1]
     axes = tuple(i.name for i in c.right.index if isinstance(i, Var))
+    lines: list[Directive] = []
     if packing == "bound":
         lines.append(SetLayout(TensorAxes(c.right.buffer, axes), _panels(axes, column, tile)))
-    lines += [Split(loop(row), by=tile.rows), Split(loop(column), by=tile.columns)]
-    terms = [loop(axis) for axis in c.terms]
-    tiles = [loop(a) for a in (*c.batches, *c.columns[:-1])] + [loop(column, "o")]
-    tiles += [loop(a) for a in c.rows[:-1]] + [loop(row, "o")]
+    lines += [Split(c.loop(row), by=tile.rows), Split(c.loop(column), by=tile.columns)]
+
+    # Outside the tile: batches, blocks of terms, columns, rows. Inside: terms, and the tile itself.
+    batches = [c.loop(axis) for axis in c.batches]
+    tiles = [*map(c.loop, c.columns[:-1]), c.loop(column, "o"), *map(c.loop, c.rows[:-1]), c.loop(row, "o")]
     blocks: list[str] = []
+    terms = [c.loop(axis) for axis in c.terms]
     if packing == "call":
         lines.append(Split(terms[-1], by=BLOCK_OF_TERMS))
-        blocks, terms = [*terms[:-1], loop(term, "o")], [loop(term, "i")]
-    batches = tiles[: len(c.batches)]
-    order = [*batches, *blocks, *tiles[len(batches) :], *terms, loop(row, "i"), loop(column, "i")]
-    lines.append(Reorder(tuple(order)))
-    if packing == "call":
+        blocks, terms = [*terms[:-1], c.loop(c.terms[-1], "o")], [c.loop(c.terms[-1], "i")]
+    inside = (c.loop(row, "i"), c.loop(column, "i"))
+    lines.append(Reorder((*batches, *blocks, *tiles, *terms, *inside)))
+    if blocks:
         lines += _packed(c, tile, blocks[-1], axes)
-    outer = tiles[len(batches) :] if blocks else tiles
-    for n, inner in enumerate(outer[1:]):
-        fused = loop_name(name, f"tile{n}" if n + 2 < len(outer) else "tile")
-        lines.append(Fuse((outer[0], inner), fused.rsplit(".", 1)[1]))
-        outer = [fused, *outer[1:]]
+    at = _fused(c, tiles if blocks else [*batches, *tiles], lines)
+
     readers = _pointwise_readers(c, program) if with_readers else []
     if readers:
-        lines.append(ComputeAt(tuple(s.name for s in readers), outer[0]))
+        lines.append(ComputeAt(tuple(s.name for s in readers), at))
         if not blocks:
-            lines += [SetScope(s, Scope.REGISTER) for s in (name, *(r.name for r in readers[:-1]))]
-    lines += [Unroll((loop(row, "i"),)), Vectorize((loop(column, "i"),))]
+            lines += [SetScope(s, Scope.REGISTER) for s in (c.stage.name, *(r.name for r in readers[:-1]))]
+    lines += [Unroll(inside[:1]), Vectorize(inside[1:])]
     for reader in readers:
-        lines += [
-            Unroll((loop_name(reader.name, a.name),))
-            for a in reader.axes
-            if a.name == row.name and not blocks
-        ]
+        lines += [] if blocks else [Unroll((loop_name(reader.name, row.name),))]
         lines.append(Vectorize((loop_name(reader.name, column.name),)))
     if _is_much(c):
-        lines.append(Parallel((outer[0],)))
-        if blocks:
-            lines.append(Parallel((loop_name(_copy(c), column.name + "o"),)))
-    return Plan(tuple(lines), (name, *(s.name for s in readers)))
+        lines.append(Parallel((at,)))
+        lines += [Parallel((f"{_copy(c)}.{column.name}o",))] if blocks else []
+    return Plan(tuple(lines), (c.stage.name, *(s.name for s in readers)))
+
+
+def _fused(c: Contraction, loops: Sequence[str], lines: list[Directive]) -> str:
+    """One loop of nested ones, whose trips are shared among threads evenly; its name. Adds the lines."""
+    fused = loops[0]
+    for n, inner in enumerate(loops[1:]):
+        name = "tile" if n == len(loops) - 2 else f"tile{n}"
+        lines.append(Fuse((fused, inner), name))
+        fused = loop_name(c.stage.name, name)
+    return fused
 
 
 def _panels(axes: Sequence[str], column: Axis, tile: Tile) -> Layout:

@@ -111,6 +111,14 @@ def test_methods_that_do_not_fit_are_refused(name: str) -> None:
     assert found.message.endswith(message)
 
 
+@pytest.mark.parametrize("target", ["cuda.sm_90a", "cuda.fast", "other"])
+def test_other_targets_are_no_bugs(target: str) -> None:
+    kernel = replace(on_gpu(MATMUL), target=target)
+    scheduled(kernel, TILES + "cache_read A at ko in shared by vector")
+    if target == "cuda.sm_90a":
+        scheduled(kernel, TILES + GPU_LINES["tma"])
+
+
 def test_filling_with_zeros_is_what_asynchronous_copies_do() -> None:
     plain = on_gpu(PLANE)
     kernel = scheduled(plain, "split i by 4\ncache_read X at io as Xs in shared fill 0 by cp_async")

@@ -21,6 +21,16 @@ def tiled() -> Schedule:
     return s
 
 
+def test_lines_are_taken_back() -> None:
+    s = Schedule(program(MATMUL)).split("i", by=4).vectorize("j", by=8)
+    before = Schedule(program(MATMUL)).split("i", by=4)
+    assert s.undo().directives == before.directives
+    assert s.steps()[-1].kernel == before.steps()[-1].kernel
+    assert s.undo(0).undo().directives == ()
+    with pytest.raises(ValueError, match="0 lines, and 1"):
+        s.undo()
+
+
 def test_the_text_reads_back() -> None:
     text = str(tiled())
     assert (
