@@ -509,6 +509,16 @@ def _taken_out(kernel: Kernel, stage: Stage, span: Span | None) -> Kernel:
                 help=f"`compute_root {min(guests)}` first" if guests else None,
             )
         )
+    for s, _ in walk_stmt(kernel.body):
+        if isinstance(s, Store | Accumulate) and s.buffer == stage.name and s.stage != stage.name:
+            raise ScheduleError(
+                error(
+                    "compute-root-refused",
+                    f"`{stage.name}` cannot go to the root: `{s.stage}`, a copy, is what is written back to it",
+                    span,
+                    help="leave out the `cache_write`, or write it behind this line",
+                )
+            )
     return replace(kernel, body=take_out(kernel.body, stage.name))
 
 
