@@ -36,7 +36,7 @@ from te.ir.loop import (
 )
 from te.ir.tensor import Axis, Stage, Tensor, identity
 from te.ir.types import integer_limits
-from te.ir.visit import rewrite, variables
+from te.ir.visit import loads, rewrite, variables
 from te.schedule.buffers import axes_of, buffer_of, find_source, find_tensor, new_buffer
 from te.schedule.compute_at import as_data_loops, reads_directly, refuse_scope, replaced
 from te.schedule.context import facts_at, facts_inside, follows_from_loops
@@ -59,6 +59,7 @@ def cache_read(kernel: Kernel, d: CacheRead) -> Kernel:
     copy = _Copy(kernel, d, tensor, name)
     if not reads_in(region, tensor.name):
         _refuse_copy(d, "tensor", f"nothing {where} reads `{tensor.name}`", "no read to replace")
+    _refuse_early_reads(d, region, tensor.name)
     new = copy.around(region, facts_at(path, kernel.program, trust_lets=False))
     if d.at is None:
         return copied_by(replace(kernel, body=new, touched=kernel.touched | copy.readers(region)), d, name)
@@ -69,6 +70,21 @@ def cache_read(kernel: Kernel, d: CacheRead) -> Kernel:
     return copied_by(
         replace(kernel, body=body, touched=kernel.touched | owners | copy.readers(region)), d, name
     )
+
+
+def _refuse_early_reads(d: CacheRead, region: Stmt, tensor: str) -> None:
+    """Refuse a place inside a reduction that starts from the tensor: that is read before its loops."""
+    inside = {s.var for s, _ in walk_stmt(region) if isinstance(s, For)}
+    for s, _ in walk_stmt(region):
+        start = s.start if isinstance(s, Accumulate) and not s.over <= inside else None
+        if isinstance(s, Accumulate) and start and any(load.buffer == tensor for load in loads(start)):
+            _refuse_copy(
+                d,
+                "at",
+                f"`{s.buffer}` starts from `{tensor}`, which is read before that loop",
+                "inside of the reduction",
+                help="name a loop outside of it",
+            )
 
 
 def _region(kernel: Kernel, d: CacheRead) -> tuple[Stmt, Path, str]:
