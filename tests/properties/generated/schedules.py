@@ -41,6 +41,7 @@ from te.schedule.directives import (
     CacheWrite,
     ComputeAt,
     ComputeRoot,
+    Distribute,
     Fission,
     Fold,
     Fuse,
@@ -58,6 +59,7 @@ from te.schedule.directives import (
     Split,
     Stream,
     Swizzle,
+    Tensorize,
     Tile,
     Unroll,
     Vectorize,
@@ -271,9 +273,11 @@ def _compute_at(draw: st.DrawFn, seen: Seen) -> Directive | None:
     anywhere = [(s.name, loop.var) for s in program.stages for loop, _ in seen.loops]
     if not anywhere:
         return None
-    if draw(st.integers(0, 9)) == 0 or not (places or epilogues):
+    if draw(st.integers(0, 9)) == 0:
         stage, at = _one(draw, anywhere)
-        return ComputeAt((stage,), at) if stages else None
+        return ComputeAt((stage,), at)
+    if not (places or epilogues):
+        return None
     stage, at = _one(draw, [*places, *epilogues])
     if (stage, at) in epilogues:
         return ComputeAt((stage,), at)
@@ -459,6 +463,34 @@ def _precompute(draw: st.DrawFn, seen: Seen) -> Directive | None:
     return Precompute((_one(draw, stages),)) if stages else None
 
 
+def _tensorize(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    """`vpdpbusd` over the loops `ji` and `q` of a stage, or the next line on the way there."""
+    found = {loop.var: loop for loop, _ in seen.loops if loop.kind == SERIAL}
+    stages = [var.removesuffix(".q") for var in found if var.endswith(".q")]
+    if not stages:
+        return None
+    stage = _one(draw, stages)
+    if f"{stage}.j" in found:
+        return Split(f"{stage}.j", by=16)
+    chain = next((c for c in seen.chains() if f"{stage}.q" in c and f"{stage}.ji" in c), None)
+    if chain is None:
+        return None
+    wanted = [f"{stage}.ji", f"{stage}.q"]
+    if chain[-2:] != wanted:
+        return Reorder((*(var for var in chain if var not in wanted), *wanted))
+    return Tensorize(tuple(wanted), "vpdpbusd")
+
+
+def _distribute(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    """Of registers on a GPU, like others."""
+    allocated = [s.buffer for s, _ in walk_stmt(seen.kernel.body) if isinstance(s, Alloc)]
+    registers = [b.name for b in allocated if b.scope == Scope.REGISTER]
+    if len(registers) < 2 or not seen.kernel.target.startswith("cuda"):
+        return None
+    buffer, like = draw(st.permutations(registers))[:2]
+    return Distribute(buffer, like)
+
+
 # How often each verb is drawn.
 DRAWERS: list[tuple[Drawer, int]] = [
     (_split, 3),
@@ -487,6 +519,8 @@ DRAWERS: list[tuple[Drawer, int]] = [
     (_pipeline, 1),
     (_online, 1),
     (_precompute, 1),
+    (_tensorize, 2),
+    (_distribute, 1),
 ]
 _WEIGHTED = [drawer for drawer, weight in DRAWERS for _ in range(weight)]
 PLACING = (_inline, _compute_at, _online)  # too late once the loops of a stage have changed
