@@ -64,7 +64,11 @@ def elaborate(
     expanded = expand_packs(written, ranks or {}, diagnostics)
     diagnostics.raise_if_errors()
     scope = Scope(expanded, module, diagnostics)
-    elaborate_op(scope, consts or {}, chosen, {name: integer(v) for name, v in (sizes or {}).items()})
+    try:
+        elaborate_op(scope, consts or {}, chosen, {name: integer(v) for name, v in (sizes or {}).items()})
+    except Failed as failed:
+        diagnostics.raise_if_errors()
+        raise AssertionError("an op failed, and no diagnostic says why") from failed
     diagnostics.raise_if_errors()
     return _program(scope, sizes or {})
 

@@ -5,6 +5,7 @@ from textwrap import dedent
 import numpy as np
 import pytest
 
+import te
 from te.backends.interp.tensor import run_program
 from te.diagnostics import CompileError, Source
 from te.elaborate.elaborate import check, elaborate
@@ -381,3 +382,16 @@ def test_the_default_of_a_const_may_follow_from_another():
     assert check(parse_file(Source("t.te", text))) == []
     assert "6.0" in body(program(text, consts={"k": 3}))
     assert codes(text.replace("2 * k", "j"), consts={"k": 3}) == ["const-default"]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("op f<T: u8f | i8>(X: T[N]) -> Y: T[N]", "there is no type `u8f`"),
+        ("op f<inf: float>(X: f32[N]) -> Y: f32[N]", "`inf` is a built-in constant"),
+    ],
+)
+def test_a_dtype_variable_that_cannot_be_is_a_diagnostic(header: str, message: str) -> None:
+    """It was an internal exception, where the op was built and not checked first."""
+    with pytest.raises(CompileError, match=message):
+        te.build(f"{header} {{ Y[i] = X[i] }}")
