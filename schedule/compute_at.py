@@ -220,6 +220,10 @@ def _as_producer(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path)
     if outside:
         reader = getattr(outside[0], "stage", "a condition")
         move.refuse(f"`{reader}` reads it outside that loop")
+    around = {s.var for s in (*path, loop) if isinstance(s, For)}
+    for use in reads_in(loop.body, move.name):
+        if any(isinstance(s, Completed) and s.over & around for s in use.path):
+            move.refuse("an epilogue reads it, which is computed even where that loop has no trip")
     facts = facts_at((*path, loop), kernel.program, trust_lets=False)
     if move.d.keep is None:
         body = _before_readers(loop.body, facts, move)
