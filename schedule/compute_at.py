@@ -52,7 +52,7 @@ from te.schedule.directives import ComputeAt, ComputeRoot
 from te.schedule.forms import Scope, span_of
 from te.schedule.names import Path, TooLate, all_loops, find_loop, find_stage, index_of
 from te.schedule.nest import loop_name, nest_part, nest_stage
-from te.schedule.regions import Box, box_of, exact_box, inside_names, reads_in, writes_in
+from te.schedule.regions import Box, box_of, exact_box, inside_names, reads_in, waits_for_loops, writes_in
 
 REGISTER_ELEMENTS = 4096  # of one buffer; far more than any machine has
 
@@ -221,9 +221,8 @@ def _as_producer(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path)
         reader = getattr(outside[0], "stage", "a condition")
         move.refuse(f"`{reader}` reads it outside that loop")
     around = {s.var for s in (*path, loop) if isinstance(s, For)}
-    for use in reads_in(loop.body, move.name):
-        if any(isinstance(s, Completed) and s.over & around for s in use.path):
-            move.refuse("an epilogue reads it, which is computed even where that loop has no trip")
+    if waits_for_loops(reads_in(loop.body, move.name), around):
+        move.refuse("an epilogue reads it, which is computed even where that loop has no trip")
     facts = facts_at((*path, loop), kernel.program, trust_lets=False)
     if move.d.keep is None:
         body = _before_readers(loop.body, facts, move)

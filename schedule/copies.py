@@ -46,7 +46,7 @@ from te.schedule.layouts import checked_layout
 from te.schedule.methods import copied_by
 from te.schedule.names import Path, find_loop
 from te.schedule.nest import guards_of_box, nest_part
-from te.schedule.regions import Box, box_of, exact_box, inside_names, reads_in, writes_in
+from te.schedule.regions import Box, box_of, exact_box, inside_names, reads_in, waits_for_loops, writes_in
 
 # ---------------------------------------------------------------- copies that are read
 
@@ -60,6 +60,14 @@ def cache_read(kernel: Kernel, d: CacheRead) -> Kernel:
     if not reads_in(region, tensor.name):
         _refuse_copy(d, "tensor", f"nothing {where} reads `{tensor.name}`", "no read to replace")
     _refuse_early_reads(d, region, tensor.name)
+    if waits_for_loops(reads_in(region, tensor.name), {s.var for s in path if isinstance(s, For)}):
+        _refuse_copy(
+            d,
+            "at",
+            f"an epilogue reads `{tensor.name}`, which is computed even where that loop has no trip",
+            "inside of a reduction",
+            help="name a loop outside the reduction, or of the epilogue",
+        )
     new = copy.around(region, facts_at(path, kernel.program, trust_lets=False))
     if d.at is None:
         return copied_by(replace(kernel, body=new, touched=kernel.touched | copy.readers(region)), d, name)
@@ -340,15 +348,14 @@ def _only_write(kernel: Kernel, d: CacheWrite, loop: For) -> Store | Accumulate:
 
 def _refuse_later_writes(d: CacheWrite, region: Stmt, around: Set[str]) -> None:
     """Refuse a part that in most trips is not written, since it waits for the last one of loops around."""
-    for use in writes_in(region, d.tensor.name):
-        if any(isinstance(s, Completed) and s.over & around for s in use.path):
-            _refuse_copy(
-                d,
-                "at",
-                f"`{d.tensor.name}` is computed there in the last trip of a reduction only",
-                "not in each trip",
-                help="name a loop inside of it, or outside the reduction",
-            )
+    if waits_for_loops(writes_in(region, d.tensor.name), around):
+        _refuse_copy(
+            d,
+            "at",
+            f"`{d.tensor.name}` is computed there in the last trip of a reduction only",
+            "not in each trip",
+            help="name a loop inside of it, or outside the reduction",
+        )
 
 
 def _with_terms_marked(s: Stmt, steps: set[str]) -> Stmt:

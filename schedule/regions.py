@@ -30,7 +30,7 @@ from te.ir.expr import (
     minimum,
     sub,
 )
-from te.ir.loop import Accumulate, Alloc, For, If, Let, Stmt, Store, direct_exprs, walk_stmt
+from te.ir.loop import Accumulate, Alloc, Completed, For, If, Let, Stmt, Store, direct_exprs, walk_stmt
 from te.ir.simplify import simplify
 from te.ir.visit import loads, substitute, variables
 from te.schedule.context import facts_inside
@@ -78,6 +78,14 @@ def writes_in(region: Stmt, tensor: str) -> list[Use]:
         for s, path in walk_stmt(region)
         if isinstance(s, Store | Accumulate) and s.buffer == tensor
     ]
+
+
+def waits_for_loops(uses: Sequence[Use], loops: Set[str]) -> bool:
+    """Whether a use stands in an epilogue that waits for the last trip of one of the loops.
+
+    Where that loop has no trip, the epilogue runs all the same, and nothing else of the loop's body.
+    """
+    return any(isinstance(s, Completed) and s.over & loops for use in uses for s in use.path)
 
 
 def box_of(uses: Sequence[Use], shape: Index, facts: Facts, whole: bool = True, origin: Index = ()) -> Box:
