@@ -151,16 +151,20 @@ def check_prefetches(kernel: Kernel, line: Directive) -> None:
     """
     for name in sorted(_all_fetched(kernel)):
         if why_not := _why_not_fetched(kernel, name):
-            raise TooLate(
-                error(
-                    "prefetch-refused",
-                    f"`{name}` is fetched ahead, and behind this line {why_not}",
-                    span_of(line),
-                    "too late",
-                    help=f"write this line before the `prefetch` of `{name}`",
-                ),
-                lambda kernel: name in _all_fetched(kernel),  # noqa: B023 - it is raised with this name
-            )
+            raise _fetched_before(name, why_not, line)
+
+
+def _fetched_before(name: str, why_not: str, line: Directive) -> TooLate:
+    return TooLate(
+        error(
+            "prefetch-refused",
+            f"`{name}` is fetched ahead, and behind this line {why_not}",
+            span_of(line),
+            "too late",
+            help=f"write this line before the `prefetch` of `{name}`",
+        ),
+        lambda kernel: name in _all_fetched(kernel),
+    )
 
 
 def _all_fetched(kernel: Kernel) -> set[str]:

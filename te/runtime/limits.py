@@ -21,7 +21,7 @@ Range = tuple[str, Expr, Expr]
 
 
 class SizeLimit:
-    """Which sizes a kernel can take. `limit` takes 1 ms for a matmul."""
+    """Which sizes a kernel can take. `limit` takes milliseconds."""
 
     def __init__(self, kernel: loop.Kernel):
         self._kernel = kernel
