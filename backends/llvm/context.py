@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from te.backends.llvm.emitter import Emitter
 from te.backends.llvm.index import Index, Indices
@@ -51,6 +52,31 @@ class Mask:
     is_active: bool
 
 
+Vectors: TypeAlias = "dict[tuple[int, ...], list[Value]]"  # by the trips of the unrolled loops further in
+
+
+@dataclass(slots=True)
+class Blocks:
+    """The blocks of the unrolled loop `loop` while its trips are written (`blocks.py`).
+
+    `vectors` are of accesses, by identity: one for each trip. `between` names the unrolled loops
+    around an access that stand inside `loop`.
+    """
+
+    loop: str
+    between: dict[int, tuple[str, ...]]
+    vectors: dict[int, Vectors]
+    condition: Value | None = None  # under which the statements at this point stand, a scalar
+
+    def of(self, ctx: Context, access: Load | Store) -> list[Value] | None:
+        """The vectors of an access, if it is one of a block."""
+        names = self.between.get(id(access))
+        if names is None:
+            return None
+        trips = tuple(ctx.trip(name) for name in names)
+        return self.vectors[id(access)].setdefault(trips, [])
+
+
 class Context:
     def __init__(self, emit: Emitter):
         self.emit = emit
@@ -60,6 +86,7 @@ class Context:
         self.lanes = 1
         self.mask: Mask | None = None
         self.is_parallel = False  # already inside a parallel loop
+        self.blocks: Blocks | None = None
         # Facts about nodes, by identity; the nodes are kept, so that no other gets the same.
         self._reads: dict[int, tuple[Expr, bool]] = {}
         self._writes: dict[int, tuple[Stmt, frozenset[str]]] = {}
@@ -74,6 +101,12 @@ class Context:
             del self.env[name]
         else:
             self.env[name] = before
+
+    def trip(self, unrolled: str) -> int:
+        """The trip of an unrolled loop that is being written."""
+        trip = self.env[unrolled].constant
+        assert trip is not None
+        return trip
 
     @contextmanager
     def vector(self, lanes: int, mask: Mask | None = None) -> Iterator[None]:

@@ -154,6 +154,9 @@ def _compare_lanes(ctx: Context, op: str, uniform: Index, stride: int) -> Value:
 
 
 def load(ctx: Context, e: Load, *, guard: Value | None = None, otherwise: Value | None = None) -> Value:
+    vectors = ctx.blocks.of(ctx, e) if ctx.blocks else None
+    if ctx.blocks and vectors is not None:
+        return vectors[ctx.trip(ctx.blocks.loop)]
     index = [index_of(ctx, i) for i in e.index]
     buffer = ctx.buffers[e.buffer]
     if isinstance(buffer, Memory):

@@ -126,7 +126,7 @@ def _load_neighbours(
         text = f"load {type}, ptr {address.text}, align {size}"
         value = ctx.emit.read(text, stored, [address], memory.name, lanes)
         return from_memory(ctx, value, memory.dtype)
-    other = _to_memory(ctx, otherwise, memory.dtype) if otherwise else constant(0, stored, lanes)
+    other = to_memory(ctx, otherwise, memory.dtype) if otherwise else constant(0, stored, lanes)
     name = f"llvm.masked.load.{suffix(stored, lanes)}.p0"
     ctx.emit.module.declare(f"declare {type} @{name}(ptr, {mask.type}, {type})")
     text = f"call {type} @{name}(ptr align {size} {address.text}, {mask.typed}, {other.typed})"
@@ -161,7 +161,7 @@ def _gather(ctx: Context, memory: Memory, form: Lanes, mask: Value | None, other
     stored = _stored(memory.dtype)
     type = type_of(stored, lanes)
     mask = mask or constant(True, BOOL, lanes)
-    other = _to_memory(ctx, otherwise, memory.dtype) if otherwise else constant(0, stored, lanes)
+    other = to_memory(ctx, otherwise, memory.dtype) if otherwise else constant(0, stored, lanes)
     name = f"llvm.masked.gather.{suffix(stored, lanes)}.v{lanes}p0"
     ctx.emit.module.declare(f"declare {type} @{name}({addresses.type}, {mask.type}, {type})")
     aligned = f"{addresses.type} align {memory.dtype.bytes} {addresses.text}"
@@ -197,7 +197,7 @@ def store(ctx: Context, memory: Memory, flat: Index, value: Value, *, stream: bo
 
 
 def _store_scalar(ctx: Context, memory: Memory, position: Index, value: Value) -> None:
-    value = _to_memory(ctx, value, memory.dtype)
+    value = to_memory(ctx, value, memory.dtype)
     address = pointer(ctx, memory, position)
     text = f"store {value.typed}, ptr {address.text}, align {memory.dtype.bytes}"
     if ctx.mask is None or ctx.mask.is_active:
@@ -209,7 +209,7 @@ def _store_scalar(ctx: Context, memory: Memory, position: Index, value: Value) -
 def _store_neighbours(
     ctx: Context, memory: Memory, position: Index, value: Value, mask: Value | None, *, stream: bool = False
 ) -> None:
-    value = _to_memory(ctx, ctx.emit.splat(value, ctx.lanes), memory.dtype)
+    value = to_memory(ctx, ctx.emit.splat(value, ctx.lanes), memory.dtype)
     address = pointer(ctx, memory, position)
     size = memory.dtype.bytes
     if mask is None:
@@ -275,7 +275,7 @@ def order_streams(ctx: Context) -> None:
 
 
 def _scatter(ctx: Context, memory: Memory, form: Lanes, value: Value, mask: Value | None) -> None:
-    value = _to_memory(ctx, ctx.emit.splat(value, ctx.lanes), memory.dtype)
+    value = to_memory(ctx, ctx.emit.splat(value, ctx.lanes), memory.dtype)
     addresses = ctx.emit.splat(_addresses(ctx, memory, form), ctx.lanes)
     mask = mask or constant(True, BOOL, ctx.lanes)
     name = f"llvm.masked.scatter.{suffix(value.dtype, value.lanes)}.v{value.lanes}p0"
@@ -344,7 +344,7 @@ def from_memory(ctx: Context, value: Value, dtype: DType) -> Value:
     return ctx.emit.pure(f"icmp ne {value.typed}, {zero.text}", BOOL, [value], value.lanes)
 
 
-def _to_memory(ctx: Context, value: Value, dtype: DType) -> Value:
+def to_memory(ctx: Context, value: Value, dtype: DType) -> Value:
     if dtype != BOOL:
         return value
     if value.constant is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from te.backends.llvm import arithmetic, memory, parallel, registers
+from te.backends.llvm import arithmetic, blocks, memory, parallel, registers
 from te.backends.llvm.context import Context, Mask, Memory
 from te.backends.llvm.expressions import expression, index_of, position
 from te.backends.llvm.index import LANE_NUMBER, Index, integer
@@ -45,8 +45,10 @@ def statement(ctx: Context, s: Stmt) -> None:
                 _for(ctx, s)
         case Store():
             with ctx.emit.at(s.stage):
-                index = [index_of(ctx, i) for i in s.index]
-                _store(ctx, s.buffer, index, expression(ctx, s.value), stream=s.stream)
+                value = expression(ctx, s.value)
+                if not blocks.keep(ctx, s, value):
+                    index = [index_of(ctx, i) for i in s.index]
+                    _store(ctx, s.buffer, index, value, stream=s.stream)
         case Accumulate():
             with ctx.emit.at(s.stage):
                 _accumulate(ctx, s)
@@ -102,17 +104,22 @@ def serial_loop(ctx: Context, s: For, low: Value, high: Value) -> None:
 
 def _unrolled(ctx: Context, s: For, trips: int) -> None:
     ctx.emit.module.unrolled[s.var] = trips
-    for trip in range(trips):
-        with ctx.bind(s.var, integer(trip)):
-            prefetch(ctx, s)
-            statement(ctx, s.body)
+
+    def write() -> None:
+        for trip in range(trips):
+            with ctx.bind(s.var, integer(trip)):
+                prefetch(ctx, s)
+                statement(ctx, s.body)
+
+    found = blocks.blocks_in(ctx, s)
+    blocks.with_blocks(ctx, s, found, write) if found else write()
 
 
 def _vector(ctx: Context, s: For, trips: int) -> None:
     if ctx.lanes > 1:
         raise ValueError(f"the vector loop `{s.var}` stands inside another one")
     ctx.emit.module.unrolled[s.var] = trips
-    with ctx.vector(trips), ctx.bind(s.var, LANE_NUMBER):
+    with ctx.vector(trips, blocks.mask(ctx, trips)), ctx.bind(s.var, LANE_NUMBER):
         statement(ctx, s.body)
 
 
@@ -131,6 +138,9 @@ def _if(ctx: Context, s: If) -> None:
         if s.otherwise is not None:
             _arm(ctx, arithmetic.invert(ctx.emit, condition), s.otherwise)
         return
+    if blocks.keeps(ctx, s.body):
+        blocks.under(ctx, condition, lambda: statement(ctx, s.body))
+        return
     otherwise = s.otherwise
     ctx.emit.branch(
         condition,
@@ -142,7 +152,7 @@ def _if(ctx: Context, s: If) -> None:
 def _arm(ctx: Context, condition: Value, body: Stmt) -> None:
     """The body in the lanes where the condition holds; not at all where there is none and that saves work."""
     mask = ctx.with_mask(condition)
-    if not _is_worth_a_branch(ctx, body):
+    if blocks.keeps(ctx, body) or not _is_worth_a_branch(ctx, body):
         with ctx.masked(condition):
             statement(ctx, body)
         return

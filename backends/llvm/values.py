@@ -115,7 +115,8 @@ def lane_numbers(lanes: int, start: int = 0, step: int = 1, dtype: DType = I64) 
 
 
 def shuffle_mask(numbers: Sequence[int]) -> str:
-    return f"<{len(numbers)} x i32> <{', '.join(f'i32 {n}' for n in numbers)}>"
+    """The mask of a `shufflevector`; what a negative number picks is undefined."""
+    return f"<{len(numbers)} x i32> <{', '.join(f'i32 {n}' if n >= 0 else 'i32 poison' for n in numbers)}>"
 
 
 def ascii_name(name: str) -> str:

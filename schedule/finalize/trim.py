@@ -10,7 +10,7 @@ bound says completely goes away; one that also depends on inner loops stays, as
 the mask or the diagonal of a tile. Bounds from below shift the loop variable.
 
 An unrolled loop whose bound is not constant becomes serial, unless it walks over
-registers; a vector loop keeps its extent, and its guard is a mask.
+registers, or holds blocks to be transposed; a vector loop keeps its extent, and its guard is a mask.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from te.ir.blocks import blocks_of
 from te.ir.bounds import Facts, prove
 from te.ir.expr import Const, Expr, Var, add, compare, conjuncts, integer, maximum, minimum, sub
 from te.ir.loop import (
@@ -85,7 +86,7 @@ def trim_loops(
             return _share_guards(floated) if isinstance(floated, Seq) else floated
         case For():
             invariant, s = _take_invariant_guards(s)
-            may_trim = s.kind in kinds and not _walks_registers(s, registers)
+            may_trim = s.kind in kinds and not _walks_registers(s, registers) and not blocks_of(s)
             return guarded(invariant, _trim(s, facts) if may_trim else s)
         case Let():
             invariant, s = _take_invariant_guards(s)
