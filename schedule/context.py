@@ -8,21 +8,43 @@ from the loops alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from te.ir.bounds import Facts, prove
 from te.ir.expr import Expr, Op, Var, compare, conjuncts, integer, mul, negation, sub
 from te.ir.loop import For, If, Let, Stmt
 from te.ir.simplify import simplify
-from te.ir.tensor import Program
+from te.ir.tensor import Program, Requirement
 from te.ir.visit import loads
+
+_shared: ContextVar[dict[tuple[Requirement, ...], Facts] | None] = ContextVar("_shared", default=None)
+
+
+@contextmanager
+def shared_facts() -> Iterator[None]:
+    """Keep what is derived from facts for all directives and passes of one build, and then forget it.
+
+    Most loops stay as they are from one line of a schedule to the next, and so does what is known there.
+    """
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
 
 
 def program_facts(program: Program) -> Facts:
     """The requirements hold."""
+    shared = _shared.get()
+    if shared is not None and program.requirements in shared:
+        return shared[program.requirements]
     facts = Facts()  # not NO_FACTS, whose cache would never be freed
     for requirement in program.requirements:
         facts = facts.with_assumption(requirement.condition)
+    if shared is not None:
+        shared[program.requirements] = facts
     return facts
 
 

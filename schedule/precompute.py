@@ -72,36 +72,35 @@ def check_precomputed(kernel: Kernel, line: Directive) -> None:
     if not kernel.precomputed:
         return
     span = span_of(line)
-    allocated = {s.buffer.name for s, _ in walk_stmt(kernel.body) if isinstance(s, Alloc)}
+    around = {s.buffer.name: path for s, path in walk_stmt(kernel.body) if isinstance(s, Alloc)}
     for name in kernel.precomputed:
-        if name not in allocated:
+        if name not in around:
             _refuse(
                 f"`{name}` is to be precomputed, and this line leaves nothing of it",
                 span,
                 f"`{name}` is gone",
                 f"leave it, or leave out `precompute {name}`",
             )
-    for s, path in walk_stmt(kernel.body):
-        if isinstance(s, Alloc) and s.buffer.name in kernel.precomputed:
-            loop = next((outer for outer in path if isinstance(outer, For)), None)
-            if loop is not None:
-                _refuse(
-                    f"`{s.buffer.name}` cannot be precomputed: it is computed in `{loop.var}`",
-                    span,
-                    "what is precomputed has loops of its own",
-                    f"leave it where it was, or write `compute_root {s.buffer.name}` first",
-                )
+        loop = next((outer for outer in around[name] if isinstance(outer, For)), None)
+        if loop is not None:
+            _refuse(
+                f"`{name}` cannot be precomputed: it is computed in `{loop.var}`",
+                span,
+                "what is precomputed has loops of its own",
+                f"leave it where it was, or write `compute_root {name}` first",
+            )
     _take_apart(kernel, span)
 
 
 def _take_apart(kernel: Kernel, span: Span | None = None) -> Parts:
     items = _outermost(kernel.body)
     given = {b.name for b in kernel.arguments}
+    written = [_written(item) for item in items]
     needed, chosen = set(kernel.precomputed), set[int]()
-    while new := [i for i, s in enumerate(items) if i not in chosen and _written(s) & needed]:
+    while new := [i for i, names in enumerate(written) if i not in chosen and names & needed]:
         for i in new:
             chosen.add(i)
-            needed |= _written(items[i]) | (_read(items[i]) - given)
+            needed |= written[i] | (_read(items[i]) - given)
     ahead = [items[i] for i in sorted(chosen)]
     for item in ahead:
         _check_alone(kernel, item, given, span)

@@ -89,7 +89,9 @@ class Schedule:
         `kernel` may be left out where the schedule was made for a `Program`.
         """
         if kernel is not None:
-            return apply_all(self._for_target(kernel), self._directives)
+            kernel = self._for_target(kernel)
+            if self._steps is None or self._steps[0].kernel != kernel:
+                return apply_all(kernel, self._directives)
         if self._steps is None:
             raise ValueError(
                 f"this schedule of `{self.op}` has no program: pass a kernel, or make it of a Program"

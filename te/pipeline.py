@@ -27,8 +27,9 @@ from te.runtime.interface import Interface, Prepared, Way, interface
 from te.runtime.kernel import Compilation, Variant
 from te.runtime.laws import broken_laws
 from te.runtime.limits import SizeLimit
-from te.schedule.auto import auto_schedule
+from te.schedule.auto import auto_cases
 from te.schedule.cases import cases_of
+from te.schedule.context import shared_facts
 from te.schedule.finalize import finalize
 from te.schedule.forms import Directive
 from te.schedule.intrinsics import wrong_intrinsics
@@ -86,7 +87,7 @@ def compile_op(
     ranks = {name: int(choice) for name, choice in choices.items() if name in op.packs}
     dtypes = {name: str(choice) for name, choice in choices.items() if name not in ranks}
     options = replace(options, dtypes={**options.dtypes, **dtypes})
-    with reporting_bugs(op):
+    with reporting_bugs(op), shared_facts():
         program, variants = _schedule(op, options, ranks, given, knobs or {}, target, library, math)
         variants = [_checked(v) if debug else _ahead_of_calls(v) for v in variants]
         finals = [variant.final for variant in variants]
@@ -236,8 +237,10 @@ def _choose_schedules(given: Given, setting: Setting, target: Target) -> list[Ch
         case tuple():
             lines = read_directives(given, names_in(setting.program), Library(None, setting))
         case _:
-            lines = auto_schedule(setting.program, target).directives if given == AUTO else ()
+            lines = ()
     _refuse_unknown_knobs(setting, ())
+    if given == AUTO:
+        return auto_cases(setting.program, target)
     return _cases(lines, setting, target)
 
 
@@ -252,7 +255,7 @@ def _written_schedules(setting: Setting, target: Target) -> list[ChosenCase]:
     for choice in schedules_for(setting):
         choices += read_schedule(choice.schedule, setting, choice.condition)
     if not choices or choices[-1].condition != TRUE:
-        choices += _cases(auto_schedule(setting.program, target).directives, setting, target)
+        choices += auto_cases(setting.program, target)
     return choices
 
 

@@ -26,7 +26,7 @@ from te.schedule.auto.loops import parallel_loop, vector_axis, vectorize
 from te.schedule.auto.rows import lines_for_rows, stages_of_rows
 from te.schedule.directives import Inline, Parallel, Specialize
 from te.schedule.forms import Directive
-from te.schedule.schedule import Schedule
+from te.schedule.schedule import ChosenCase, Schedule
 from te.schedule.written import assuming
 from te.target import Target
 
@@ -38,12 +38,19 @@ def auto_schedule(program: Program, target: Target) -> Schedule:
 
     Where a size that the call decides makes a difference, it begins with a line `specialize`.
     """
-    general = lines(program, target, large=False)
-    large = _where_large(program, general)
-    if large is not None:
-        block = lines(assuming(program, large), target, large=True)
-        general = (Specialize(print_expr(large), block), *general)
-    return Schedule(program.name, target.name, general)
+    *special, general = auto_cases(program, target)
+    blocks = [Specialize(print_expr(case.condition), case.schedule.directives) for case in special]
+    return Schedule(program.name, target.name, (*blocks, *general.schedule.directives))
+
+
+def auto_cases(program: Program, target: Target) -> list[ChosenCase]:
+    """The cases of the automatic schedule, each applied to the program where its condition holds."""
+    general = case_for(program, target, large=False)
+    condition = _where_large(program, general.directives)
+    if condition is None:
+        return [ChosenCase(general, TRUE)]
+    large = case_for(assuming(program, condition), target, large=True)
+    return [ChosenCase(large, condition), ChosenCase(general, TRUE)]
 
 
 def _where_large(program: Program, general: Sequence[Directive]) -> Expr | None:
@@ -61,7 +68,7 @@ def _where_large(program: Program, general: Sequence[Directive]) -> Expr | None:
     return large
 
 
-def lines(program: Program, target: Target, large: bool) -> tuple[Directive, ...]:
+def case_for(program: Program, target: Target, large: bool) -> Schedule:
     """The lines for all sizes; or those for sizes with which contractions are to be packed."""
     schedule = Schedule(program, target.name)
     inline = stages_to_inline(program)
@@ -82,7 +89,7 @@ def lines(program: Program, target: Target, large: bool) -> tuple[Directive, ...
         outermost = parallel_loop(stage, axis if vector and vector.by else None)
         if outermost:
             _try(schedule, [Parallel((outermost,))])
-    return schedule.directives
+    return schedule
 
 
 def _scheduled_as_rows(schedule: Schedule, last: Stage, target: Target, done: set[str]) -> None:

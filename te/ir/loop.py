@@ -351,9 +351,15 @@ def substitute_stmt(s: Stmt, values: Mapping[str, Expr]) -> Stmt:
 
 def walk_stmt(s: Stmt, path: tuple[Stmt, ...] = ()) -> Iterator[tuple[Stmt, tuple[Stmt, ...]]]:
     """Every statement with the statements around it, outermost first."""
-    yield s, path
-    for body in bodies(s):
-        yield from walk_stmt(body, (*path, s))
+    pending = [(s, path)]  # no recursion: each statement would pass through the generators of all around it
+    while pending:
+        found = pending.pop()
+        yield found
+        s, path = found
+        inner = bodies(s)
+        if inner:
+            path = (*path, s)
+            pending += [(body, path) for body in reversed(inner)]
 
 
 def direct_exprs(s: Stmt) -> tuple[Expr, ...]:

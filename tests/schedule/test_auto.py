@@ -9,8 +9,7 @@ import pytest
 
 import te
 from te.grammar import tree
-from te.schedule.auto import auto_schedule
-from te.schedule.auto import lines as plain_lines
+from te.schedule.auto import auto_schedule, case_for
 from te.schedule.nest import nest
 from te.schedule.schedule import Schedule
 from te.schedule.written import Written, read_lines
@@ -231,7 +230,7 @@ def test_other_sums_are_no_contractions(text: str) -> None:
 def test_contractions_compute_the_same(text: str, target: Target) -> None:
     plain = nest(program(text))
     for large in (False, True):
-        lines = plain_lines(program(text), target, large)
+        lines = case_for(program(text), target, large).directives
         kernel = Schedule(plain.program, directives=lines).steps()[-1].kernel
         sizes = [dict.fromkeys(plain.program.sizes, n) for n in (0, 1, 5)]
         assert_same(plain, kernel, *sizes, {n: 3 + 7 * i for i, n in enumerate(plain.program.sizes)})
