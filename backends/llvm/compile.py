@@ -64,6 +64,7 @@ def emit(kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False) 
         target.vector_bits,
         has_half=_has_half(target),
         has_fma=_has_fma(target),
+        has_avx512="llvm.avx512" in target.levels,
         has_sfence="llvm.sse4" in target.levels,
         has_lines=has_lines,
     )

@@ -20,12 +20,15 @@ class ModuleText:
         *,
         has_half: bool,
         has_fma: bool,
+        has_avx512: bool = False,
         has_sfence: bool = False,
         has_lines: bool = False,
     ) -> None:
         """`has_half`: whether the CPU has instructions that convert between f16 and f32.
 
         `has_fma`: whether it fuses multiply-adds.
+
+        `has_avx512`: whether it has AVX-512, whose instructions take floats apart (`math/parts.py`).
 
         `has_sfence`: whether streamed stores are ordered by x86's `sfence`.
 
@@ -34,6 +37,7 @@ class ModuleText:
         self.vector_bits = vector_bits
         self.has_half = has_half
         self.has_fma = has_fma
+        self.has_avx512 = has_avx512
         self.has_sfence = has_sfence
         self.has_streams = False  # whether the kernel that is written has stores past the caches
         self.lines = LineTable() if has_lines else None

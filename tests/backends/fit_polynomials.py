@@ -71,6 +71,7 @@ def _erfc_scaled(center: int) -> Function:
 def fits() -> list[tuple[str, Function, Any, Any, int, Function]]:
     """Name, function, interval, degree, weight. What is subtracted and divided out is exact in the code."""
     half_log, eighth = mp.log(2) / 2 * 1.001, (mp.pi / 4 * 1.0005) ** 2
+    below, above = mp.mpf(-0.25) * 1.0005, mp.mpf(0.5) * 1.0005  # of f, where 1 + f is in [3/4, 3/2)
     root = mp.sqrt
 
     def exp(r: Any) -> Any:
@@ -103,12 +104,13 @@ def fits() -> list[tuple[str, Function, Any, Any, int, Function]]:
         table.append((name, exp, -half_log, half_log, degree, lambda r: abs(r * r / mp.expm1(r))))
     for name, degree in (("EXP2_F32", 5), ("EXP2_SHORT", 6), ("EXP2_F64", 11)):
         table.append((name, exp2, -0.501, 0.501, degree, abs))
+    table.append(("LOG_F32", log1p, below, above, 7, lambda f: abs(f**3 / mp.log1p(f))))
     table.append(
-        ("LOG_F32", log1p, root(0.5) - 1.0005, root(2) - 0.9995, 7, lambda f: abs(f**3 / mp.log1p(f)))
+        ("LOG2_F32", lambda f: mp.log(1 + f, 2) / f - 1, below, above, 9, lambda f: abs(f / mp.log(1 + f, 2)))
     )
-    for name, degree in (("LOG_SHORT", 3), ("LOG_F64", 6)):
-        table.append((name, log, 0, 0.0295, degree, of_z))
-    table.append(("LOG_TAIL", lambda z: (log(z) - mp.mpf(2) / 3) / z, 0, 0.0295, 6, lambda z: z * z / 2))
+    for name, degree in (("LOG_SHORT", 4), ("LOG_F64", 7)):
+        table.append((name, log, 0, 0.0401, degree, of_z))
+    table.append(("LOG_TAIL", lambda z: (log(z) - mp.mpf(2) / 3) / z, 0, 0.0401, 7, lambda z: z * z / 2))
     for name, degree in (("SIN_F32", 2), ("SIN_SHORT", 3), ("SIN_F64", 5)):
         table.append((name, odd(mp.sin), 0, eighth, degree, of_z))
     for name, degree in (("COS_F32", 2), ("COS_SHORT", 3), ("COS_F64", 5)):
@@ -117,7 +119,8 @@ def fits() -> list[tuple[str, Function, Any, Any, int, Function]]:
         table.append((name, odd(mp.asin), 0, 0.2505, degree, of_z))
     for name, degree in (("ATAN_F32", 8), ("ATAN_F64", 20)):
         table.append((name, odd(mp.atan), 0, 1, degree, relative(mp.atan)))
-    table.append(("TANH_F32", odd(mp.tanh), 0, 0.626**2, 4, of_z))
+    table.append(("EXP_ABOVE_F32", exp, 0, mp.log(2) * 1.002, 5, lambda r: r * r / mp.expm1(r)))
+    table.append(("SINH_F32", odd(mp.sinh), 0, 1.002, 3, relative(mp.sinh)))
     for name, end, degree in (("ERF_F32", 0.93**2, 5), ("ERF_F64", 1, 12)):
         table.append((name, lambda z: mp.erf(root(z)) / root(z) - 1, 0, end, degree, lambda z: 1))
     table.append(

@@ -238,6 +238,10 @@ def truncate(x: Number) -> Number:
     return _intrinsic("trunc", x)
 
 
+def floor(x: Number) -> Number:
+    return _intrinsic("floor", x)
+
+
 def select(condition: Number, then: Operand, otherwise: Operand) -> Number:
     kind = then if isinstance(then, Number) else otherwise
     assert isinstance(kind, Number)
@@ -286,18 +290,20 @@ def fast_two_sum(a: Number, b: Number) -> tuple[Number, Number]:
 
 
 def two_product(a: Number, b: Number) -> tuple[Number, Number]:
-    """The rounded product of f64 and its error, exactly where nothing over- or underflows.
-
-    Without FMA by Dekker's way: halves of 26 bits.
-    """
+    """The rounded product and its error, exactly where nothing over- or underflows."""
     product = a * b
+    return product, -product_error(a, b, product)
+
+
+def product_error(a: Number, b: Number, product: Number) -> Number:
+    """`product - a * b`, for a number near to the product. Without FMA by Dekker's way: by halves."""
     if a.code.module.has_fma:
-        return product, _intrinsic("fma", a, b, -product)
+        return _intrinsic("fma", -a, b, product)
     (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
-    return product, a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
+    return (((product - a_high * b_high) - a_low * b_high) - a_high * b_low) - a_low * b_low
 
 
 def _halves(x: Number) -> tuple[Number, Number]:
-    scaled = x * 134217729.0  # 2**27 + 1
+    scaled = x * (4097.0 if x.is_f32 else 134217729.0)  # 2**12 + 1, 2**27 + 1
     high = scaled - (scaled - x)
     return high, x - high

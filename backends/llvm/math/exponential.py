@@ -15,11 +15,11 @@ from te.backends.llvm.math.code import (
     Number,
     absolute,
     clamp,
-    fast_two_sum,
     horner,
     multiply_add,
     select,
 )
+from te.backends.llvm.math.parts import has_instructions, scale_by_power
 from te.ir.types import F32, F64
 
 LOG2_E = 1.4426950408889634
@@ -114,11 +114,20 @@ class Power:
 
     def times(self, x: Number) -> Number:
         """x * 2**n, rounded once, whatever n: in two factors, the second of which may round."""
+        if has_instructions(x):
+            return scale_by_power(x, self.n)
         kind = FORMATS[x.dtype]
         half = multiply_add(self.n, 0.5, kind.shifter)
         first = Power(self.n, half)
         second = Power(self.n, self.shifted - (half - kind.shifter))
         return x * first.value() * second.value()
+
+
+def power_of_two(n: Number) -> Number:
+    """2**n, a normal number, for a whole n."""
+    if has_instructions(n):
+        return scale_by_power(n.like(1.0), n)
+    return Power(n, n + FORMATS[n.dtype].shifter).value()
 
 
 def round_to_power(x: Number, scale: float) -> Power:
@@ -178,17 +187,25 @@ def expm1(x: Number) -> Number:
 
 
 def sigmoid(x: Number) -> Number:
-    """1 / (1 + exp(-x)) as e / (1 + e) or 1 / (1 + e) with e = exp(-|x|) <= 1, which does not overflow.
+    """1 / (1 + exp(-x)), with exp(-x) = 2**n * (1 + p) as 1 / ((1 + 2**n) + 2**n * p).
 
-    The rounding error of 1 + e is known exactly, and taken off the quotient (2.1 ULP without). Where e
-    is the numerator it is scaled, so that only the result is subnormal.
+    1 + 2**n is exact, or 2**n is so large that 1 is added to the smaller part.
+
+    Where exp(-x) is so large that 1 is nothing beside it, all of 2**n but a factor is applied to the
+    quotient, in the end: it may be subnormal.
     """
     kind = FORMATS[x.dtype]
-    power, r = reduce(clamp(-absolute(x), kind.lowest, None))
-    scaled = (less_one(r) + 1.0) * power.value(kind.mantissa + 1)
-    scale = 2.0 ** -(kind.mantissa + 1)
-    total, error = fast_two_sum(x.like(1.0), scaled * scale)
-    is_negative = x < 0.0
-    quotient = select(is_negative, scaled, 1.0) / total
-    inverse = select(is_negative, 1.0 - quotient * scale, quotient)  # 1 / total, roughly
-    return multiply_add(-(quotient * error), inverse, quotient) * select(is_negative, x.like(scale), 1.0)
+    least = 1.0 - kind.bias  # of n: 2**n is a normal number
+    power, r = reduce(clamp(-x, least * 0.693, -kind.lowest))
+    bounded = clamp(power.n, None, kind.mantissa + 8.0)
+    scale = power_of_two(bounded)
+    is_large = scale > 2.0**kind.mantissa
+    first = select(is_large, scale, 0.0)
+    second = select(is_large, 1.0, scale + 1.0)
+    quotient = 1.0 / (first + multiply_add(scale, less_one(r), second))
+    return scale_by_small_power(quotient, bounded - power.n)
+
+
+def scale_by_small_power(x: Number, n: Number) -> Number:
+    """x * 2**n, rounded once; 2**n is a normal number."""
+    return scale_by_power(x, n) if has_instructions(x) else x * power_of_two(n)

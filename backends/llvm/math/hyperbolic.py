@@ -1,7 +1,4 @@
-"""sinh, cosh, tanh and their inverses, from expm1, exp and log1p as in fdlibm (e_sinh.c, s_asinh.c, ...).
-
-f32: tanh and cosh in f32; the others are computed in f64 with short polynomials and rounded once.
-"""
+"""sinh, cosh, tanh and their inverses, from exp, expm1 and log1p (in outline as fdlibm's e_sinh.c, s_asinh.c, ...)."""
 
 from __future__ import annotations
 
@@ -10,28 +7,48 @@ from te.backends.llvm.math.code import (
     absolute,
     clamp,
     copy_sign,
+    fast_two_sum,
+    floor,
     horner,
     multiply_add,
+    product_error,
     select,
     square_root,
 )
-from te.backends.llvm.math.exponential import FORMATS, exp_in_range, less_one, quarter_of_expm1, reduce
-from te.backends.llvm.math.logarithm import log1p, short_log1p
+from te.backends.llvm.math.exponential import (
+    FORMATS,
+    LOG2_E,
+    less_one,
+    power_of_two,
+    quarter_of_expm1,
+    reduce,
+)
+from te.backends.llvm.math.logarithm import log1p_of_sum
 
-# Minimax for (tanh(x) - x) / x**3 in x**2, |x| <= 0.626: 2^-28.
-TANH_F32 = (-0.333332837, 0.133314714, -0.0537417047, 0.0206442792, -0.00570956012)
-LOG_2 = 0.6931471805599453
+# Minimax for (exp(r) - 1 - r) / r**2, 0 <= r <= log(2): 2^-31.7 of expm1.
+EXP_ABOVE_F32 = (0.499999973, 0.166667444, 0.0416593147, 0.00836498598, 0.00132097626, 0.000267998865)
+# Minimax for (sinh(x) - x) / x**3 in x**2, |x| <= 1: 2^-34.
+SINH_F32 = (0.166666665, 0.00833335016, 0.000198361395, 2.81707499e-06)
 
 
 def tanh(x: Number) -> Number:
-    """f32: the polynomial below 0.625 (Cephes, tanhf.c, with our coefficients), else 1 - 2 / (exp(2|x|) + 1)."""
+    """t / (t + 2) with t = exp(2|x|) - 1, for f64 beyond 1 as 1 - 2 / (t + 2).
+
+    f32: exp is reduced to r >= 0, so that t = 2**n * (exp(r) - 1) + (2**n - 1) is a sum of what has one sign.
+    """
     a = absolute(x)
     if x.is_f32:
-        z = x * x
-        near_zero = multiply_add(horner(z, TANH_F32) * z, x, x)
         bounded = clamp(a, None, 10.0)
-        beyond = 1.0 - 2.0 / (exp_in_range(bounded + bounded) + 1.0)
-        return copy_sign(select(a < 0.625, near_zero, beyond), x)
+        doubled = bounded + bounded
+        kind = FORMATS[x.dtype]
+        n = floor(doubled * LOG2_E)
+        r = multiply_add(n, -kind.log2_low, multiply_add(n, -kind.log2_high, doubled))
+        scale = power_of_two(n)
+        t = multiply_add(scale, multiply_add(horner(r, EXP_ABOVE_F32), r * r, r), scale - 1.0)
+        quotient = t / (t + 2.0)
+        # t/2 - t/2 * quotient is the same, and the rounding errors of the quotient count less for small t.
+        half = t * 0.5
+        return copy_sign(select(t < 1.0, multiply_add(-half, quotient, half), quotient), x)
     bounded = clamp(a, None, 22.0)
     t = quarter_of_expm1(bounded + bounded) * 4.0
     is_small = a < 1.0
@@ -41,16 +58,21 @@ def tanh(x: Number) -> Number:
 
 
 def sinh(x: Number) -> Number:
-    """(t + t / (t + 1)) / 2 with t = exp(|x|) - 1."""
-    is_f32 = x.is_f32
-    wide = x.widen() if is_f32 else x
-    a = absolute(wide)
-    quarter = quarter_of_expm1(clamp(a, None, 100.0 if is_f32 else 710.7), is_short=is_f32)
+    """f64: (t + t / (t + 1)) / 2 with t = exp(|x|) - 1. f32: a polynomial to 1, then (exp(|x|) - exp(-|x|)) / 2."""
+    a = absolute(x)
+    if x.is_f32:
+        z = x * x
+        near_zero = multiply_add(horner(z, SINH_F32) * z, x, x)
+        power, r = reduce(clamp(a, None, 89.5))
+        scale, p = power.value(-2), less_one(r)
+        # exp(|x|) / 4 = scale + scale * p, whose first part is exact
+        rest = multiply_add(scale, p, -0.0625 / multiply_add(scale, p, scale))
+        return select(a < 1.0, near_zero, copy_sign((scale + rest) * 2.0, x))
+    quarter = quarter_of_expm1(clamp(a, None, 710.7))
     t = quarter * 4.0
     result = (quarter + quarter / (t + 1.0)) * 2.0
     # t + 1 may be infinite already while the result is not; its second term is nothing then.
-    result = copy_sign(select(a < 2.0**-28, a, result), wide)
-    return result.narrow() if is_f32 else result
+    return copy_sign(select(a < 2.0**-28, a, result), x)
 
 
 def cosh(x: Number) -> Number:
@@ -61,42 +83,42 @@ def cosh(x: Number) -> Number:
     return (w + 0.0625 / w) * 2.0
 
 
-def _log1p(x: Number, *, is_f32: bool) -> Number:
-    return short_log1p(x) if is_f32 else log1p(x)
+# The inverses are log1p of a sum, whose rounding error is taken along.
+
+LARGE = 2.0**30  # beyond, they are log(x) + log(2), and x - 1 has the logarithm of x
 
 
 def asinh(x: Number) -> Number:
-    """log1p(|x| + x**2 / (1 + sqrt(1 + x**2))); log(|x|) + log(2) for large x."""
-    is_f32 = x.is_f32
-    wide = x.widen() if is_f32 else x
-    a = absolute(wide)
-    is_large = a > 2.0**28
+    """log1p(|x| + x**2 / (1 + sqrt(1 + x**2)))."""
+    a = absolute(x)
+    is_large = a > LARGE
     square = a * a
-    term = select(is_large, a - 1.0, a + square / (square_root(square + 1.0) + 1.0))
-    result = _log1p(term, is_f32=is_f32)
-    result = select(is_large, result + LOG_2, result)
-    result = copy_sign(select(a < 2.0**-28, a, result), wide)
-    return result.narrow() if is_f32 else result
+    rest = square / (square_root(multiply_add(a, a, 1.0)) + 1.0)
+    return copy_sign(_log1p_of_sum(a, a, rest, is_large), x)
 
 
 def acosh(x: Number) -> Number:
-    """log1p(t + sqrt(2t + t**2)) with t = x - 1; log(x) + log(2) for large x; NaN below 1."""
-    is_f32 = x.is_f32
-    wide = x.widen() if is_f32 else x
-    is_large = wide > 2.0**28
-    t = wide - 1.0
-    term = select(is_large, t, t + square_root(t * (t + 2.0)))
-    result = _log1p(term, is_f32=is_f32)
-    result = select(is_large, result + LOG_2, result)
-    result = select(wide < 1.0, float("nan"), result)
-    return result.narrow() if is_f32 else result
+    """log1p(t + sqrt(2t + t**2)) with t = x - 1; NaN below 1."""
+    t = x - 1.0
+    root = square_root(multiply_add(t, t, t + t))
+    return select(x < 1.0, float("nan"), _log1p_of_sum(x, root, t, x > LARGE))
+
+
+def _log1p_of_sum(x: Number, larger: Number, smaller: Number, is_large: Number) -> Number:
+    total, low = fast_two_sum(larger, smaller)
+    total = select(is_large, x - 1.0, total)
+    low = select(is_large, 0.0, low)
+    return log1p_of_sum(total, low, select(is_large, x.like(1.0), 0.0))
 
 
 def atanh(x: Number) -> Number:
-    """log1p(2|x| / (1 - |x|)) / 2."""
-    is_f32 = x.is_f32
-    wide = x.widen() if is_f32 else x
-    a = absolute(wide)
-    result = _log1p((a + a) / (1.0 - a), is_f32=is_f32) * 0.5
-    result = copy_sign(select(a < 2.0**-28, a, result), wide)
-    return result.narrow() if is_f32 else result
+    """log1p(2|x| / (1 - |x|)) / 2, with the errors of the difference and of the quotient."""
+    a = absolute(x)
+    below = 1.0 - a
+    below_low = (1.0 - below) - a
+    inverse = 1.0 / below
+    doubled = a + a
+    quotient = doubled * inverse
+    low = (product_error(quotient, below, doubled) - quotient * below_low) * inverse
+    result = log1p_of_sum(quotient, select(a < 1.0, low, 0.0)) * 0.5
+    return copy_sign(result, x)

@@ -21,15 +21,16 @@ from te.backends.llvm.math.code import (
 from te.backends.llvm.math.exponential import EXP2_F64, EXP2_SHORT, round_to_power
 from te.backends.llvm.math.logarithm import short_log2, split
 
-# Minimax for (2*atanh(s) - 2*s - 2/3*s**3) / s**5 in s**2: 2^-66 of log(1 + f).
+# Minimax for (2*atanh(s) - 2*s - 2/3*s**3) / s**5 in s**2: 2^-69 of log(1 + f).
 LOG_TAIL = (
-    0.40000000000002284,
-    0.28571428570084256,
-    0.22222222522841528,
-    0.1818178409715977,
-    0.15386770372119374,
-    0.13256501354168998,
-    0.1319937252672985,
+    0.3999999999999972,
+    0.28571428571579865,
+    0.22222222190793564,
+    0.18181821567008213,
+    0.1538440458935736,
+    0.1334120300120895,
+    0.11591480569455236,
+    0.12576835502331335,
 )
 
 
