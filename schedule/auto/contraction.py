@@ -37,12 +37,11 @@ from te.ir.expr import (
 )
 from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Program, Stage
-from te.ir.visit import loads
 from te.schedule.auto.loops import PARALLEL_WORK, lanes_of
+from te.schedule.auto.tiles import fused, pointwise_readers
 from te.schedule.directives import (
     CacheRead,
     ComputeAt,
-    Fuse,
     Parallel,
     Reorder,
     SetLayout,
@@ -53,7 +52,6 @@ from te.schedule.directives import (
 )
 from te.schedule.forms import Directive, Layout, Scope, TensorAxes
 from te.schedule.nest import loop_name
-from te.schedule.placement import readers_of
 from te.target import Target
 
 PACKED_ELEMENTS = 1 << 20  # of B from which on packing pays; smaller ones stay in the second-level cache
@@ -213,9 +211,9 @@ def _plan(c: Contraction, program: Program, target: Target, packing: str, with_r
     lines.append(Reorder((*batches, *blocks, *tiles, *terms, *inside)))
     if blocks:
         lines += _packed(c, tile, blocks[-1], axes)
-    at = _fused(c, tiles if blocks else [*batches, *tiles], lines)
+    at = fused(c.stage, tiles if blocks else [*batches, *tiles], lines)
 
-    readers = _pointwise_readers(c, program) if with_readers else []
+    readers = pointwise_readers(c.stage, program) if with_readers else []
     if readers:
         lines.append(ComputeAt(tuple(s.name for s in readers), at))
         if not blocks:
@@ -228,16 +226,6 @@ def _plan(c: Contraction, program: Program, target: Target, packing: str, with_r
         lines.append(Parallel((at,)))
         lines += [Parallel((f"{_copy(c)}.{column.name}o",))] if blocks else []
     return Plan(tuple(lines), (c.stage.name, *(s.name for s in readers)))
-
-
-def _fused(c: Contraction, loops: Sequence[str], lines: list[Directive]) -> str:
-    """One loop of nested ones, whose trips are shared among threads evenly; its name. Adds the lines."""
-    fused = loops[0]
-    for n, inner in enumerate(loops[1:]):
-        name = "tile" if n == len(loops) - 2 else f"tile{n}"
-        lines.append(Fuse((fused, inner), name))
-        fused = loop_name(c.stage.name, name)
-    return fused
 
 
 def _panels(axes: Sequence[str], column: Axis, tile: Tile) -> Layout:
@@ -264,26 +252,6 @@ def _packed(c: Contraction, tile: Tile, at: str, axes: tuple[str, ...]) -> list[
         Reorder((f"{copy}.{column}o", *order, f"{copy}.{column}i")),
         Vectorize((f"{copy}.{column}i",)),
     ]
-
-
-def _pointwise_readers(c: Contraction, program: Program) -> list[Stage]:
-    """The stages, in a row, that read the contraction alone or each other, at their own index."""
-    found: list[Stage] = []
-    name = c.stage.name
-    while name not in program.outputs:
-        readers = readers_of(program, name)
-        if len(readers) != 1 or readers[0].reduction is not None:
-            break
-        (reader,) = readers
-        index = tuple(Var(axis.name) for axis in reader.axes)
-        reads = [load for load in loads(reader.value) if load.buffer == name]
-        if any(load.index != index for load in reads) or [a.name for a in reader.axes] != [
-            a.name for a in c.stage.axes
-        ]:
-            break
-        found.append(reader)
-        name = reader.name
-    return found
 
 
 def _size(axis: Axis) -> int | None:

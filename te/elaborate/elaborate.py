@@ -26,12 +26,13 @@ from te.elaborate.tables import read_table
 from te.elaborate.unsupported import unsupported
 from te.elaborate.unused import unused
 from te.grammar import tree
-from te.ir.expr import TRUE, Expr, integer
+from te.ir.expr import TRUE, Expr, Load, Op, integer
+from te.ir.facts import Facts
 from te.ir.overflow import facts_of, wrap_values
 from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Check, Program, Recurrence, Reduction, Requirement, Stage, Tensor
 from te.ir.types import DTYPES, DType
-from te.ir.visit import substitute
+from te.ir.visit import rewrite, substitute, walk
 
 MAX_STAGES = 200  # later passes nest once for each intermediate tensor
 CHECKED_RANK = 2  # where a file is checked and no call decides, a pack stands for two axes
@@ -312,6 +313,24 @@ def _elaborate_definition(scope: Scope, definition: Definition) -> None:
         define(scope, definition)
 
 
+def _with_plain_indices(value: Expr, facts: Facts) -> Expr:
+    """Without the quotients and remainders that are known in the range of the axes.
+
+    With one group, the channel `k // K * CG + c` is `c`: schedules and code depend on seeing that.
+    """
+
+    def plain(e: Expr) -> Expr:
+        if not isinstance(e, Load) or not any(_is_divided(i) for i in e.index):
+            return e
+        return replace(e, index=tuple(simplify(i, facts) if _is_divided(i) else i for i in e.index))
+
+    return rewrite(value, plain)
+
+
+def _is_divided(e: Expr) -> bool:
+    return any(isinstance(node, Op) and node.op in ("//", "%") for node in walk(e))
+
+
 def _program(scope: Scope, sizes: Mapping[str, int]) -> Program:
     """The finished program: bound sizes and `const`s take the place of their names."""
     bindings = scope.knowledge.bindings
@@ -333,7 +352,7 @@ def _program(scope: Scope, sizes: Mapping[str, int]) -> Program:
         )
         facts = facts_of(fixed)
         value = simplify(
-            wrap_values(fixed.value, facts)
+            _with_plain_indices(wrap_values(fixed.value, facts), facts)
         )  # as exact arithmetic, so what wraps is marked before
         return replace(fixed, value=wrap_values(value, facts))  # and after: a cast may have become a constant
 
