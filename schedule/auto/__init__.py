@@ -3,8 +3,10 @@
 1. Inline pointwise stages, unless that would repeat work that is not cheap (`inlining.py`).
 2. A contraction, a sum of products of two tensors: tiles in registers, packed operands, and what
    reads it computed tile by tile (`contraction.py`).
-3. Reductions over the last axis and what is computed from them: a row at a time (`rows.py`).
-4. Any other stage (`loops.py`): vectorise one loop, the last data axis, which the stage writes
+3. A convolution: tiles of pixels and channels in registers, filters in panels, a padded copy of
+   what they are moved over (`convolution.py`).
+4. Reductions over the last axis and what is computed from them: a row at a time (`rows.py`).
+5. Any other stage (`loops.py`): vectorise one loop, the last data axis, which the stage writes
    contiguously; for a reduction that reads less contiguously along it than along its last
    reduction axis, that one instead (a sum over rows). Make the outermost data loop parallel where
    a stage has enough work, or an unknown amount.
@@ -20,6 +22,7 @@ from te.diagnostics import ScheduleError
 from te.ir.expr import TRUE, Const, Expr, both
 from te.ir.print import print_expr
 from te.ir.tensor import Program, Stage
+from te.schedule.auto import convolution
 from te.schedule.auto.contraction import contraction_of, lines_for
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.auto.loops import parallel_loop, vector_axis, vectorize
@@ -82,6 +85,8 @@ def case_for(program: Program, target: Target, large: bool) -> Schedule:
     for stage in stages:
         if stage.name in done or _scheduled_as_contraction(schedule, stage, target, large, done):
             continue
+        if _scheduled_as_convolution(schedule, stage, target, done):
+            continue
         axis = vector_axis(stage)
         vector = axis and vectorize(stage, axis, target)
         if vector:
@@ -112,6 +117,16 @@ def _scheduled_as_contraction(
             done.update(plan.stages)
             return True
     return False
+
+
+def _scheduled_as_convolution(schedule: Schedule, stage: Stage, target: Target, done: set[str]) -> bool:
+    """Schedule a convolution and the stages computed with it, which are `done` then."""
+    found = convolution.convolution_of(stage)
+    plan = found and convolution.lines_for(found, schedule.steps()[-1].kernel.program, target)
+    if not plan or not _try(schedule, plan.lines):
+        return False
+    done.update(plan.stages)
+    return True
 
 
 def _try(schedule: Schedule, lines: Sequence[Directive]) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from te.ir.expr import Const, Var
 from te.ir.tensor import Program, Stage
 from te.schedule.auto.contraction import contraction_of
+from te.schedule.auto.convolution import convolution_of
 from te.schedule.auto.loops import lanes_of, parallel_loop, vector_axis, vectorize
 from te.schedule.directives import ComputeAt, Parallel, Vectorize
 from te.schedule.forms import Directive
@@ -32,20 +33,25 @@ def stages_of_rows(program: Program, last: Stage, taken: set[str]) -> list[Stage
     """
     rows = len(last.axes) - 1
     recurring = {name for r in program.recurrences for name in r.stages}
-    if rows < 1 or last.name in recurring or contraction_of(last):
+    if rows < 1 or last.name in recurring or _has_tiles(last):
         return []
     group = {last.name: last}
     for stage in reversed(program.stages[: program.stages.index(last)]):
         readers = readers_of(program, stage.name)
         if stage.name in program.outputs or stage.name in taken or stage.name in recurring:
             continue
-        if not readers or any(reader.name not in group for reader in readers) or contraction_of(stage):
+        if not readers or any(reader.name not in group for reader in readers) or _has_tiles(stage):
             continue
         if all(_reads_own_row(reader, stage, rows) for reader in readers):
             group[stage.name] = stage
     members = [stage for stage in program.stages if stage.name in group and stage is not last]
     is_worth_it = any(stage.reduction is not None for stage in members)
     return members if is_worth_it else []
+
+
+def _has_tiles(stage: Stage) -> bool:
+    """Whether a stage is computed in tiles, which are better than rows."""
+    return contraction_of(stage) is not None or convolution_of(stage) is not None
 
 
 def _reads_own_row(reader: Stage, stage: Stage, rows: int) -> bool:
