@@ -296,12 +296,23 @@ def _written(
         buffer = f"{name}_tile"
         lines = [CacheWrite(TensorAxes(name), at, buffer, Scope.STACK)]
         lines.append(SetLayout(TensorAxes(buffer, axes), turned))
-        return [*lines, Vectorize((loop_name(buffer, c.pixels.name),))], []
+        return [*lines, *_turned(buffer, c, target)], []
     lines = [ComputeAt(tuple(readers), at)]
     lines += [SetScope(s, Scope.STACK) for s in (name, *readers[:-1])]
     lines.append(SetLayout(TensorAxes(name, axes), turned))
-    lines += [Vectorize((loop_name(reader, c.pixels.name),)) for reader in readers]
+    for reader in readers:
+        lines += _turned(reader, c, target)
     return lines, readers
+
+
+def _turned(stage: str, c: Convolution, target: Target) -> list[Directive]:
+    """Vectors of pixels, as many as a vector has lanes: the backend transposes these in registers."""
+    channel = loop_name(stage, c.channel.name)
+    return [
+        Split(channel, by=lanes_of(c.stage, target)),
+        Unroll((f"{channel}i",)),
+        Vectorize((loop_name(stage, c.pixels.name),)),
+    ]
 
 
 def _stay_in_cache(c: Convolution) -> bool:

@@ -68,6 +68,8 @@ schedule conv on llvm {
     compute_at Y at Y_sum.tile
     set_scope Y_sum in stack
     layout Y_sum[n, k, y, x] as [n, y, x, k]
+    split Y.k by 16
+    unroll Y.ki
     vectorize Y.x
     unroll Y_sum.xi
     vectorize Y_sum.ki
