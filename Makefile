@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all lint types format bench wheel clean
+.PHONY: help venv demo test test-all lint types format bench bench-peers wheel clean
 
 help: ## list these targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -39,8 +39,16 @@ format: $(READY) ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
 
-bench: $(READY) ## run the benchmarks; they print ratios and decide no test
+bench: $(READY) ## measure te beside NumPy and the peers that are installed; decides no test
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# torch by its version: any other spelling downloads the libraries of CUDA.
+bench-peers: $(READY) ## install the peers into .venv: torch, onnxruntime, OpenVINO, JAX, Halide, TVM; and matplotlib
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@for peer in "onnx onnxruntime" "onnx openvino" jax halide apache-tvm matplotlib; do \
+	    $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: $$peer \
+	        || echo "not available here: $$peer" >&2; \
+	done
 
 wheel: $(READY) ## build the sdist, and the wheel from it, into dist/
 	rm -rf dist build

@@ -1,16 +1,10 @@
-"""How long it takes from text to a function, phase by phase."""
+"""The phases between text and function, as functions to be timed."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from measure import Row, versus
-
-import te
 from te.backends import llvm
 from te.backends.llvm.compile import compile_text
 from te.backends.llvm.jit import load_object
@@ -25,33 +19,6 @@ from te.schedule.nest import nest
 from te.schedule.schedule import read_schedule
 from te.schedule.written import Setting, schedules_for
 from te.target import parse_target
-
-HERE = Path(__file__).parent
-
-
-def run() -> list[Row]:
-    rows = []
-    for name, file in (("matmul", "matmul.te"), ("softmax", "rows.te")):
-        path = HERE / file
-        with tempfile.TemporaryDirectory() as folder:
-            rows.append(
-                versus(
-                    f"{name}: text to function",
-                    lambda path=path, name=name: build(path, name, cache="0"),
-                    "from the cache",
-                    lambda path=path, name=name, folder=folder: build(path, name, cache=folder),
-                )
-            )
-        rows += [
-            versus(f"{name}:   {phase}", action) for phase, action in phases(path.read_text(), name).items()
-        ]
-    return rows
-
-
-def build(path: Path, op: str, cache: str) -> object:
-    """A build with the cache of kernels in the folder `cache`; `0` is none."""
-    os.environ["TE_CACHE_DIR"] = cache
-    return te.build(path, op=op)
 
 
 def phases(text: str, op: str) -> dict[str, Callable[[], Any]]:

@@ -1,70 +1,82 @@
-"""Measuring two things against each other, so that what a busy machine does to one it does to both."""
+"""Measuring things against each other, so that what a busy machine does to one it does to all."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import median
-
-ROUNDS = 15
-# One measurement repeats its action for about so long.
-SECONDS_A_MEASUREMENT = 0.02
+from statistics import median, quantiles
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table. `ratio` is the peer's median over te's, from the same rounds."""
+class Plan:
+    """How much is measured: `rounds`, in each of which every action is repeated for about `seconds`.
 
-    name: str
-    seconds: float
-    best: float
-    peer: str = ""
-    peer_seconds: float | None = None
-    note: str = ""
+    A workload takes about `budget` seconds in all, at the price of rounds, of which there are three at least.
+    After each action comes a `pause`: helpers of some libraries wait in a loop for a while after their
+    work, and must not do so in somebody else's time.
+    """
+
+    rounds: int = 9
+    seconds: float = 0.02
+    budget: float = 2.5
+    pause: float = 0.0
+
+
+QUICK = Plan(rounds=3, seconds=0.005, budget=0.6)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds a call, in each round."""
+
+    rounds: tuple[float, ...]
 
     @property
-    def ratio(self) -> float | None:
-        return None if self.peer_seconds is None else self.peer_seconds / self.seconds
+    def median(self) -> float:
+        return median(self.rounds)
+
+    @property
+    def best(self) -> float:
+        return min(self.rounds)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        if len(self.rounds) < 2:
+            return self.rounds[0], self.rounds[0]
+        low, _, high = quantiles(self.rounds, n=4, method="inclusive")
+        return low, high
 
 
-def versus(
-    name: str,
-    action: Callable[[], object],
-    peer: str = "",
-    peer_action: Callable[[], object] | None = None,
-    note: str = "",
-) -> Row:
-    """The median time of an action, and of its peer in rounds where the two take turns."""
-    actions = [action] if peer_action is None else [action, peer_action]
-    rounds = interleaved(actions)
-    medians = [median(times) for times in rounds]
-    return Row(name, medians[0], min(rounds[0]), peer, medians[1] if peer_action else None, note)
+def interleaved(actions: Mapping[str, Callable[[], object]], plan: Plan) -> dict[str, Times]:
+    """All actions, in turns; each was called before, so that it has compiled and allocated what it needs."""
+    once = {name: _once(action) for name, action in actions.items()}
+    counts = {name: max(1, round(plan.seconds / seconds)) for name, seconds in once.items()}
+    a_round = sum(count * once[name] + plan.pause for name, count in counts.items())
+    rounds = max(3, min(plan.rounds, round(plan.budget / a_round)))
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(rounds):
+        for name, action in actions.items():
+            if once[name] < plan.seconds / 4:
+                action()  # with its own data in the cache again
+            times[name].append(timed(action, counts[name]))
+            if plan.pause:
+                time.sleep(plan.pause)
+    return {name: Times(tuple(seconds)) for name, seconds in times.items()}
 
 
-def interleaved(actions: Sequence[Callable[[], object]]) -> list[list[float]]:
-    """Seconds a call, of every action in every round."""
-    repeats = [_repeats(action) for action in actions]
-    rounds: list[list[float]] = [[] for _ in actions]
-    for _ in range(ROUNDS):
-        for action, count, times in zip(actions, repeats, rounds, strict=True):
-            times.append(_timed(action, count))
-    return rounds
-
-
-def _repeats(action: Callable[[], object]) -> int:
-    action()  # the first call may compile, allocate and page in
-    once = max(_timed(action, 1), 1e-8)
-    # What is much shorter than the clock's grain is timed in bulk before its number is chosen.
-    once = once if once > 1e-4 else _timed(action, 100)
-    return max(1, round(SECONDS_A_MEASUREMENT / once))
-
-
-def _timed(action: Callable[[], object], count: int) -> float:
+def timed(action: Callable[[], object], count: int = 1) -> float:
+    """Seconds a call, of `count` calls in a row."""
     start = time.perf_counter()
     for _ in range(count):
         action()
     return (time.perf_counter() - start) / count
+
+
+def _once(action: Callable[[], object]) -> float:
+    """What a call takes, roughly. What is much shorter than the clock's grain is timed in bulk."""
+    seconds = min(timed(action), timed(action))
+    return max(seconds if seconds > 1e-4 else timed(action, 100), 1e-8)
 
 
 def shown(seconds: float) -> str:
@@ -76,13 +88,3 @@ def shown(seconds: float) -> str:
         if seconds >= scale:
             return f"{seconds / scale:.3g} {unit}"
     return f"{seconds / 1e-9:.3g} ns"
-
-
-def print_table(rows: Sequence[Row]) -> None:
-    width = max(len(row.name) for row in rows)
-    print(f"{'':{width}}  {'median':>9}  {'best':>9}  {'peer':>9}  peer / te")
-    for row in rows:
-        line = f"{row.name:{width}}  {shown(row.seconds):>9}  {shown(row.best):>9}"
-        if row.ratio is not None and row.peer_seconds is not None:
-            line += f"  {shown(row.peer_seconds):>9}  {row.ratio:8.2f}x {row.peer}"
-        print(f"{line}  {row.note}".rstrip())

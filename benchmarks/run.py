@@ -1,69 +1,165 @@
-"""All benchmarks: `make bench`, or `python benchmarks/run.py kernels calls` for some of them.
+"""All benchmarks: `make bench`, or `make bench ARGS="gemm softmax --threads 1 2 --peers numpy,torch --quick"`.
 
-They print ratios of medians, measured in turns within one run, and decide no test.
+Each number of threads is measured in a process of its own, in which every peer that is installed
+takes turns with te. Prints ratios (a peer's median time over te's), writes them as JSON, and decides no test.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
-import platform
-from dataclasses import asdict
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
-# One thread each; the libraries read these when they are loaded.
-for _name in ("TE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"
+import costs
+from peers import NAMES, environment, peer
+from report import print_comparison, print_limits, print_row, print_summary
+from results import Row, compare, document, load, processor
+from verdict import TITLES
+from workloads import all_workloads
 
-import calls  # noqa: E402  (after the settings above)
-import compile_time  # noqa: E402
-import import_time  # noqa: E402
-import kernels  # noqa: E402
-import tails  # noqa: E402
-from measure import print_table  # noqa: E402
-
-GROUPS = {
-    "compile": ("Compile time", compile_time.run),
-    "calls": ("Call overhead", calls.run),
-    "import": ("Import time, in new processes", import_time.run),
-    "kernels": ("Kernels, one thread", kernels.run),
-    "tails": ("Sizes that no vector or tile divides, beside the next that they do", tails.run),
-}
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "build" / "benchmarks"
+RESTARTS = 5  # of a process that a library ended
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = parse(sys.argv[1:])
+    if options.show:
+        results = load(options.show)
+        show(results)
+    else:
+        results = measure(options)
+        if not results["rows"]:
+            sys.exit(f"no workload is called like {' or '.join(options.select)}; see --list")
+        path = options.json or RESULTS / f"{results['date'].replace(':', '')}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print_summary(results)
+        print(f"\nwritten to {path}")
+    finish(options, results)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "group", nargs="*", help=f"which to run, of {', '.join(GROUPS)}; all if none is named"
+        "select", nargs="*", help="groups, or parts of names of workloads; all if none is given"
     )
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    options = parser.parse_args()
-    unknown = set(options.group) - set(GROUPS)
+    parser.add_argument("--list", action="store_true", help="list groups and workloads, and end")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
+    parser.add_argument(
+        "--peers", default="", help=f"some of {','.join(NAMES)}; default: all that are installed"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="few rounds of some workloads, without torch.compile"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="where the results go; default: build/benchmarks/DATE.json"
+    )
+    parser.add_argument(
+        "--compare", type=Path, nargs="+", metavar="OLD", help="say what became faster or slower since"
+    )
+    parser.add_argument(
+        "--show", type=Path, nargs="+", metavar="FILE", help="print earlier results instead of measuring"
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write tables for the documentation")
+    parser.add_argument(
+        "--plots", type=Path, metavar="FOLDER", help="write roofline and bars as SVG and PNG (matplotlib)"
+    )
+    options = parser.parse_args(arguments)
+    if options.list:
+        list_workloads()
+        sys.exit()
+    unknown = {*filter(None, options.peers.split(","))} - {*NAMES}
     if unknown:
-        parser.error(f"there is no group `{sorted(unknown)[0]}`; there are {', '.join(GROUPS)}")
-
-    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    results = {}
-    for name in options.group or GROUPS:
-        heading, run = GROUPS[name]
-        rows = run()
-        print(f"\n{heading}\n{'-' * len(heading)}")
-        print_table(rows)
-        results[name] = [{**asdict(row), "ratio": row.ratio} for row in rows]
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+        parser.error(f"there is no peer `{sorted(unknown)[0]}`; there are {', '.join(NAMES)}")
+    return options
 
 
-def processor() -> str:
-    """The CPU's type, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown CPU"
-    )
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    named = [name for name in NAMES if name in options.peers.split(",")]
+    versions = {name: version for name in NAMES if (version := peer(name).version())}
+    chosen = [name for name in named or NAMES if name in versions]
+    if options.quick and not named:
+        chosen = [name for name in chosen if name not in ("compile", "tvm")]
+    print(f"{processor()}, {os.cpu_count()} cores")
+    print("beside " + ", ".join(f"{TITLES[name]} {versions[name]}" for name in chosen))
+    missing = [TITLES[name] for name in NAMES if name not in versions]
+    if missing:
+        print(f"not installed: {', '.join(missing)} (make bench-peers)")
+    lines: list[dict[str, Any]] = []
+    for threads in options.threads:
+        lines += run_worker(options, chosen, threads, compile_all="compile" in named)
+    rows = [line for line in lines if "seconds" in line or "error" in line]
+    limits = {str(line["threads"]): line["limits"] for line in lines if "name" not in line}
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return document(rows, limits, {name: versions[name] for name in chosen}, date)
+
+
+def run_worker(
+    options: argparse.Namespace, peers: list[str], threads: int, compile_all: bool
+) -> list[dict[str, Any]]:
+    """Measure on so many threads. A process that ends early is started again behind what ended it."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "results.jsonl"
+        command = [sys.executable, str(HERE / "worker.py"), *options.select]
+        command += ["--threads", str(threads), "--results", str(results)]
+        command += [*(["--quick"] if options.quick else []), *(["--compile-all"] if compile_all else [])]
+        command += ["--peers", *peers]
+        for _ in range(RESTARTS):
+            code = subprocess.run(command, env=environment(threads), check=False).returncode
+            lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+            if code == 0:
+                break
+            if not lines or "starts" not in lines[-1]:
+                sys.exit(f"the measuring process ended with {code}")
+            ended = {key: value for key, value in lines[-1].items() if key != "starts"}
+            ended |= {"error": f"the process ended with {code}"}
+            print_row(ended, with_heading=False)
+            with results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(ended, ensure_ascii=False) + "\n")
+        return lines
+
+
+def show(results: dict[str, Any]) -> None:
+    """Earlier results, as they were printed when they were measured."""
+    print(f"{results['machine']}, {results['date']}")
+    for threads, limits in results["limits"].items():
+        print_limits(limits, int(threads))
+    heading = None
+    for row in results["rows"]:
+        key = Row(row).group, Row(row).threads
+        print_row(row, with_heading=key != heading)
+        heading = key
+    print_summary(results)
+
+
+def finish(options: argparse.Namespace, results: dict[str, Any]) -> None:
+    if options.compare:
+        old = load(options.compare)
+        print_comparison(compare(old, results), old["date"])
+    if options.markdown:
+        from report import markdown
+
+        options.markdown.write_text(markdown(results), encoding="utf-8")
+    if options.plots:
+        import plots
+
+        print("\n".join(f"written: {path}" for path in plots.draw(results, options.plots)))
+
+
+def list_workloads() -> None:
+    groups: dict[str, list[str]] = {}
+    for workload in all_workloads():
+        groups.setdefault(workload.group, []).append(workload.name)
+    for group, names in groups.items():
+        print(f"{group}: {'; '.join(names)}")
+    print(f"and what te costs: {', '.join(costs.GROUPS)}")
 
 
 if __name__ == "__main__":
