@@ -176,7 +176,10 @@ def _inside(buffer: Memory | Registers, inside: dict[str, Value]) -> Memory | Re
 
 
 def _part_function(ctx: Context, name: str, captured: list[tuple[str, Value]]) -> None:
-    lines = [f"define internal void @{name}.part(ptr %closure, i64 %low, i64 %high) #0 {{", "entry:"]
+    lines = [
+        f"define internal void @{name}.part(ptr %closure, i64 %low, i64 %high, i64 %slot) #0 {{",
+        "entry:",
+    ]
     arguments = []
     for slot, (_, value) in enumerate(captured):
         lines.append(f"  %p{slot} = getelementptr i64, ptr %closure, i64 {slot}")

@@ -16,6 +16,7 @@ import pytest
 
 from te.backends import llvm
 from te.backends.llvm import threads
+from te.backends.llvm.fork_join import has_native_workers
 from te.ir.expr import Cast, Const, Expr, Op, Var, add, integer, minimum, mul, sub
 from te.ir.loop import Alloc, Kernel, Let, Stmt, seq
 from te.ir.types import F32, F64, I64
@@ -33,13 +34,22 @@ from tests.backends.llvm_support import (
 )
 
 ROOT = Path(__file__).parents[2]
+NEEDS_NATIVE = pytest.mark.skipif(
+    not has_native_workers(), reason="needs Linux on a machine whose futex is known"
+)
 
 
-@pytest.fixture(autouse=True)
-def _four_threads() -> Iterator[None]:
+NATIVE = [pytest.param(True, id="native", marks=NEEDS_NATIVE), pytest.param(False, id="portable")]
+
+
+@pytest.fixture(autouse=True, params=NATIVE)
+def is_native(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Four threads, whose helpers run native code or Python."""
     before = threads.num_threads()
     threads.set_num_threads(4)
-    yield
+    threads._start(native=request.param)
+    yield request.param
+    threads._start(native=has_native_workers())
     threads.set_num_threads(before)
 
 
@@ -74,16 +84,17 @@ def test_results_do_not_depend_on_the_number_of_threads(count: int) -> None:
 
 
 def test_little_work_stays_in_the_calling_thread() -> None:
-    """The queue is not touched: a call with threads would take ten times as long as the work."""
+    """Nobody is asked to help: a call with threads would take ten times as long as the work."""
+    threads._start(native=False)
     executable = llvm.load(llvm.emit([row_sums()], host()))
     arrays = {"X": np.ones((4, 4)), "Y": np.zeros(4)}
     block = Block(executable.artifact.entries[0], executable.parallel_for, arrays, {"M": 4, "N": 4})
-    pool = threads._pool
-    assert pool is not None
+    runtime = threads._runtime
+    assert runtime is not None
     seen: list[int] = []
-    callback = threads._POINTER_FUNCTION(seen.append)
-    before = pool.runtime.put.value
-    pool.runtime.put.value = threads.ctypes.cast(callback, threads.ctypes.c_void_p).value
+    callback = threads._TOKEN_FUNCTION(seen.append)
+    before = runtime.put.value
+    runtime.put.value = threads.ctypes.cast(callback, threads.ctypes.c_void_p).value
     try:
         executable(block.address)
         assert not seen
@@ -93,7 +104,7 @@ def test_little_work_stays_in_the_calling_thread() -> None:
         assert len(seen) == 3
         np.testing.assert_array_equal(big["Y"], 100 + np.arange(4000))
     finally:
-        pool.runtime.put.value = before
+        runtime.put.value = before
 
 
 def test_a_parallel_loop_inside_others() -> None:
@@ -164,15 +175,17 @@ def test_many_python_threads() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_after_a_fork() -> None:
+def test_after_a_fork(is_native: bool) -> None:
     """The child has no helpers until it calls, and then helpers of its own."""
     check_rows(1000, 1000)
     child = os.fork()
     if child == 0:
         status = 1
         try:
+            assert threads._runtime is None
+            runtime = threads._start(native=is_native)
+            assert runtime.workers == 3
             check_rows(1000, 1000)
-            assert threads._pool is not None
             status = 0
         finally:
             os._exit(status)
@@ -205,6 +218,7 @@ from tests.backends.llvm_support import Block, host
 from tests.backends.test_llvm_threads import row_sums
 
 threads.set_num_threads(4)
+threads._start(native={is_native})
 executable = llvm.load(llvm.emit([row_sums()], host()))
 x = np.ones((20000, 1000))
 
@@ -218,21 +232,22 @@ def call():
 """
 
 
-def run_alone(body: str) -> subprocess.CompletedProcess[str]:
-    program = PROGRAM.format(root=str(ROOT), body=textwrap.dedent(body))
+def run_alone(body: str, *, is_native: bool) -> subprocess.CompletedProcess[str]:
+    program = PROGRAM.format(root=str(ROOT), is_native=is_native, body=textwrap.dedent(body))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, env=environment
     )
 
 
-def test_calls_while_the_interpreter_ends() -> None:
+def test_calls_while_the_interpreter_ends(is_native: bool) -> None:
     done = run_alone(
         """
         atexit.register(lambda: (call(), print("ended")))
         threading.Thread(target=lambda: [call() for _ in range(20)], daemon=True).start()
         call()
-        """
+        """,
+        is_native=is_native,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "ended\n"
@@ -240,7 +255,7 @@ def test_calls_while_the_interpreter_ends() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
-def test_interrupts_are_neither_lost_nor_harmful() -> None:
+def test_interrupts_are_neither_lost_nor_harmful(is_native: bool) -> None:
     """A signal during a call ends the call's loop in Python, after the call, with the result whole."""
     done = run_alone(
         f"""
@@ -259,7 +274,8 @@ def test_interrupts_are_neither_lost_nor_harmful() -> None:
                 interrupts += 1
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("interrupted", interrupts)
-        """
+        """,
+        is_native=is_native,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "interrupted 20\n"
