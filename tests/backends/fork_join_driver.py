@@ -86,13 +86,15 @@ done:
 
 
 @cache
-def _engine() -> Any:
-    return load_object(compile_text(_TEXT, parse_target("llvm")))
+def _drive() -> Any:
+    engine = load_object(compile_text(_TEXT, parse_target("llvm")))
+    arguments = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, *arguments)(engine.get_function_address("drive"))
+    engine.detach()  # it stays loaded
+    return function
 
 
 def drive(parallel_for: int, calls: int, most: int, seed: int = 0) -> int:
     """The number of mistakes in so many calls."""
-    arguments = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
-    function = ctypes.CFUNCTYPE(ctypes.c_int64, *arguments)(_engine().get_function_address("drive"))
     closure = (ctypes.c_int64 * (1 + SLOTS + most))()
-    return int(function(parallel_for, calls, most, seed, ctypes.addressof(closure)))
+    return int(_drive()(parallel_for, calls, most, seed, ctypes.addressof(closure)))
