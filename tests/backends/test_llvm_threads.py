@@ -261,7 +261,9 @@ def test_interrupts_are_neither_lost_nor_harmful(is_native: bool) -> None:
         f"""
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits that it is ignored
         interrupts = 0
+        is_started = threading.Event()
         def pester():
+            is_started.wait()
             while interrupts < 20:
                 time.sleep(0.003)
                 os.kill(os.getpid(), {int(signal.SIGINT)})
@@ -269,6 +271,7 @@ def test_interrupts_are_neither_lost_nor_harmful(is_native: bool) -> None:
         threading.Thread(target=pester, daemon=True).start()
         while interrupts < 20:
             try:
+                is_started.set()
                 call()
             except KeyboardInterrupt:
                 interrupts += 1
