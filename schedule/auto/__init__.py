@@ -5,8 +5,9 @@
    reads it computed tile by tile (`contraction.py`).
 3. A convolution: tiles of pixels and channels in registers, filters in panels, a padded copy of
    what they are moved over (`convolution.py`).
-4. Reductions over the last axis and what is computed from them: a row at a time (`rows.py`).
-5. Any other stage (`loops.py`): vectorise one loop, the last data axis, which the stage writes
+4. Other reductions of windows, such as pooling: some rows at a time in registers (`windows.py`).
+5. Reductions over the last axis and what is computed from them: a row at a time (`rows.py`).
+6. Any other stage (`loops.py`): vectorise one loop, the last data axis, which the stage writes
    contiguously; for a reduction that reads less contiguously along it than along its last
    reduction axis, that one instead (a sum over rows). Make the outermost data loop parallel where
    a stage has enough work, or an unknown amount.
@@ -22,7 +23,7 @@ from te.diagnostics import ScheduleError
 from te.ir.expr import TRUE, Const, Expr, both
 from te.ir.print import print_expr
 from te.ir.tensor import Program, Stage
-from te.schedule.auto import convolution
+from te.schedule.auto import convolution, windows
 from te.schedule.auto.contraction import contraction_of, lines_for
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.auto.loops import parallel_loop, vector_axis, vectorize
@@ -120,9 +121,11 @@ def _scheduled_as_contraction(
 
 
 def _scheduled_as_convolution(schedule: Schedule, stage: Stage, target: Target, done: set[str]) -> bool:
-    """Schedule a convolution and the stages computed with it, which are `done` then."""
-    found = convolution.convolution_of(stage)
-    plan = found and convolution.lines_for(found, schedule.steps()[-1].kernel.program, target)
+    """Schedule a reduction of windows and the stages computed with it, which are `done` then."""
+    program = schedule.steps()[-1].kernel.program
+    filtered, moved = convolution.convolution_of(stage), windows.windows_of(stage)
+    plan = convolution.lines_for(filtered, program, target) if filtered else None
+    plan = plan or (windows.lines_for(moved, program, target) if moved else None)
     if not plan or not _try(schedule, plan.lines):
         return False
     done.update(plan.stages)

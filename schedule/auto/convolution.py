@@ -20,12 +20,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from te.ir.expr import TRUE, Cast, Const, Expr, Load, Op, Select, Var, floor_div, floor_mod, integer
+from te.ir.expr import TRUE, Const, Expr, Load, Op, Select, Var, floor_div, floor_mod, integer
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import walk
 from te.schedule.auto.contraction import Plan
 from te.schedule.auto.loops import PARALLEL_WORK, lanes_of
-from te.schedule.auto.tiles import fused, pointwise_readers
+from te.schedule.auto.tiles import even_part, fused, is_affine, plain, pointwise_readers, size_of
 from te.schedule.directives import (
     CacheRead,
     CacheWrite,
@@ -97,13 +97,13 @@ def convolution_of(stage: Stage) -> Convolution | None:
 
 def _with_roles(stage: Stage, image: Expr, filters: Expr) -> Convolution | None:
     read, is_padded = _image(image)
-    weights = _plain(filters)
+    weights = plain(filters)
     if read is None or not isinstance(weights, Load) or stage.reduction is None:
         return None
     names = [i.name for i in weights.index if isinstance(i, Var)]
     if len(names) != len(weights.index) or len(set(names)) != len(names):
         return None
-    if not all(_is_affine(i) for i in read.index):
+    if not all(is_affine(i) for i in read.index):
         return None
     terms = tuple(stage.reduction.axes)
     if not all(axis.name in names for axis in terms):
@@ -120,26 +120,15 @@ def _with_roles(stage: Stage, image: Expr, filters: Expr) -> Convolution | None:
 
 def _image(e: Expr) -> tuple[Load | None, bool]:
     """The windows' tensor, and whether there is 0 outside of it."""
-    e = _plain(e)
+    e = plain(e)
     match e:
         case Load():
             return e, False
-        case Select(_, then, Const(value)) if value == 0 and isinstance(_plain(then), Load):
-            read = _plain(then)
+        case Select(_, then, Const(value)) if value == 0 and isinstance(plain(then), Load):
+            read = plain(then)
             assert isinstance(read, Load)
             return read, True
     return None, False
-
-
-def _plain(e: Expr) -> Expr:
-    while isinstance(e, Cast):
-        e = e.value
-    return e
-
-
-def _is_affine(e: Expr) -> bool:
-    """Sums of multiples of indices, and the number of a group: `k // 8 * 4 + c`."""
-    return not any(isinstance(node, Load | Select | Cast) for node in walk(e))
 
 
 def _moving(e: Expr) -> set[str]:
@@ -173,11 +162,11 @@ def tile_for(c: Convolution, target: Target) -> Tile | None:
     pixels, and takes about a cycle and a half for itself.
     """
     lanes = lanes_of(c.stage, target)
-    row, many = _size(c.pixels), _size(c.channel)
+    row, many = size_of(c.pixels), size_of(c.channel)
     best, best_tile = LEAST_BUSY, None
     for vectors in (4, 2, 1):  # LLVM takes vectors of other widths apart
         most = min((target.vector_registers - 1) // vectors - 1, MOST_PIXELS)
-        pixels = min(most, PIXELS) if row is None else _even_part(row, most)
+        pixels = min(most, PIXELS) if row is None else even_part(row, most)
         width = vectors * lanes
         if pixels < 1 or not _is_of_one_group(c, width):
             continue
@@ -187,12 +176,6 @@ def tile_for(c: Convolution, target: Target) -> Tile | None:
         if busy > best:
             best, best_tile = busy, Tile(pixels, width)
     return best_tile
-
-
-def _even_part(extent: int, most: int) -> int:
-    """The parts of an extent are as many as parts of at most `most` would be, and as even as can be."""
-    parts = -(-extent // most)
-    return -(-extent // parts)
 
 
 def _used(extent: int | None, part: int) -> float:
@@ -317,14 +300,10 @@ def _turned(stage: str, c: Convolution, target: Target) -> list[Directive]:
 
 def _stay_in_cache(c: Convolution) -> bool:
     """Whether all filters stay in the cache, so that rows of the image may come one after the other."""
-    elements = [_size(axis) for axis in (*c.channels, *c.terms)]
+    elements = [size_of(axis) for axis in (*c.channels, *c.terms)]
     return None not in elements and prod(n for n in elements if n) <= FILTERS_IN_CACHE
 
 
-def _size(axis: Axis) -> int | None:
-    return int(axis.extent.value) if isinstance(axis.extent, Const) else None
-
-
 def _is_much(c: Convolution) -> bool:
-    sizes = [_size(axis) for axis in (*c.places, *c.channels, *c.terms)]
+    sizes = [size_of(axis) for axis in (*c.places, *c.channels, *c.terms)]
     return None in sizes or 2 * prod(n for n in sizes if n) >= PARALLEL_WORK

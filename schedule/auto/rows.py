@@ -17,6 +17,7 @@ from te.ir.tensor import Program, Stage
 from te.schedule.auto.contraction import contraction_of
 from te.schedule.auto.convolution import convolution_of
 from te.schedule.auto.loops import lanes_of, parallel_loop, vector_axis, vectorize
+from te.schedule.auto.windows import windows_of
 from te.schedule.directives import ComputeAt, Parallel, Vectorize
 from te.schedule.forms import Directive
 from te.schedule.nest import loop_name
@@ -51,7 +52,7 @@ def stages_of_rows(program: Program, last: Stage, taken: set[str]) -> list[Stage
 
 def _has_tiles(stage: Stage) -> bool:
     """Whether a stage is computed in tiles, which are better than rows."""
-    return contraction_of(stage) is not None or convolution_of(stage) is not None
+    return any(roles(stage) is not None for roles in (contraction_of, convolution_of, windows_of))
 
 
 def _reads_own_row(reader: Stage, stage: Stage, rows: int) -> bool:

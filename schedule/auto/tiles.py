@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from te.ir.expr import Var
-from te.ir.tensor import Program, Stage
-from te.ir.visit import loads
+from te.ir.expr import Cast, Const, Expr, Load, Select, Var
+from te.ir.tensor import Axis, Program, Stage
+from te.ir.visit import loads, walk
 from te.schedule.directives import Fuse
 from te.schedule.forms import Directive
 from te.schedule.nest import loop_name
@@ -41,3 +41,30 @@ def pointwise_readers(stage: Stage, program: Program) -> list[Stage]:
         found.append(reader)
         name = reader.name
     return found
+
+
+def size_of(axis: Axis) -> int | None:
+    """How many values an axis takes; None where the call decides it."""
+    return int(axis.extent.value) if isinstance(axis.extent, Const) else None
+
+
+def even_part(extent: int, most: int) -> int:
+    """Parts of at most `most`, no more of them than needed, and as even as can be.
+
+    >>> even_part(56, 28), even_part(30, 14), even_part(7, 14)
+    (28, 10, 7)
+    """
+    parts = max(1, -(-extent // most))
+    return max(1, -(-extent // parts))
+
+
+def plain(e: Expr) -> Expr:
+    """What a value is before it is cast."""
+    while isinstance(e, Cast):
+        e = e.value
+    return e
+
+
+def is_affine(e: Expr) -> bool:
+    """Sums of multiples of indices, and the number of a group: `k // 8 * 4 + c`."""
+    return not any(isinstance(node, Load | Select | Cast) for node in walk(e))
