@@ -6,7 +6,7 @@ may be kept, printed and compared, an `Executable` owns the code in this process
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -73,6 +73,21 @@ class Executable(Protocol):
     @property
     def parallel_for(self) -> int:
         """The address that ends the argument block."""
+        ...
+
+    @property
+    def enter(self) -> Callable[[bytes], object] | None:
+        """Run a kernel on arrays given as NumPy's objects; None where that is not possible.
+
+        It takes 64-bit integers: the kernel's address (`address`), how many of the argument block's words
+        are arrays, how many words there are, and where an array object has its data's address; then the
+        words, with the objects' addresses in the place of the data's. The word behind them, for the
+        workspace, is an array's too, or 0; its data is aligned here.
+        """
+        ...
+
+    def address(self, entry: int) -> int:
+        """Where the code of a kernel is."""
         ...
 
     def __call__(self, block: int, entry: int = 0) -> None:

@@ -13,6 +13,7 @@ import ctypes.util
 import os
 import re
 import sys
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ import llvmlite.binding as llvm
 
 from te.backends.base import ObjectCode
 from te.backends.llvm import threads
+from te.backends.llvm.enter import enter
 from te.backends.llvm.native import initialize
 
 if TYPE_CHECKING:
@@ -37,16 +39,23 @@ class LLVMExecutable:
     def __init__(self, artifact: LLVMArtifact | ObjectCode):
         self.artifact = artifact
         self._engine = load_object(artifact.object)
-        addresses = [self._engine.get_function_address(entry.symbol) for entry in artifact.entries]
-        self._functions = [_FUNCTION(address) for address in addresses]
+        self._addresses = [self._engine.get_function_address(entry.symbol) for entry in artifact.entries]
+        self._functions = [_FUNCTION(address) for address in self._addresses]
         if os.environ.get("TE_DEBUG_INFO") == "1" and sys.platform == "linux":
-            _tell_perf(artifact, addresses[0])
+            _tell_perf(artifact, self._addresses[0])
         self._has_parallel_loops = any(entry.is_parallel for entry in artifact.entries)
 
     @property
     def parallel_for(self) -> int:
         """The address that ends the argument block; asking for it starts the threads, in a forked child again."""
         return threads.start() if self._has_parallel_loops else 0
+
+    @property
+    def enter(self) -> Callable[[bytes], object]:
+        return enter()
+
+    def address(self, entry: int) -> int:
+        return int(self._addresses[entry])
 
     def __call__(self, block: int, entry: int = 0) -> None:
         self._functions[entry](block)  # ctypes lets other threads run meanwhile

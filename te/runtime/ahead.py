@@ -10,6 +10,7 @@ import numpy as np
 
 from te.ir.types import numpy_dtype
 from te.runtime.arrays import Array
+from te.runtime.direct import DirectCalls
 from te.runtime.interface import Prepared
 from te.runtime.sizes import size_function
 
@@ -49,16 +50,20 @@ def plan_function(
 
 
 class Kept:
-    """What has been computed from the inputs `bound`. Several threads may ask at the same time."""
+    """What is known of calls with the inputs `bound`, and was computed from these.
+
+    Several threads may ask at the same time.
+    """
 
     def __init__(self, bound: Iterable[str]):
-        self._bound = frozenset(bound)
+        self.bound = frozenset(bound)
+        self.direct = DirectCalls()
         self._arrays: dict[Hashable, list[Array]] = {}
         self._lock = Lock()
 
     def arrays(self, kernel: Hashable, plan: AheadPlan, compute: Callable[[], list[Array]]) -> list[Array]:
         """The results of a part of a kernel: computed once where all it depends on is bound."""
-        if not self._bound.issuperset(plan.params):
+        if not self.bound.issuperset(plan.params):
             return compute()
         key = (kernel, plan.key)
         found = self._arrays.get(key)

@@ -57,6 +57,9 @@ def _choose_address() -> Callable[[Array], int]:
 
 address: Callable[[Array], int] = _choose_address()
 
+# Where the object of an array has its data's address, in bytes; None where that is not known.
+DATA_FIELD = _HEADER if address is _address_at_offset else None
+
 
 # ---------------------------------------------------------------- in
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from numpy import ndarray
+
 from te.diagnostics import did_you_mean
 from te.runtime.ahead import Kept
 
@@ -51,6 +53,17 @@ class BoundKernel:
         return BoundKernel(self.kernel, {**self.bound, **arrays})
 
     def __call__(self, /, *arrays: Any, out: Any = None, **named: Any) -> Any:
+        if not named and len(arrays) == len(self._free):
+            if out is None:
+                results = self._kept.direct.call(*arrays)
+                if results is not None:
+                    return results
+            elif (
+                type(out) is ndarray
+                and len(self.kernel.results) == 1
+                and self._kept.direct.call_into(*arrays, out)
+            ):
+                return out
         return self.kernel.call_bound(self._arguments(arrays, named), out, self._kept)
 
     def time(self, /, *arrays: Any, repeat: int = 20, **named: Any) -> Timing:

@@ -21,11 +21,16 @@ class Hidden:
 
     def __init__(self, interface: Interface):
         self._interface = interface
-        self._tables = [_array(t) for t in interface.tables]  # keeps the memory alive
-        self._table_addresses = [address(t) for t in self._tables]
-        self._checks = len(interface.checks)
+        self.arrays = [_array(t) for t in interface.tables]  # of the tables
+        self._table_addresses = [address(t) for t in self.arrays]
+        self.checks = len(interface.checks)  # how many there are
         self._fault_words = _fault_words(interface)
-        self.count = self._checks + len(interface.tables) + (1 if self._fault_words else 0)
+        self.count = self.checks + len(interface.tables) + (1 if self._fault_words else 0)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no accesses are checked, as those of a debug build are."""
+        return not self._fault_words
 
     @property
     def tables(self) -> list[int]:
@@ -34,25 +39,25 @@ class Hidden:
 
     def places(self) -> Array:
         """Where one call's checks write what they find: one word each, then the fault of a debug build."""
-        return np.zeros(self._checks + self._fault_words, np.int64)
+        return np.zeros(self.checks + self._fault_words, np.int64)
 
     def addresses(self, places: Array) -> list[int]:
         """The arguments' addresses, in the order of `Kernel.arguments`."""
         first = address(places) if len(places) else 0
-        checks = [first + 8 * n for n in range(self._checks)]
-        fault = [first + 8 * self._checks] if self._fault_words else []
+        checks = [first + 8 * n for n in range(self.checks)]
+        fault = [first + 8 * self.checks] if self._fault_words else []
         return checks + self._table_addresses + fault
 
     def raise_failures(self, places: Array, sizes: Sequence[int], way: int) -> None:
         """Raise IndexError for an access of this way, or for the first check, that found an index outside."""
         found = places.tolist()
-        if self._fault_words and found[self._checks]:
+        if self._fault_words and found[self.checks]:
             from te.ir.accesses import fault_text
 
             values = dict(zip(self._interface.sizes, sizes, strict=True))
             accesses = self._interface.ways[way].accesses or ()
-            raise IndexError(fault_text(self._interface.name, accesses, found[self._checks :], values))
-        for check, position in zip(self._interface.checks, found[: self._checks], strict=True):
+            raise IndexError(fault_text(self._interface.name, accesses, found[self.checks :], values))
+        for check, position in zip(self._interface.checks, found[: self.checks], strict=True):
             if position != NOWHERE:
                 values = dict(zip(self._interface.sizes, sizes, strict=True))
                 raise IndexError(failure(self._interface.name, check, position, values))

@@ -24,8 +24,9 @@ from te.ir.tensor import Program
 from te.ir.visit import variables
 from te.runtime.ahead import AheadPlan, Kept, plan_function
 from te.runtime.arguments import MAX_BYTES, Parameter, Shape, Signature
-from te.runtime.arrays import READY, Array, address, as_it_is, giver, overlap, ready
+from te.runtime.arrays import Array, address, as_it_is, giver, overlap, ready
 from te.runtime.bound import BoundKernel
+from te.runtime.direct import DirectCalls, Known, direct_functions
 from te.runtime.hidden import Hidden
 from te.runtime.interface import Interface
 from te.runtime.sizes import size_function
@@ -159,6 +160,7 @@ class Kernel:
         self._block_types = [ctypes.c_int64 * number for number in words]
         self._packers = [struct.Struct(f"{number}q").pack_into for number in words]
         self._plans: dict[tuple[Shape, ...], Plan] = {}
+        self._direct = DirectCalls()
         # Code is unloaded by counting references, in order, also where the kernel itself is part of a
         # cycle: the garbage collector would finalise LLVM's objects in any order, and crash.
         weakref.finalize(self, _release, executable).atexit = False
@@ -249,20 +251,17 @@ class Kernel:
         return self._signature.arrange(values, named)
 
     def __call__(self, /, *arrays: Any, out: Any = None, **named: Any) -> Any:
-        # The way of calls that need nothing converted and have shapes seen before; everything else,
-        # wrong calls among it, goes the long way round. 2.5 µs for two inputs and a result in all.
-        if out is None and not named and len(arrays) == len(self._dtypes):
-            shapes = []
-            for array, dtype in zip(arrays, self._dtypes, strict=True):
-                if type(array) is not ndarray or array.dtype is not dtype or array.flags.num & READY != READY:
-                    break
-                shapes.append(array.shape)
-            else:
-                plan = self._plans.get(tuple(shapes))
-                if plan is not None:
-                    results = [empty(shape, dtype) for shape, dtype in plan.results]
-                    self._run(plan, arrays, results)
-                    return results[0] if len(results) == 1 else tuple(results)
+        if not named and len(arrays) == len(self._dtypes):
+            if out is None:
+                results = self._direct.call(*arrays)
+                if results is not None:
+                    return results
+            elif (
+                type(out) is ndarray
+                and len(self._result_dtypes) == 1
+                and self._direct.call_into(*arrays, out)
+            ):
+                return out
         return self._call_with_checks(self.arrange(arrays, named), out)
 
     def call_bound(self, named: Mapping[str, object], out: Any, kept: Kept) -> Any:
@@ -270,7 +269,7 @@ class Kernel:
         return self._call_with_checks(self.arrange((), named), out, kept)
 
     def _call_with_checks(self, values: tuple[object, ...], out: Any, kept: Kept | None = None) -> Any:
-        inputs, plan = self._prepare(values)
+        inputs, plan, is_known = self._prepare(values)
         if out is None:
             give = giver(values)
             results = self._allocate(plan)
@@ -279,20 +278,61 @@ class Kernel:
             results = self._outputs(plan, out)
             inputs = [array.copy() if any(overlap(array, r) for r in results) else array for array in inputs]
         self._run(plan, inputs, results, kept)
+        if is_known:
+            self._learn(values, inputs, plan, kept)
         if out is not None:
             return out
         return give(results[0]) if len(results) == 1 else tuple(give(r) for r in results)
 
-    def _prepare(self, values: tuple[object, ...]) -> tuple[list[Array], Plan]:
+    def _learn(
+        self, values: Sequence[object], inputs: Sequence[Array], plan: Plan, kept: Kept | None
+    ) -> None:
+        """Make the next call like this one a direct one, if it can be."""
+        names = [p.name for p in self.inputs]
+        fixed = {n: inputs[n] for n, name in enumerate(names) if kept is not None and name in kept.bound}
+        if not self._hidden.is_plain or any(values[n] is not array for n, array in fixed.items()):
+            return
+        if any(not fixed.keys() >= {names.index(param) for param in part.params} for part in plan.ahead):
+            return
+        executable = self._executable
+        assert executable is not None, "a call went before"
+        over = self._taken_over(plan, inputs, kept)
+        known = Known(
+            tuple([array.shape for array in inputs]),
+            executable.address(plan.entry),
+            plan.workspace,
+            plan.sizes,
+            tuple(over),
+            tuple([shape for shape, _ in plan.results]),
+        )
+        make = partial(
+            direct_functions,
+            self._dtypes,
+            self._result_dtypes,
+            len(plan.sizes),
+            len(over),
+            fixed,
+            self._hidden.checks,
+            self._hidden.arrays,
+            executable,
+        )
+        if kept is None:
+            self._direct.learn(len(over), make, known)
+        else:
+            kept.direct.learn((self, len(over)), make, known)
+
+    def _prepare(self, values: tuple[object, ...]) -> tuple[list[Array], Plan, bool]:
+        """The inputs as the code takes them, the plan for their shapes, and whether these were seen before."""
         views = [self._signature.view(position, value) for position, value in enumerate(values)]
         shapes = tuple([array.shape for array in views])
         plan = self._plans.get(shapes)
+        is_known = plan is not None
         if plan is None:
             plan = self._plan(shapes)
             if len(self._plans) >= PLANS_KEPT:
                 self._plans.clear()
             self._plans[shapes] = plan
-        return [self._ready(position, array) for position, array in enumerate(views)], plan
+        return [self._ready(position, array) for position, array in enumerate(views)], plan, is_known
 
     def _ready(self, position: int, array: Array) -> Array:
         parameter = self._signature.inputs[position]
@@ -478,7 +518,7 @@ class Kernel:
         return Timing(tuple([measure() for _ in range(repeat)]))
 
     def _stopwatch(self, values: tuple[object, ...], kept: Kept | None) -> Callable[[], float]:
-        inputs, plan = self._prepare(values)
+        inputs, plan, _ = self._prepare(values)
         results = self._allocate(plan)
 
         def measure(times: int) -> float:
