@@ -5,8 +5,11 @@ Operands have one dtype and one number of lanes.
 
 from __future__ import annotations
 
+import math
+
 from te.backends.llvm.emitter import Emitter
 from te.backends.llvm.values import Value, constant, suffix
+from te.ir.floats import FORMATS
 from te.ir.types import BOOL, I64, integer_limits, wrap_integer
 
 _FLOAT = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
@@ -19,8 +22,20 @@ def binary(emit: Emitter, op: str, a: Value, b: Value) -> Value:
     """`+ - * / & | ^` and the shifts."""
     if op in ("<<", ">>"):
         return _shift(emit, op, a, b)
+    if op == "/" and (inverse := _exact_inverse(b)) is not None:
+        op, b = "*", inverse
     name = (_FLOAT if a.dtype.is_float else _INTEGER)[op]
     return emit.pure(f"{name} {a.typed}, {b.text}", a.dtype, [a, b], a.lanes)
+
+
+def _exact_inverse(divisor: Value) -> Value | None:
+    """The inverse of a power of two: to multiply by it gives the same bits, ten times as fast."""
+    if not isinstance(divisor.constant, float) or not math.isfinite(divisor.constant):
+        return None
+    fraction, exponent = math.frexp(divisor.constant)
+    if abs(fraction) != 0.5 or abs(exponent - 1) > -FORMATS[divisor.dtype].smallest_exponent:
+        return None
+    return constant(1 / divisor.constant, divisor.dtype, divisor.lanes)
 
 
 def _shift(emit: Emitter, op: str, a: Value, count: Value) -> Value:

@@ -1,13 +1,15 @@
 """The automatic schedule: a few rules, whose result is an ordinary schedule.
 
 1. Inline pointwise stages, unless that would repeat work that is not cheap (`inlining.py`).
-2. A contraction, a sum of products of two tensors: tiles in registers, packed operands, and what
+2. Attention, two contractions with weights from a running maximum between them: tiles of queries, by
+   `online` over blocks of keys (`attention.py`).
+3. A contraction, a sum of products of two tensors: tiles in registers, packed operands, and what
    reads it computed tile by tile (`contraction.py`).
-3. A convolution: tiles of pixels and channels in registers, filters in panels, a padded copy of
+4. A convolution: tiles of pixels and channels in registers, filters in panels, a padded copy of
    what they are moved over (`convolution.py`).
-4. Other reductions of windows, such as pooling: some rows at a time in registers (`windows.py`).
-5. Reductions over the last axis and what is computed from them: a row at a time (`rows.py`).
-6. Any other stage (`loops.py`): vectorise one loop, the last data axis, which the stage writes
+5. Other reductions of windows, such as pooling: some rows at a time in registers (`windows.py`).
+6. Reductions over the last axis and what is computed from them: a row at a time (`rows.py`).
+7. Any other stage (`loops.py`): vectorise one loop, the last data axis, which the stage writes
    contiguously; for a reduction that reads less contiguously along it than along its last
    reduction axis, that one instead (a sum over rows). Make the outermost data loop parallel where
    a stage has enough work, or an unknown amount.
@@ -23,7 +25,7 @@ from te.diagnostics import ScheduleError
 from te.ir.expr import TRUE, Const, Expr, both
 from te.ir.print import print_expr
 from te.ir.tensor import Program, Stage
-from te.schedule.auto import convolution, windows
+from te.schedule.auto import attention, convolution, windows
 from te.schedule.auto.contraction import contraction_of, lines_for
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.auto.loops import parallel_loop, vector_axis, vectorize
@@ -61,7 +63,8 @@ def _where_large(program: Program, general: Sequence[Directive]) -> Expr | None:
     """For which sizes the contractions are to be packed, where the call decides that."""
     inlined = [line for line in general if isinstance(line, Inline)]
     kernel = Schedule(program, directives=inlined).steps()[-1].kernel
-    found = [contraction_of(stage) for stage in kernel.program.stages]
+    fused = {name for a in attention.attentions_of(kernel.program) for name in a.roles}
+    found = [contraction_of(stage) for stage in kernel.program.stages if stage.name not in fused]
     conditions = [c.is_large() for c in found if c is not None and c.may_pack(program)]
     undecided = list(dict.fromkeys(condition for condition in conditions if not isinstance(condition, Const)))
     if not 0 < len(undecided) <= MOST_CONDITIONS:
@@ -75,10 +78,14 @@ def _where_large(program: Program, general: Sequence[Directive]) -> Expr | None:
 def case_for(program: Program, target: Target, large: bool) -> Schedule:
     """The lines for all sizes; or those for sizes with which contractions are to be packed."""
     schedule = Schedule(program, target.name)
-    inline = stages_to_inline(program)
+    attentions = attention.attentions_of(program)
+    inline = stages_to_inline(program, {name for a in attentions for name in a.roles})
+    inline += [name for a in attentions for name in attention.stages_to_inline(a, program)]
     if inline:
         _try(schedule, [Inline(tuple(inline))])
     done: set[str] = set()
+    for found in attention.attentions_of(schedule.steps()[-1].kernel.program):
+        _scheduled_as_attention(schedule, found, target, done)
     stages = schedule.steps()[-1].kernel.program.stages
     for stage in reversed(stages):
         if stage.name not in done and not contraction_of(stage):
@@ -96,6 +103,19 @@ def case_for(program: Program, target: Target, large: bool) -> Schedule:
         if outermost:
             _try(schedule, [Parallel((outermost,))])
     return schedule
+
+
+def _scheduled_as_attention(
+    schedule: Schedule, found: attention.Attention, target: Target, done: set[str]
+) -> None:
+    """Schedule an attention, whose stages are `done` then."""
+    before = len(schedule.directives)
+    if not _try(schedule, attention.placing(found, target)):
+        return
+    if _try(schedule, attention.within(found, schedule.steps()[-1].kernel, target)):
+        done.update(found.roles)
+    else:
+        schedule.undo(len(schedule.directives) - before)
 
 
 def _scheduled_as_rows(schedule: Schedule, last: Stage, target: Target, done: set[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from te.ir.expr import Load
@@ -15,14 +16,14 @@ CHEAP = 6  # cost of a stage that may be computed again at every read
 INLINED_NODES = 400  # no stage grows beyond this by inlining
 
 
-def stages_to_inline(program: Program) -> list[str]:
-    """Pointwise stages that are better computed where they are read, in order."""
+def stages_to_inline(program: Program, kept: Collection[str] = ()) -> list[str]:
+    """Pointwise stages that are better computed where they are read, in order; none of those `kept`."""
     stages = {stage.name: stage for stage in program.stages}
     chosen: list[str] = []
     for name in [stage.name for stage in program.stages]:
         current = _with_stages(program, stages)
         stage = stages[name]
-        if inline_obstacle(current, stage) or not _is_worth_inlining(current, stage):
+        if name in kept or inline_obstacle(current, stage) or not _is_worth_inlining(current, stage):
             continue
         for reader in readers_of(current, name):
             stages[reader.name] = inlined(reader, stage)

@@ -11,7 +11,7 @@ What the final level guarantees to a backend
 - Loops and guards depend on the sizes; a loop may have no trips, and no extent is negative.
 - `register` buffers have constant shapes. Each index is a constant after unrolling,
   or in the last place the variable of the vector loop, and then that axis has one
-  element a lane.
+  element a lane; or that variable and a constant, for a part of such an element.
 - Buffers are row-major and begin at index 0. Those of scope `global` are allocated outside all
   loops and conditions, those of scope `stack` right inside a parallel loop, with constant shapes.
 - Names of loops may occur again, in another branch or after the loop has ended;

@@ -365,7 +365,7 @@ def _combine(
         return Accumulate(buffer.name, at, leaf.reducer, value, frozenset({lanes.var}), None, leaf.stage)
 
     def each(extent: int, body: Stmt) -> Stmt:
-        return replace(lanes, kind=UNROLLED, extent=integer(extent), body=body)
+        return replace(lanes, kind=VECTOR if extent > 1 else UNROLLED, extent=integer(extent), body=body)
 
     lane = Var(lanes.var)
     width, source = _constant(lanes.extent), partial

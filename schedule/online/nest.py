@@ -202,7 +202,8 @@ class _Builder:
     def differs_in_each_trip(self, box: Box) -> bool:
         """Whether no trip of the loop `at` or over blocks would compute again what another one did."""
         mentioned = {name for low in box.low for name in variables(low)}
-        return self.plan.shared in mentioned and bool(mentioned & self.here)
+        has_one_trip = prove(compare("==", self.plan.loop.extent, integer(1)), self.facts)
+        return self.plan.shared in mentioned and (has_one_trip or bool(mentioned & self.here))
 
     def one_block(self, member: Member) -> Stage:
         """A reduction over one block of its axis: `j` becomes `64 * jo + ji`."""

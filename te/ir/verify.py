@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from te.ir.bounds import counterexample, prove
-from te.ir.expr import Const, Expr, Var, compare, integer, negation, sub
+from te.ir.expr import Const, Expr, Op, Var, compare, integer, negation, sub
 from te.ir.facts import NO_FACTS, Facts
 from te.ir.loop import (
     CONCURRENT,
@@ -458,8 +458,16 @@ def _check_registers(s: Store | Accumulate, at: _Place, place: str) -> None:
         if buffer not in registers:
             continue
         used = {name for i in index for name in variables(i)}
-        last = {index[-1].name} & lanes if index and isinstance(index[-1], Var) else set()
+        last = _lane_of(index[-1]) & lanes if index else set()
         _require(used <= constant | last, f"a register of `{buffer}` is chosen by a variable ({place})")
         _require(
             not any(any(loads(i)) for i in index), f"a register of `{buffer}` is chosen by data ({place})"
         )
+
+
+def _lane_of(index: Expr) -> set[str]:
+    """The variable that an index is, or that it adds a constant to: of the upper half of a register, say."""
+    match index:
+        case Var(name=name) | Op(op="+", args=(Var(name=name), Const())):
+            return {name}
+    return set()

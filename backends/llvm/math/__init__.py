@@ -10,11 +10,14 @@ docs/accuracy.md says how far each is from the exact value.
 
 from __future__ import annotations
 
+from math import inf, sqrt
+
 from te.backends.llvm.arithmetic import extreme
 from te.backends.llvm.emitter import Emitter
 from te.backends.llvm.math.basic import COMPOSED, INTRINSICS
 from te.backends.llvm.math.table import ELEMENTARY, call
-from te.backends.llvm.values import Value
+from te.backends.llvm.values import Value, constant
+from te.ir.floats import nearest
 
 __all__ = ["function", "is_call"]
 
@@ -28,6 +31,9 @@ def function(emit: Emitter, name: str, args: list[Value]) -> Value:
     """A function or predicate by its name in the language."""
     if name in ("min", "max"):
         return extreme(emit, name, *args)
+    number = args[0].constant
+    if name == "sqrt" and isinstance(number, float) and 0 <= number < inf:
+        return constant(nearest(sqrt(number), args[0].dtype), args[0].dtype, args[0].lanes)
     if name in INTRINSICS:
         return emit.intrinsic(INTRINSICS[name], args, costly=name == "sqrt")
     if name in COMPOSED:
