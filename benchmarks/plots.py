@@ -15,7 +15,7 @@ from results import Json, Row
 from verdict import TITLES, geometric_mean
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#555555")
-MARKERS = "osD^vP*XhpdH<>"
+MARKERS = "osD^vP*Xhpd"
 # What the roofline's points are: groups that belong together share a colour and a shape.
 FAMILIES = {
     "products": ("gemm", "gemm-odd", "gemm-forms", "skinny", "gelu", "drawn"),
@@ -41,9 +41,8 @@ def draw(results: Json, folder: Path) -> list[Path]:
 
 def figures(results: Json) -> Iterator[tuple[str, Any]]:
     for threads in sorted({row["threads"] for row in results["rows"]}):
-        rows = [
-            r for r in map(Row, results["rows"]) if r.threads == threads and not r.error and not r.is_cost
-        ]
+        groups = [some for (_, count), some in grouped(results) if count == threads]
+        rows = [row for some in groups for row in some if not row.error and not row.is_cost]
         compared = [row for row in rows if row.peers]
         if not compared:
             continue
@@ -97,7 +96,14 @@ def ratios(rows: Sequence[Row], threads: int) -> Any:
     _ratio_axis(axes)
     used = [name for name in _all_names(rows) if any(name in row.peers for row in rows)]
     handles = [_handle(name) for name in used]
-    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=4, frameon=False)
+    axes.legend(
+        handles=handles,
+        columnspacing=1.2,
+        loc="lower center",
+        bbox_to_anchor=(0.4, 1.0),
+        ncols=4,
+        frameon=False,
+    )
     axes.set_xlabel(
         f"peer's time / te's time, {threads} thread{'s' * (threads > 1)} (right of the line: te is faster)"
     )
@@ -145,9 +151,9 @@ def _all_names(rows: Sequence[Row]) -> list[str]:
 
 def _look(name: str) -> dict[str, Any]:
     names = list(TITLES)
-    n = names.index(name) if name in names else len(names)
+    n = names.index(name) if name in names else len(names) + (name == "written")
     return {
-        "color": COLOURS[n % len(COLOURS)],
+        "color": COLOURS[n % len(COLOURS)] if name in names else "#222222",
         "marker": MARKERS[n],
         "markeredgecolor": "white",
     }
@@ -177,9 +183,9 @@ def summary(results: Json, threads: int) -> Any:
     figure, axes = pyplot.subplots(figsize=(8, 0.9 + 0.34 * len(means)))
     for at, (group, mean) in enumerate(means.items()):
         axes.barh(at, mean - 1, left=1, height=0.62, color="#0072B2" if mean >= 1 else "#D55E00")
-        spot, side = (mean * 1.03, "left") if mean >= 1 else (mean / 1.03, "right")
-        axes.text(spot, at, f"{mean:.2f}", va="center", ha=side, fontsize=9)
         low, high = min(groups[group]), max(groups[group])
+        spot, side = (min(high, 9) * 1.05, "left") if mean >= 1 else (max(low, 0.14) / 1.05, "right")
+        axes.text(spot, at, f"{mean:.2f}", va="center", ha=side, fontsize=9)
         axes.plot([low, high], [at, at], color="black", linewidth=1)
         axes.plot([low, high], [at, at], "|", color="black", markersize=7)
     axes.axvline(1, color="black", linewidth=1.2)
@@ -212,10 +218,10 @@ def roofline(rows: Sequence[Row], limits: dict[str, float], threads: int) -> Any
             color="#555555",
             linewidth=1.2,
         )
-        at = 0.07
+        at, height = (0.3, 0.72) if level == "L3" else (0.07, 1.12)  # below its line, where L2's is above
         axes.text(
             at,
-            limits[f"{level} read"] * at / 1e9 * 1.12,
+            limits[f"{level} read"] * at / 1e9 * height,
             f"{level}, {limits[f'{level} read'] / 1e9:.0f} GB/s",
             rotation=_slope(axes, figure),
             rotation_mode="anchor",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import Any
 
 from measure import shown
 from results import Change, Json, Row
@@ -79,8 +77,11 @@ def print_summary(document: Json) -> None:
 
 
 def grouped(document: Json) -> list[tuple[tuple[str, int], list[Row]]]:
-    rows = sorted(map(Row, document["rows"]), key=lambda row: (row.threads,))
-    return [(key, list(some)) for key, some in groupby(rows, key=lambda row: (row.group, row.threads))]
+    """The rows of each group and number of threads, in the order in which they came."""
+    found: dict[tuple[str, int], list[Row]] = {}
+    for row in sorted(map(Row, document["rows"]), key=lambda row: row.threads):
+        found.setdefault((row.group, row.threads), []).append(row)
+    return list(found.items())
 
 
 def summary(rows: Sequence[Row]) -> str:
@@ -167,7 +168,3 @@ def _cost_table(rows: Sequence[Row]) -> list[str]:
         beside = ", ".join(f"{name} {shown(times.median)}" for name, times in row.peers.items())
         lines.append(f"| {row.name} | {shown(row.times.median)} | {row.verdict} | {beside} |")
     return lines
-
-
-def verdicts(document: Json) -> dict[Any, str]:
-    return {row.key: row.verdict for row in map(Row, document["rows"])}

@@ -65,7 +65,9 @@ class Row:
     def fastest(self) -> tuple[float, str] | None:
         if self.error:
             return None
-        return ratio_to_fastest(self.times.median, {n: t.median for n, t in self.peers.items()})
+        seconds = self.times.median
+        slow = {name: times * seconds for name, times in self.data.get("slow", {}).items()}
+        return ratio_to_fastest(seconds, {n: t.median for n, t in self.peers.items()} or slow)
 
     @property
     def limit(self) -> tuple[float, str] | None:
@@ -138,7 +140,8 @@ def load(paths: Iterable[Path]) -> Json:
             raise ValueError(f"{path}: not a file of results of format {FORMAT}")
     rows = {Row(data).key: data for each in documents for data in each["rows"]}
     limits = {threads: table for each in documents for threads, table in each["limits"].items()}
-    return {**documents[-1], "rows": list(rows.values()), "limits": limits}
+    versions = {name: version for each in documents for name, version in each["versions"].items()}
+    return {**documents[-1], "rows": list(rows.values()), "limits": limits, "versions": versions}
 
 
 def processor() -> str:

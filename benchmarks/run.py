@@ -59,6 +59,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--quick", action="store_true", help="few rounds of some workloads, without torch.compile"
     )
     parser.add_argument(
+        "--budget", type=float, default=2.5, metavar="S", help="seconds for a workload; default: 2.5"
+    )
+    parser.add_argument(
         "--json", type=Path, metavar="FILE", help="where the results go; default: build/benchmarks/DATE.json"
     )
     parser.add_argument(
@@ -110,7 +113,7 @@ def run_worker(
         command = [sys.executable, str(HERE / "worker.py"), *options.select]
         command += ["--threads", str(threads), "--results", str(results)]
         command += [*(["--quick"] if options.quick else []), *(["--compile-all"] if compile_all else [])]
-        command += ["--peers", *peers]
+        command += ["--budget", str(options.budget), "--peers", *peers]
         for _ in range(RESTARTS):
             code = subprocess.run(command, env=environment(threads), check=False).returncode
             lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]

@@ -94,10 +94,12 @@ class Unsupported(Exception):
 
 
 def select(workloads: Sequence[Workload], wanted: Sequence[str], quick: bool) -> list[Workload]:
-    """Those of the named groups, or with a name that contains one of the words; all if none is given."""
+    """Those of the named groups, or with a name that contains one of the words; all if none is given.
+
+    With `quick` few of each group, and those whose whole name is given.
+    """
     chosen = [w for w in workloads if not wanted or any(word == w.group or word in w.name for word in wanted)]
-    short = [w for w in chosen if w.quick]
-    return short if quick and short else chosen
+    return [w for w in chosen if not quick or w.quick or w.name in wanted]
 
 
 def normal(*shape: int, dtype: str = "f4", scale: float = 1.0) -> Callable[[np.random.Generator], Array]:

@@ -21,7 +21,7 @@ def attention(
         reference=lambda q, k, v: _attention(q, k, v, is_causal),
         flops=4 * heads * pairs * width,
         floor=CAUSAL if is_causal else FULL,
-        strongest=("torch",) if is_causal else ("openvino",),
+        strongest=("torch", "compile") if is_causal else ("openvino",),
         compiles=is_causal,
         quick=quick,
         torch=lambda torch, q, k, v: torch.nn.functional.scaled_dot_product_attention(

@@ -154,7 +154,6 @@ def gelu(m: int, n: int, k: int, *, quick: bool = False) -> Workload:
         flops=2 * m * n * k,
         floor=EPILOGUE,
         strongest=("openvino",),
-        compiles=True,
         quick=quick,
         torch=lambda torch, x, w, b: torch.nn.functional.gelu(torch.addmm(b, x, w)),
         onnx=lambda graph, x, w, b: graph.Gelu(graph.Add(graph.MatMul(x, w), b)),
