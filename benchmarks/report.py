@@ -38,7 +38,7 @@ def line(row: Row) -> str:
         return f"  {row.name:{NAME_WIDTH}} {row.verdict}"
     share = f"{row.share:.0%}" if row.share is not None else ""
     start = f"  {row.name:{NAME_WIDTH}} {shown(row.times.median):>8} {row.rate:>13} {share:>5}"
-    return f"{start}  {row.verdict:32} {_ratios(row)}".rstrip()
+    return f"{start}  {row.verdict:32} {_ratios(row)}  {row.disturbance}".rstrip()
 
 
 def _ratios(row: Row) -> str:

@@ -14,6 +14,7 @@ from measure import Times
 from verdict import ratio_to_fastest, verdict
 
 FORMAT = 1
+DISTURBED = 0.1  # of the cores that are measured taken by others: too much
 Json = dict[str, Any]
 
 
@@ -92,6 +93,12 @@ class Row:
         if self.limit[1] == "arithmetic":
             return f"{self.data['flops'] / seconds / 1e9:.0f} {'Gop/s' if self.data['kind'] == 'int8' else 'GFLOP/s'}"
         return f"{self.data['bytes'] / seconds / 1e9:.1f} GB/s"
+
+    @property
+    def disturbance(self) -> str:
+        """A remark where others took much of the cores."""
+        share = self.data.get("others", 0.0)
+        return f"others took {share:.0%}" if share >= DISTURBED else ""
 
     @property
     def verdict(self) -> str:

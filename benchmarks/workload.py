@@ -94,11 +94,15 @@ class Unsupported(Exception):
 
 
 def select(workloads: Sequence[Workload], wanted: Sequence[str], quick: bool) -> list[Workload]:
-    """Those of the named groups, or with a name that contains one of the words; all if none is given.
+    """Those of the named groups, or with a name that contains a word that is no group's; all if none is given.
 
     With `quick` few of each group, and those whose whole name is given.
     """
-    chosen = [w for w in workloads if not wanted or any(word == w.group or word in w.name for word in wanted)]
+    groups = {w.group for w in workloads} & {*wanted}
+    words = [word for word in wanted if word not in groups]
+    chosen = [
+        w for w in workloads if not wanted or w.group in groups or any(word in w.name for word in words)
+    ]
     return [w for w in chosen if not quick or w.quick or w.name in wanted]
 
 
