@@ -10,6 +10,7 @@ import argparse
 import datetime
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,9 +35,11 @@ def main() -> None:
         results = load(options.show)
         show(results)
     else:
+        signal.signal(signal.SIGTERM, interrupt)
         results = measure(options)
         if not results["rows"]:
-            sys.exit(f"no workload is called like {' or '.join(options.select)}; see --list")
+            words = " or ".join(options.select)
+            sys.exit(f"nothing was measured; is a workload called like {words}? see --list")
         path = options.json or RESULTS / f"{results['date'].replace(':', '')}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -97,7 +100,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         print(f"not installed: {', '.join(missing)} (make bench-peers)")
     lines: list[dict[str, Any]] = []
     for threads in options.threads:
-        lines += run_worker(options, chosen, threads, compile_all="compile" in named)
+        found, is_whole = run_worker(options, chosen, threads, compile_all="compile" in named)
+        lines += found
+        if not is_whole:
+            print("\ninterrupted; what was measured is kept")
+            break
     rows = [line for line in lines if "seconds" in line or "error" in line]
     limits = {str(line["threads"]): line["limits"] for line in lines if "name" not in line}
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -106,8 +113,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def run_worker(
     options: argparse.Namespace, peers: list[str], threads: int, compile_all: bool
-) -> list[dict[str, Any]]:
-    """Measure on so many threads. A process that ends early is started again behind what ended it."""
+) -> tuple[list[dict[str, Any]], bool]:
+    """Measure on so many threads: the lines of results, and whether they are all.
+
+    A process that ends early is started again behind what ended it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.jsonl"
         command = [sys.executable, str(HERE / "worker.py"), *options.select]
@@ -115,8 +125,11 @@ def run_worker(
         command += [*(["--quick"] if options.quick else []), *(["--compile-all"] if compile_all else [])]
         command += ["--budget", str(options.budget), "--peers", *peers]
         for _ in range(RESTARTS):
-            code = subprocess.run(command, env=environment(threads), check=False).returncode
-            lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+            try:
+                code = subprocess.run(command, env=environment(threads), check=False).returncode
+            except KeyboardInterrupt:
+                return read_lines(results), False
+            lines = read_lines(results)
             if code == 0:
                 break
             if not lines or "starts" not in lines[-1]:
@@ -126,7 +139,19 @@ def run_worker(
             print_row(ended, with_heading=False)
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(ended, ensure_ascii=False) + "\n")
-        return lines
+        return lines, True
+
+
+def read_lines(results: Path) -> list[dict[str, Any]]:
+    if not results.exists():
+        return []
+    text = results.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+
+def interrupt(*_: object) -> None:
+    """For a signal that asks the process to end: what was measured is written first."""
+    raise KeyboardInterrupt
 
 
 def show(results: dict[str, Any]) -> None:

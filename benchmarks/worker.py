@@ -110,7 +110,7 @@ def measure_workload(workload: Workload, peers: list[str], threads: int, plan: P
         try:
             prepared = prepare(arrays)
             if name in peers:
-                checked(prepared, expected, max(workload.tolerance, 1e-4))
+                checked(prepared, expected, workload.tolerance)
             prepared.call()
             seconds = min(timed(prepared.call) for _ in range(3))
         except Unsupported:

@@ -99,6 +99,7 @@ def test_a_run_with_numpy_alone(tmp_path):
     by_name = {r["name"]: r for r in results["rows"]}
     assert list(by_name) == [
         "128 × 128 × 128",
+        "smooth 17",
         "three arrays of 16, all checks",
         "the same with out=",
         "the same, one of them bound",
@@ -120,7 +121,7 @@ def test_a_word_that_no_workload_has(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode != 0
-    assert "no workload is called like nonsense" in done.stderr
+    assert "is a workload called like nonsense?" in done.stderr
 
 
 # ---------------------------------------------------------------- workloads
