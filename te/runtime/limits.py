@@ -7,7 +7,7 @@ then the arithmetic is judged for the very sizes of the call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 from te.ir import loop
@@ -18,6 +18,7 @@ from te.ir.magnitude import LIMIT
 from te.ir.visit import substitute
 
 Range = tuple[str, Expr, Expr]
+Part = tuple[list[Expr], tuple[Range, ...]]
 
 
 class SizeLimit:
@@ -44,25 +45,27 @@ class SizeLimit:
         return limit
 
     @cached_property
-    def _parts(self) -> list[tuple[list[Expr], tuple[Range, ...]]]:
-        """Expressions, with the ranges of the variables in them: of each statement, and of the buffers."""
+    def _parts(self) -> list[Part]:
+        """Expressions, with the ranges of the variables in them: of each loop's body, and of the buffers."""
         buffers = [*self._kernel.arguments]
-        parts = []
-        for exprs, ranges, allocated in _statements(self._kernel.body, ()):
-            parts.append((exprs, ranges))
-            buffers += allocated
+        parts: list[Part] = [([], ())]
+        _collect(self._kernel.body, parts[0], parts, buffers)
         parts.append(([_bytes(buffer) for buffer in buffers], ()))
         return parts
 
 
-def _statements(
-    s: Stmt, ranges: tuple[Range, ...]
-) -> Iterator[tuple[list[Expr], tuple[Range, ...], list[loop.Buffer]]]:
-    yield list(loop.direct_exprs(s)), ranges, [s.buffer] if isinstance(s, loop.Alloc) else []
-    if isinstance(s, For | Let):
-        ranges = (*ranges, (s.var, integer(0), sub(s.extent, integer(1))))
+def _collect(s: Stmt, part: Part, parts: list[Part], buffers: list[loop.Buffer]) -> None:
+    """Add the expressions of a statement to the part of the loop around it, and those inside to theirs."""
+    exprs, ranges = part
+    exprs += loop.direct_exprs(s)
+    match s:
+        case loop.Alloc():
+            buffers.append(s.buffer)
+        case For() | Let():
+            part = ([], (*ranges, (s.var, integer(0), sub(s.extent, integer(1)))))
+            parts.append(part)
     for body in loop.bodies(s):
-        yield from _statements(body, ranges)
+        _collect(body, part, parts, buffers)
 
 
 def _bytes(buffer: loop.Buffer) -> Expr:
