@@ -20,8 +20,9 @@ class Entry:
     """How to call one kernel of an artifact.
 
     The argument block is an array of 64-bit integers: the addresses of `arguments`, in that
-    order; the address of `workspace` bytes of scratch memory, aligned to 64; the values of
-    `sizes`; the address of the runtime's `parallel_for`.
+    order; the address of scratch memory, aligned to 64: `workspace` bytes, and `thread_workspace` for each
+    of the threads; the values of `sizes`; how many threads there may be; the address of the runtime's
+    `parallel_for`.
     """
 
     name: str  # of the kernel
@@ -29,6 +30,7 @@ class Entry:
     arguments: tuple[str, ...]
     sizes: tuple[str, ...]
     workspace: Expr  # bytes, an expression of the sizes
+    thread_workspace: Expr  # and for each thread
     is_parallel: bool  # whether it may call `parallel_for`
 
 
@@ -69,6 +71,11 @@ class Executable(Protocol):
 
     @property
     def artifact(self) -> Artifact | ObjectCode: ...
+
+    @property
+    def threads(self) -> int:
+        """How many threads a call may use."""
+        ...
 
     @property
     def parallel_for(self) -> int:

@@ -77,6 +77,11 @@ class Blocks:
         return self.vectors[id(access)].setdefault(trips, [])
 
 
+# Names of what code that runs in several threads knows, beside those of loops and sizes: which of them it
+# is, and how many bytes each has in the workspace.
+SLOT, THREAD_BYTES = ".slot", ".thread_bytes"
+
+
 class Context:
     def __init__(self, emit: Emitter):
         self.emit = emit

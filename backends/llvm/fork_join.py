@@ -1,9 +1,9 @@
 """Fork and join in LLVM IR: the runtime that shares the trips of a parallel loop among threads.
 
-`te_parallel_for(part, closure, extent)` calls `part(closure, low, high, slot)` for ranges that make up
+`te_parallel_for(part, closure, extent, threads)` calls `part(closure, low, high, slot)` for ranges that make up
 `0 .. extent`, in the calling thread and in helpers that happen to be free, and returns when all have
-returned. `slot` differs between the threads that are in the call: 0 is the caller, helpers have 1 and up
-to the number of helpers at most.
+returned. `slot` differs between the threads that are in the call, and is less than `threads`: 0 is the
+caller. A kernel that has memory for each of so many threads gives a part of it to each slot.
 
 The protocol
 ------------
@@ -93,10 +93,12 @@ declare i64 @llvm.umin.i64(i64, i64)
 declare i64 @llvm.umax.i64(i64, i64)
 declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 
-define void @te_parallel_for(ptr %part, ptr %closure, i64 %extent) #0 {
+define void @te_parallel_for(ptr %part, ptr %closure, i64 %extent, i64 %most) #0 {
 entry:
   %available = load atomic i32, ptr @te_helpers monotonic, align 4
-  %helpers = zext i32 %available to i64
+  %available.64 = zext i32 %available to i64
+  %most.helpers = sub i64 %most, 1
+  %helpers = call i64 @llvm.umin.i64(i64 %available.64, i64 %most.helpers)
   %others = sub i64 %extent, 1
   %seats = call i64 @llvm.umin.i64(i64 %helpers, i64 %others)
   %is_alone = icmp eq i64 %seats, 0

@@ -1,16 +1,17 @@
 """A kernel to functions: an entry that takes the argument block apart, and the body.
 
 The body has each buffer as a parameter of its own, `noalias`: arguments do not overlap results (the
-runtime sees to it), and the parts of the workspace do not overlap each other.
+runtime sees to it), and the parts of the workspace do not overlap each other. Those of threads lie behind
+the others, all that one thread has together.
 """
 
 from __future__ import annotations
 
 from te.backends.base import Entry
 from te.backends.llvm import memory
-from te.backends.llvm.context import Context, Memory
+from te.backends.llvm.context import SLOT, THREAD_BYTES, Context, Memory
 from te.backends.llvm.emitter import Emitter
-from te.backends.llvm.expressions import expression
+from te.backends.llvm.expressions import expression, index_of
 from te.backends.llvm.module import ModuleText
 from te.backends.llvm.statements import statement
 from te.backends.llvm.values import POINTER, Value, ascii_name, parameter
@@ -30,23 +31,28 @@ def kernel_functions(module: ModuleText, kernel: Kernel) -> Entry:
         module.lines.begin(kernel.program)
     module.has_streams = any(isinstance(s, Store) and s.stream for s, _ in walk_stmt(kernel.body))
     offsets: dict[str, tuple[Buffer, Expr]] = {}
-    workspace = _lay_out(kernel.body, integer(0), offsets)
-    _body(module, kernel, f"{symbol}.body", offsets)
+    workspace = _lay_out(kernel.body, "global", integer(0), offsets)
+    of_thread: dict[str, tuple[Buffer, Expr]] = {}
+    thread_workspace = _lay_out(kernel.body, "thread", integer(0), of_thread)
+    offsets |= {name: (buffer, _sum(workspace, start)) for name, (buffer, start) in of_thread.items()}
+    _body(module, kernel, f"{symbol}.body", offsets, thread_workspace)
     _entry(module, kernel, symbol, offsets)
     is_parallel = any(isinstance(s, For) and s.kind == PARALLEL for s, _ in walk_stmt(kernel.body))
     arguments = tuple(buffer.name for buffer in kernel.arguments)
-    return Entry(kernel.name, symbol, arguments, kernel.program.sizes, workspace, is_parallel)
+    return Entry(
+        kernel.name, symbol, arguments, kernel.program.sizes, workspace, thread_workspace, is_parallel
+    )
 
 
 # ---------------------------------------------------------------- the workspace
 
 
-def _lay_out(s: Stmt, start: Expr, offsets: dict[str, tuple[Buffer, Expr]]) -> Expr:
-    """Give each global buffer its offset; the result is the end. Buffers that do not live at once share memory."""
-    if isinstance(s, Alloc) and s.buffer.scope == "global":
+def _lay_out(s: Stmt, scope: str, start: Expr, offsets: dict[str, tuple[Buffer, Expr]]) -> Expr:
+    """Give each buffer of a scope its offset; the result is the end. Those that do not live at once share memory."""
+    if isinstance(s, Alloc) and s.buffer.scope == scope:
         offsets[s.buffer.name] = (s.buffer, start)
         start = _sum(start, _aligned_size(s.buffer))
-    if isinstance(s, For) and s.kind == PARALLEL:
+    if isinstance(s, For) and s.kind == PARALLEL and scope == "global":
         inside = [
             node.buffer.name
             for node, _ in walk_stmt(s.body)
@@ -55,7 +61,7 @@ def _lay_out(s: Stmt, start: Expr, offsets: dict[str, tuple[Buffer, Expr]]) -> E
         if inside:
             raise ValueError(f"`{inside[0]}` is allocated in memory inside the parallel loop `{s.var}`")
         return start
-    ends = [_lay_out(body, start, offsets) for body in bodies(s)]
+    ends = [_lay_out(body, scope, start, offsets) for body in bodies(s)]
     result = start
     for end in ends:
         if end != result and end != start:
@@ -101,16 +107,23 @@ def _parameters(kernel: Kernel, offsets: dict[str, tuple[Buffer, Expr]]) -> tupl
     return pointers, sizes
 
 
-def _body(module: ModuleText, kernel: Kernel, name: str, offsets: dict[str, tuple[Buffer, Expr]]) -> None:
+def _body(
+    module: ModuleText,
+    kernel: Kernel,
+    name: str,
+    offsets: dict[str, tuple[Buffer, Expr]],
+    thread_workspace: Expr,
+) -> None:
     pointers, sizes = _parameters(kernel, offsets)
-    parameters = (
-        [("noalias", p) for p in pointers] + [("", s) for s in sizes] + [("", parameter("parallel_for"))]
-    )
+    runtime = [parameter("threads", I64), parameter("parallel_for")]
+    parameters = [("noalias", p) for p in pointers] + [("", value) for value in [*sizes, *runtime]]
     everything = Context(Emitter(module, name, parameters)).writes(kernel.body)
     emit = Emitter(module, name, parameters, everything)
     ctx = Context(emit)
     for size, value in zip(kernel.program.sizes, sizes, strict=True):
         ctx.env[size] = ctx.indices.of_value(value)
+    ctx.env[SLOT] = index_of(ctx, integer(0))
+    ctx.env[THREAD_BYTES] = index_of(ctx, thread_workspace)
     buffers = [*kernel.arguments, *(buffer for buffer, _ in offsets.values())]
     for buffer, pointer in zip(buffers, pointers, strict=True):
         ctx.buffers[buffer.name] = Memory(buffer.name, buffer.dtype, pointer, buffer.shape)
@@ -132,7 +145,8 @@ def _entry(module: ModuleText, kernel: Kernel, symbol: str, offsets: dict[str, t
     given = [slot(i, pointer) for i, pointer in enumerate(pointers[:arguments])]
     workspace = slot(arguments, parameter("workspace"))
     numbers = [slot(arguments + 1 + i, size) for i, size in enumerate(sizes)]
-    parallel_for = slot(arguments + 1 + len(sizes), parameter("parallel_for"))
+    threads = slot(arguments + 1 + len(sizes), parameter("threads", I64))
+    parallel_for = slot(arguments + 2 + len(sizes), parameter("parallel_for"))
     for size, value in zip(kernel.program.sizes, numbers, strict=True):
         ctx.env[size] = ctx.indices.of_value(value)
     for _, offset in offsets.values():
@@ -142,5 +156,6 @@ def _entry(module: ModuleText, kernel: Kernel, symbol: str, offsets: dict[str, t
                 f"getelementptr i8, ptr {workspace.text}, {distance.typed}", POINTER, [workspace, distance]
             )
         )
-    emit.effect(f"call void @{symbol}.body({', '.join(v.typed for v in [*given, *numbers, parallel_for])})")
+    operands = ", ".join(v.typed for v in [*given, *numbers, threads, parallel_for])
+    emit.effect(f"call void @{symbol}.body({operands})")
     module.functions.append(emit.function(linkage=""))

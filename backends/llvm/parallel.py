@@ -1,9 +1,9 @@
 """Parallel loops: the body becomes a function of a range of trips, which threads call.
 
 Two functions stand in the module for each such loop: the body, with everything it uses as
-parameters, and the range `low .. high`; and a part, which takes the parameters from a closure in
-memory. Little work calls the body right away; more hands the part to the `parallel_for` of the
-argument block (`threads.py`), which returns when all trips are done.
+parameters, the range `low .. high`, and the slot of the thread; and a part, which takes the
+parameters from a closure in memory. Little work calls the body right away; more hands the part to the
+`parallel_for` of the argument block (`fork_join.py`), which returns when all trips are done.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from te.backends.llvm import memory, registers
-from te.backends.llvm.context import Context, Memory, Registers
+from te.backends.llvm.context import SLOT, THREAD_BYTES, Context, Memory, Registers
 from te.backends.llvm.emitter import Emitter
 from te.backends.llvm.expressions import expression, index_of
 from te.backends.llvm.math import is_call
@@ -51,7 +51,7 @@ def parallel_loop(ctx: Context, s: For, statement: Callable[[Context, Stmt], Non
     arguments = [value for _, value in captured]
 
     def here() -> None:
-        operands = ", ".join(v.typed for v in [*arguments, constant(0, I64), extent])
+        operands = ", ".join(v.typed for v in [*arguments, constant(0, I64), extent, constant(0, I64)])
         emit.effect(f"call void @{name}({operands})")
 
     def threads() -> None:
@@ -59,7 +59,8 @@ def parallel_loop(ctx: Context, s: For, statement: Callable[[Context, Stmt], Non
         for slot, value in enumerate(arguments):
             place = emit.pure(f"getelementptr i64, ptr {closure}, i64 {slot}", POINTER, [])
             emit.effect(f"store {value.typed}, ptr {place.text}")
-        emit.effect(f"call void %parallel_for(ptr @{name}.part, ptr {closure}, {extent.typed})")
+        operands = f"ptr @{name}.part, ptr {closure}, {extent.typed}, i64 %threads"
+        emit.effect(f"call void %parallel_for({operands})")
 
     memory.order_streams(ctx)  # what other threads will read
     work = expression(ctx, _work(s))
@@ -107,6 +108,8 @@ def _uses(ctx: Context, s: For) -> tuple[list[str], list[str]]:
             buffers.update((n.buffer, None) for i in fetched.index for n in walk(i) if isinstance(n, Load))
         if node is s:
             continue
+        if isinstance(node, Alloc) and node.buffer.scope == "thread":
+            names[THREAD_BYTES] = None
         for e in direct_exprs(node):
             names.update(dict.fromkeys(sorted(variables(e))))
             buffers.update((n.buffer, None) for n in walk(e) if isinstance(n, Load))
@@ -134,12 +137,13 @@ def _body_function(
     for number, (captured_name, value) in enumerate(captured):
         inside[captured_name] = parameter(f"{ascii_name(captured_name)}.{number}", value.dtype)
         parameters.append(("noalias" if value.dtype == POINTER else "", inside[captured_name]))
-    low, high = parameter("low", I64), parameter("high", I64)
-    parameters += [("", low), ("", high)]
+    low, high, slot = (parameter(name, I64) for name in ("low", "high", "slot"))
+    parameters += [("", low), ("", high), ("", slot)]
 
     emit = Emitter(ctx.emit.module, name, parameters, ctx.writes(s.body))
     body = Context(emit)
     body.is_parallel = True
+    body.env[SLOT] = body.indices.of_value(_known(slot, is_nonnegative=True))
     names, buffers = _uses(ctx, s)
     for variable in names:
         outer = ctx.env[variable]
@@ -147,7 +151,7 @@ def _body_function(
         body.env[variable] = (
             outer
             if outer.constant is not None
-            else body.indices.of_value(_known(inside[variable], is_nonnegative))
+            else body.indices.of_value(_known(inside[variable], is_nonnegative=is_nonnegative))
         )
     for buffer_name in buffers:
         body.buffers[buffer_name] = _inside(ctx.buffers[buffer_name], inside)
@@ -161,7 +165,7 @@ def _body_function(
     ctx.emit.module.functions.append(emit.function())
 
 
-def _known(value: Value, is_nonnegative: bool) -> Value:
+def _known(value: Value, *, is_nonnegative: bool) -> Value:
     return Value(value.text, value.dtype, is_nonnegative=is_nonnegative)
 
 
@@ -186,7 +190,7 @@ def _part_function(ctx: Context, name: str, captured: list[tuple[str, Value]]) -
         lines.append(f"  %a{slot} = load {value.type}, ptr %p{slot}")
         arguments.append(f"{value.type} %a{slot}")
     lines += [
-        f"  call void @{name}({', '.join([*arguments, 'i64 %low', 'i64 %high'])})",
+        f"  call void @{name}({', '.join([*arguments, 'i64 %low', 'i64 %high', 'i64 %slot'])})",
         "  ret void",
         "}",
         "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from te.backends.llvm import arithmetic, blocks, memory, parallel, registers
-from te.backends.llvm.context import Context, Mask, Memory
+from te.backends.llvm.context import SLOT, THREAD_BYTES, Context, Mask, Memory
 from te.backends.llvm.expressions import expression, index_of, position
 from te.backends.llvm.index import LANE_NUMBER, Index, integer
 from te.backends.llvm.intrinsics import tensorized
@@ -258,9 +258,25 @@ def _alloc(ctx: Context, s: Alloc) -> None:
         ctx.buffers[s.buffer.name] = registers.make_registers(ctx, s)
     elif s.buffer.scope == "stack":
         ctx.buffers[s.buffer.name] = _on_stack(ctx, s.buffer)
+    elif s.buffer.scope == "thread":
+        _of_thread(ctx, s)
+        return
     elif s.buffer.name not in ctx.buffers:
         raise ValueError(f"`{s.buffer.name}` is allocated in {s.buffer.scope} inside a loop")
     statement(ctx, s.body)
+
+
+def _of_thread(ctx: Context, s: Alloc) -> None:
+    """Each thread has its part of the workspace, as far from that of the first one as its slot says."""
+    first = ctx.buffers[s.buffer.name]
+    assert isinstance(first, Memory)
+    slot, bytes = (ctx.indices.value(ctx.env[name], 1) for name in (SLOT, THREAD_BYTES))
+    distance = ctx.emit.pure(f"mul {slot.typed}, {bytes.text}", I64, [slot, bytes])
+    text = f"getelementptr i8, {first.pointer.typed}, {distance.typed}"
+    mine = ctx.emit.pure(text, POINTER, [first.pointer, distance])
+    ctx.buffers[s.buffer.name] = Memory(s.buffer.name, s.buffer.dtype, mine, s.buffer.shape)
+    statement(ctx, s.body)
+    ctx.buffers[s.buffer.name] = first  # this code may be written out again
 
 
 def _on_stack(ctx: Context, buffer: Buffer) -> Memory:

@@ -56,7 +56,7 @@ class _Runtime:
 
     def forget_workers(self) -> None:
         """There are none yet; or, in the child of a fork, none any more, and the queue's lock is in any state."""
-        self.workers = 0
+        self.workers = self.helpers = 0
         self.reset()
         if not self.is_native:
             self.queue: SimpleQueue[None] = SimpleQueue()
@@ -72,7 +72,8 @@ class _Runtime:
             is_crowded = threads > available_cores()
             limits = (CROWDED_SECONDS,) * 2 if is_crowded else (SPIN_SECONDS, PATIENCE_SECONDS)
             self.set_spin(*(round(seconds / self.pause_seconds) for seconds in limits))
-        self.set_helpers(min(helpers, self.workers))
+        self.helpers = min(helpers, self.workers)
+        self.set_helpers(self.helpers)
 
     def _add_worker(self) -> bool:
         """False if the system refuses another thread, or the interpreter is shutting down."""
@@ -113,8 +114,12 @@ _wanted: int | None = None  # threads asked for by `set_num_threads`
 
 def start() -> int:
     """Make threads ready, if this process has none yet; the address of `te_parallel_for`."""
-    runtime = _runtime
-    return (runtime or _start(native=has_native_workers())).parallel_for
+    return (_runtime or _start(native=has_native_workers())).parallel_for
+
+
+def usable() -> int:
+    """How many threads a call may use now, its own included."""
+    return (_runtime or _start(native=has_native_workers())).helpers + 1
 
 
 def _start(*, native: bool) -> _Runtime:

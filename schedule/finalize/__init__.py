@@ -13,7 +13,8 @@ What the final level guarantees to a backend
   or in the last place the variable of the vector loop, and then that axis has one
   element a lane; or that variable and a constant, for a part of such an element.
 - Buffers are row-major and begin at index 0. Those of scope `global` are allocated outside all
-  loops and conditions, those of scope `stack` right inside a parallel loop, with constant shapes.
+  loops and conditions, those of scope `stack` and `thread` right inside a parallel loop; the former
+  have constant shapes, the latter shapes that depend on the sizes alone.
 - Names of loops may occur again, in another branch or after the loop has ended;
   names of buffers are unique.
 
@@ -56,7 +57,7 @@ def finalize(kernel: Kernel) -> Kernel:
     body = unroll_register_loops(lay_out_buffers(kernel.body, facts))
     body = expand_pipelines(body, {stage.name for stage in kernel.program.stages})
     body = sink_vector_loops(body)  # gives buffers inside an element for each lane, so before they move out
-    body = hoist_allocations(body)
+    body = hoist_allocations(body, kernel.program.sizes)
     body = place_starts(body, kernel.program)  # before loops of one trip, and their names, go
     body = place_completed(body, facts)
     body = clean(body, facts)

@@ -2,13 +2,14 @@
 
 A serial loop may use the same memory in each trip, since contents start
 undefined. The trips of a parallel loop run at the same time: what is small and of
-constant size lies on the stack of the thread; for anything else each trip has a
-part of its own, along a new first axis.
+constant size lies on the stack of the thread; anything else in a part of the
+workspace that each thread has, where its size depends on the sizes of the op alone.
+Where loops around decide it, each trip has a part of its own, along a new first axis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import count
 from math import prod
@@ -17,6 +18,7 @@ from te.ir.bounds import NO_FACTS, bounds
 from te.ir.expr import Const, Expr, integer, sub
 from te.ir.loop import (
     CONCURRENT,
+    PARALLEL,
     Alloc,
     Buffer,
     For,
@@ -33,9 +35,9 @@ from te.schedule.finalize.lanes import add_axis
 STACK_BYTES = 128 << 10  # of a thread, for all buffers of a parallel loop; the smallest stacks have 512 KiB
 
 
-def hoist_allocations(body: Stmt) -> Stmt:
+def hoist_allocations(body: Stmt, sizes: Collection[str]) -> Stmt:
     """Move the allocation of all buffers in memory around the whole body, or right inside a parallel loop."""
-    body, buffers = _hoist(body)
+    body, buffers = _hoist(body, frozenset(sizes))
     return _allocated(buffers, body, "global")
 
 
@@ -59,12 +61,12 @@ def _free(name: str, taken: set[str]) -> str:
     return name if name not in taken else next(n for n in numbered if n not in taken)
 
 
-def _hoist(s: Stmt) -> tuple[Stmt, list[Buffer]]:
+def _hoist(s: Stmt, sizes: frozenset[str]) -> tuple[Stmt, list[Buffer]]:
     """The statement without its allocations in memory, and their buffers, inner ones first."""
     buffers: list[Buffer] = []
     new: list[Stmt] = []
     for body in bodies(s):
-        inner, found = _hoist(body)
+        inner, found = _hoist(body, sizes)
         new.append(inner)
         buffers += found
     if any(a is not b for a, b in zip(bodies(s), new, strict=True)):
@@ -73,25 +75,30 @@ def _hoist(s: Stmt) -> tuple[Stmt, list[Buffer]]:
         case Alloc(buffer=buffer) if buffer.scope != "register":
             return s.body, [*buffers, buffer]
         case For():
-            return _out_of_loop(s, buffers)
+            return _out_of_loop(s, buffers, sizes)
         case Let():
             return s, [map_buffer(b, lambda e: substitute(e, {s.var: s.value})) for b in buffers]
         case _:
             return s, buffers
 
 
-def _out_of_loop(loop: For, buffers: list[Buffer]) -> tuple[For, list[Buffer]]:
+def _out_of_loop(loop: For, buffers: list[Buffer], sizes: frozenset[str]) -> tuple[For, list[Buffer]]:
     buffers = [map_buffer(b, lambda e: _largest(e, loop)) for b in buffers]
     if loop.kind not in CONCURRENT:
         return loop, buffers
     on_stack = _small_enough(buffers)
-    moved = []
+    of_thread, moved = [], []
     for buffer in buffers:
-        if buffer not in on_stack:
+        if buffer in on_stack:
+            continue
+        if loop.kind == PARALLEL and all(variables(extent) <= sizes for extent in buffer.shape):
+            of_thread.append(buffer)
+        else:
             wider = add_axis(Alloc(buffer, loop.body), loop, last=False)
             loop = replace(loop, body=wider.body)
             moved.append(wider.buffer)
-    return replace(loop, body=_allocated(on_stack, loop.body, "stack")), moved
+    body = _allocated(of_thread, _allocated(on_stack, loop.body, "stack"), "thread")
+    return replace(loop, body=body), moved
 
 
 def _small_enough(buffers: Sequence[Buffer]) -> list[Buffer]:

@@ -96,9 +96,10 @@ class Buffer:
 
     Scopes: `argument` (an input or a result, given by the caller), `global`
     (memory of the call), `shared`, `local` (on a CPU they are as `global`), `stack` (of
-    one thread; constant shape), `register` (constant shape; after unrolling and
-    vectorising every index is a constant, except that the last one may be the
-    vector loop's variable).
+    one thread; constant shape), `thread` (of one thread as well, but part of the memory of the
+    call; made by `finalize`, inside a parallel loop, with a shape of sizes alone), `register`
+    (constant shape; after unrolling and vectorising every index is a constant, except that the
+    last one may be the vector loop's variable).
     """
 
     name: str

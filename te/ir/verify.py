@@ -47,7 +47,7 @@ from te.ir.wellformed import Buffers, Shape, assuming, guarded_loads, problem_in
 
 __all__ = ["InvalidIR", "verify_kernel", "verify_program"]
 
-SCOPES = ("argument", "global", "shared", "local", "stack", "register")
+SCOPES = ("argument", "global", "shared", "local", "stack", "thread", "register")
 
 
 class InvalidIR(RuntimeError):
@@ -339,6 +339,11 @@ def _check_stmt(s: Stmt, at: _Place) -> None:
             if at.kernel.level == FINAL:
                 moved = s.buffer.scope == "global" and at.loops
                 _require(not moved, f"`{s.buffer.name}` is allocated inside a loop")
+                sizes = frozenset(at.kernel.program.sizes)
+                known = all(variables(extent) <= sizes for extent in s.buffer.shape)
+                _require(
+                    s.buffer.scope != "thread" or known, f"`{s.buffer.name}` has another size in each trip"
+                )
                 plain = not s.buffer.origin and s.buffer.layout is None and s.buffer.fold is None
                 _require(plain, f"the storage of `{s.buffer.name}` is not laid out")
             shape = Shape(s.buffer.dtype, s.buffer.shape, s.buffer.origin)

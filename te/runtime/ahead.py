@@ -28,6 +28,7 @@ class AheadPlan:
     key: Hashable
     buffers: tuple[tuple[tuple[int, ...], np.dtype[np.generic]], ...]
     workspace: int  # bytes
+    thread_workspace: int  # and for each thread
 
 
 def plan_function(
@@ -35,6 +36,7 @@ def plan_function(
 ) -> Callable[[Sequence[int]], AheadPlan]:
     """The plan of a part, as a function of the sizes `names`."""
     workspace = size_function(prepared.entry.workspace, names)
+    thread_workspace = size_function(prepared.entry.thread_workspace, names)
     shapes = [[size_function(extent, names) for extent in t.shape] for t in prepared.kept]
     dtypes = [numpy_dtype(t.dtype) for t in prepared.kept]
     relevant = [n for n, name in enumerate(names) if name in prepared.sizes]
@@ -42,9 +44,8 @@ def plan_function(
     def plan(sizes: Sequence[int]) -> AheadPlan:
         extents = [tuple([max(0, extent(sizes)) for extent in shape]) for shape in shapes]
         key = (entry, *[sizes[n] for n in relevant])
-        return AheadPlan(
-            entry, prepared.params, key, tuple(zip(extents, dtypes, strict=True)), workspace(sizes)
-        )
+        buffers = tuple(zip(extents, dtypes, strict=True))
+        return AheadPlan(entry, prepared.params, key, buffers, workspace(sizes), thread_workspace(sizes))
 
     return plan
 

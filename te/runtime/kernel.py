@@ -41,6 +41,7 @@ __all__ = ["LEVELS", "Compilation", "Kernel", "Timing", "Variant", "duration"]
 LEVELS = ("tensor", "loop", "final", "llvm", "asm")
 
 WORKSPACE_ALIGNMENT = 64
+MOST_THREADS = 1 << 15
 PLANS_KEPT = 512  # combinations of shapes; a program that sees more of them pays some µs for each call
 
 
@@ -88,7 +89,8 @@ class Plan:
     entry: int
     sizes: tuple[int, ...]
     results: tuple[tuple[Shape, np.dtype[Any]], ...]
-    workspace: int  # bytes, with room to align them
+    workspace: int  # bytes
+    thread_workspace: int  # and for each thread
     ahead: tuple[AheadPlan, ...] = ()
 
 
@@ -150,12 +152,13 @@ class Kernel:
         names = signature.sizes
         self._conditions = [size_function(way.condition, names) for way in interface.ways]
         self._workspaces = [size_function(way.entry.workspace, names) for way in interface.ways]
+        self._thread_workspaces = [size_function(w.entry.thread_workspace, names) for w in interface.ways]
         self._dtypes = tuple(p.array_dtype for p in signature.inputs)
         self._result_dtypes = tuple(p.array_dtype for p in signature.results)
         self._hidden = Hidden(interface)
         entries = count(len(interface.ways))
         self._ahead = [[plan_function(p, next(entries), names) for p in w.prepared] for w in interface.ways]
-        fixed = len(signature.inputs) + len(signature.results) + self._hidden.count + 1 + len(names) + 1
+        fixed = len(signature.inputs) + len(signature.results) + self._hidden.count + 1 + len(names) + 2
         words = [fixed + sum(len(p.kept) for p in way.prepared) for way in interface.ways]
         self._block_types = [ctypes.c_int64 * number for number in words]
         self._packers = [struct.Struct(f"{number}q").pack_into for number in words]
@@ -358,13 +361,16 @@ class Kernel:
             )
         workspace = self._workspaces[entry](sizes)
         ahead = tuple([plan(sizes) for plan in self._ahead[entry]])
-        if max([workspace, *[plan.workspace for plan in ahead]]) > MAX_BYTES:
+        thread_workspace = self._thread_workspaces[entry](sizes)
+        most = max(part.workspace + MOST_THREADS * part.thread_workspace for part in ahead) if ahead else 0
+        if max(workspace + MOST_THREADS * thread_workspace, most) > MAX_BYTES:
             raise ValueError(f"{self.name}: the intermediates would need more bytes than can be addressed")
         return Plan(
             entry,
             sizes,
             tuple(zip(binding.results, self._result_dtypes, strict=True)),
-            workspace + WORKSPACE_ALIGNMENT - 1 if workspace else 0,
+            workspace,
+            thread_workspace,
             ahead,
         )
 
@@ -398,24 +404,29 @@ class Kernel:
                 f"{self.name} was built for {self._compilation.artifact.target.name}, whose code this CPU cannot run"
             )
         over = self._taken_over(plan, inputs, kept) if plan.ahead else []
-        workspace, _memory = self._workspace(plan.workspace) if plan.workspace else (0, None)
+        threads = executable.threads
+        workspace, _memory = self._workspace(plan, threads)
         block = self._block_types[plan.entry]()
         pack = self._packers[plan.entry]
         addresses = map(address, (*inputs, *results))
         if not self._hidden.count:
             taken = map(address, over)
-            pack(block, 0, *addresses, *taken, workspace, *plan.sizes, executable.parallel_for)
+            pack(block, 0, *addresses, *taken, workspace, *plan.sizes, threads, executable.parallel_for)
             executable(ctypes.addressof(block), plan.entry)
             return
         places = self._hidden.places()
         hidden = [*self._hidden.addresses(places), *map(address, over)]
-        pack(block, 0, *addresses, *hidden, workspace, *plan.sizes, executable.parallel_for)
+        pack(block, 0, *addresses, *hidden, workspace, *plan.sizes, threads, executable.parallel_for)
         executable(ctypes.addressof(block), plan.entry)
         self._hidden.raise_failures(places, plan.sizes, plan.entry)
 
-    def _workspace(self, size: int) -> tuple[int, Array]:
-        """An aligned address of scratch memory, and the array that owns it."""
-        memory = _empty(f"{self.name}: intermediates", (size,), np.dtype(np.uint8))
+    def _workspace(self, plan: Plan | AheadPlan, threads: int) -> tuple[int, Array | None]:
+        """An aligned address of scratch memory, and the array that owns it; or neither."""
+        size = plan.workspace + threads * plan.thread_workspace
+        if not size:
+            return 0, None
+        shape = (size + WORKSPACE_ALIGNMENT - 1,)
+        memory = _empty(f"{self.name}: intermediates", shape, np.dtype(np.uint8))
         return -(-address(memory) // WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT, memory
 
     def _taken_over(self, plan: Plan, inputs: Sequence[Array], kept: Kept | None) -> list[Array]:
@@ -467,9 +478,10 @@ class Kernel:
         executable = self._executable
         assert executable is not None, "its caller runs code too"
         arrays = [_empty(f"{self.name}: what it precomputes", shape, dtype) for shape, dtype in part.buffers]
-        workspace, _memory = self._workspace(part.workspace + WORKSPACE_ALIGNMENT - 1)
+        threads = executable.threads
+        workspace, _memory = self._workspace(part, threads)
         given = [*map(address, inputs), *self._hidden.tables, *map(address, arrays)]
-        words = [*given, workspace, *sizes, executable.parallel_for]
+        words = [*given, workspace, *sizes, threads, executable.parallel_for]
         block = (ctypes.c_int64 * len(words))(*words)
         executable(ctypes.addressof(block), part.entry)
         return arrays

@@ -173,9 +173,18 @@ def _read_check(data: Plain) -> Check:
 
 
 def _entry(e: Entry) -> Plain:
-    return [e.name, e.symbol, list(e.arguments), list(e.sizes), _expr(e.workspace), e.is_parallel]
+    workspaces = [_expr(e.workspace), _expr(e.thread_workspace)]
+    return [e.name, e.symbol, list(e.arguments), list(e.sizes), *workspaces, e.is_parallel]
 
 
 def _read_entry(data: Plain) -> Entry:
-    name, symbol, arguments, sizes, workspace, is_parallel = data
-    return Entry(name, symbol, tuple(arguments), tuple(sizes), _read_expr(workspace), is_parallel)
+    name, symbol, arguments, sizes, workspace, thread_workspace, is_parallel = data
+    return Entry(
+        name,
+        symbol,
+        tuple(arguments),
+        tuple(sizes),
+        _read_expr(workspace),
+        _read_expr(thread_workspace),
+        is_parallel,
+    )

@@ -62,7 +62,7 @@ clear:
   %is_clear = icmp uge i64 %i.next, %extent
   br i1 %is_clear, label %run, label %clear
 run:
-  call void %parallel_for(ptr @part, ptr %c, i64 %extent)
+  call void %parallel_for(ptr @part, ptr %c, i64 %extent, i64 64)
   br label %check
 check:
   %j = phi i64 [ 0, %run ], [ %j.next, %check ]

@@ -12,6 +12,7 @@ import numpy as np
 
 from te.backends import llvm
 from te.backends.base import Entry
+from te.backends.llvm.threads import num_threads
 from te.ir import types
 from te.ir.expr import Const, Expr, Load, Op, Var, add, integer, mul
 from te.ir.loop import FINAL, Accumulate, Alloc, Buffer, For, Kernel, Stmt, Store
@@ -101,11 +102,12 @@ class Block:
         arrays: Mapping[str, np.ndarray[Any, Any]],
         sizes: Mapping[str, int],
     ):
-        bytes = evaluate(entry.workspace, sizes)
+        count = num_threads()
+        bytes = evaluate(entry.workspace, sizes) + count * evaluate(entry.thread_workspace, sizes)
         self.memory = ctypes.create_string_buffer(bytes + 64)
         workspace = -(-ctypes.addressof(self.memory) // 64) * 64
         pointers = [arrays[name].ctypes.data for name in entry.arguments]
-        numbers = [*pointers, workspace, *(sizes[name] for name in entry.sizes), parallel_for]
+        numbers = [*pointers, workspace, *(sizes[name] for name in entry.sizes), count, parallel_for]
         self.words = (ctypes.c_int64 * len(numbers))(*numbers)
 
     @property

@@ -33,10 +33,14 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[threads._Runtime]:
     threads.set_num_threads(before)
 
 
-def parallel_for(runtime: threads._Runtime, part: Callable[[int, int, int], None], extent: int) -> None:
+def parallel_for(
+    runtime: threads._Runtime, part: Callable[[int, int, int], None], extent: int, most: int = 64
+) -> None:
     """`part(low, high, slot)` in Python, also in threads that Python did not start."""
-    function = ctypes.CFUNCTYPE(None, PART, ctypes.c_void_p, ctypes.c_int64)(runtime.parallel_for)
-    function(PART(lambda _, low, high, slot: part(low, high, slot)), None, extent)
+    function = ctypes.CFUNCTYPE(None, PART, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(
+        runtime.parallel_for
+    )
+    function(PART(lambda _, low, high, slot: part(low, high, slot)), None, extent, most)
 
 
 def at_once(works: list[Callable[[], None]]) -> None:
@@ -61,6 +65,13 @@ def test_ranges_make_up_the_trips(runtime: threads._Runtime, extent: int) -> Non
     assert [low for low, _ in bounds] + [extent] == [0] + [high for _, high in bounds]
     assert all(low < high for low, high in bounds) or extent == 0
     assert slots <= set(range(min(4, max(extent, 1))))
+
+
+def test_no_more_threads_than_the_call_has_memory_for(runtime: threads._Runtime) -> None:
+    slots: set[int] = set()
+    for _ in range(100):
+        parallel_for(runtime, lambda low, high, slot: slots.add(slot), 50, most=2)
+    assert slots <= {0, 1}
 
 
 def test_helpers_work_at_the_same_time(runtime: threads._Runtime) -> None:
