@@ -8,22 +8,25 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import te
 from te.backends import llvm
 from te.backends.llvm import threads
 from te.backends.llvm.fork_join import has_native_workers
 from te.ir.expr import Cast, Const, Expr, Op, Var, add, integer, minimum, mul, sub
-from te.ir.loop import Alloc, Kernel, Let, Stmt, seq
+from te.ir.loop import Alloc, Buffer, Kernel, Let, Stmt, seq
 from te.ir.types import F32, F64, I64
 from tests.backends.llvm_support import (
     Block,
     accumulate,
     argument,
+    evaluate,
     host,
     kernel,
     load,
@@ -149,6 +152,68 @@ def test_vectors_inside() -> None:
         np.testing.assert_array_equal(arrays["Y"], arrays["X"] + 1)
 
 
+def test_memory_for_each_thread() -> None:
+    """As much as there are threads, however many trips: those of two loops, one inside the other, are apart."""
+    x, y = argument("X", F32, "M", "K", "N"), argument("Y", F32, "M", "K", "N")
+    a, b = (Buffer(name, F32, (Var("N"),), "thread") for name in "AB")
+    back = sub(sub(Var("N"), integer(1)), Var("j"))
+
+    def fill(target: Buffer, value: Expr) -> Stmt:
+        return loop("j", "N", store(target, ["j"], value))
+
+    first: Expr = Op("*", (load(x, "i", 0, "j"), Cast(Var("i"), F32)), F32)
+    second: Expr = Op("+", (load(x, "i", "k", "j"), Cast(Var("k"), F32)), F32)
+    both: Expr = Op("-", (load(a, back), load(b, "j")), F32)
+    inner = Alloc(b, seq(fill(b, second), loop("j", "N", store(y, ["i", "k", "j"], both))))
+    body = loop("i", "M", Alloc(a, seq(fill(a, first), loop("k", "K", inner, "parallel"))), "parallel")
+    executable = llvm.load(llvm.emit([kernel([x, y], ["Y"], body, ["M", "K", "N"])], host()))
+    (entry,) = executable.artifact.entries
+    assert entry.workspace == integer(0)
+    for count in range(1, 9):
+        threads.set_num_threads(count)
+        for m, k, n in ((50, 3, 2000), (9, 1, 20_000), (1, 5, 300), (3, 2, 17)):
+            sizes = {"M": m, "K": k, "N": n}
+            assert evaluate(entry.thread_workspace, sizes) == 2 * (-(-4 * n // 64) * 64)
+            data = np.random.default_rng(0).random((m, k, n)).astype(np.float32)
+            arrays = {"X": data, "Y": np.zeros((m, k, n), np.float32)}
+            block = Block(entry, executable.parallel_for, arrays, sizes)
+            executable(block.address)
+            rows = data[:, :1, ::-1] * np.arange(m, dtype=np.float32)[:, None, None]
+            columns = data + np.arange(k, dtype=np.float32)[:, None]
+            np.testing.assert_array_equal(arrays["Y"], rows - columns)
+
+
+def test_memory_for_each_thread_from_a_schedule(is_native: bool) -> None:
+    """An intermediate row of any length, with a number of threads that changes between calls and during them."""
+    text = """
+    op f(X: f32[M, N]) -> Y: f32[M, N] {
+        t[i, j] = 2 * X[i, j]
+        Y[i, j] = t[i, N - 1 - j] + sum[k](t[i, k])
+    }
+    schedule f on llvm { compute_at t, Y_sum at Y.i; parallel Y.i }
+    """
+    f = te.build(text)
+    assert "in thread" in f.ir("final")
+    is_over = threading.Event()
+
+    def change() -> None:
+        while not is_over.is_set():
+            for count in (1, 8, 2, 5):
+                threads.set_num_threads(count)
+                time.sleep(0.002)
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        for seed in range(40):
+            rng = np.random.default_rng(seed)
+            x = rng.integers(0, 9, rng.integers(1, 800, 2)).astype(np.float32)
+            np.testing.assert_array_equal(f(x), 2 * x[:, ::-1] + 2 * x.sum(axis=1, keepdims=True))
+    finally:
+        is_over.set()
+        changing.join()
+
+
 def test_many_python_threads() -> None:
     """Eight at once, each with arrays of its own, some calls with threads and some without."""
     executable = llvm.load(llvm.emit([row_sums()], host()))
@@ -212,6 +277,7 @@ PROGRAM = """
 import atexit, os, signal, sys, threading, time
 import numpy as np
 sys.path.insert(0, {root!r})
+import te
 from te.backends import llvm
 from te.backends.llvm import threads
 from tests.backends.llvm_support import Block, host

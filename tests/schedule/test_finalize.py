@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from te.diagnostics import ScheduleError
 from te.ir.bounds import prove
-from te.ir.expr import TRUE, Const, Expr, Select, Var, compare, integer, sub
+from te.ir.expr import TRUE, Const, Expr, Select, Var, add, compare, integer, sub
 from te.ir.loop import (
     FINAL,
+    PARALLEL,
     SERIAL,
     UNROLLED,
     VECTOR,
@@ -34,10 +35,11 @@ from te.ir.loop import (
 )
 from te.ir.print import print_kernel
 from te.ir.simplify import simplify
-from te.ir.types import F32
+from te.ir.types import F32, I64
 from te.ir.visit import loads, rewrite, variables
 from te.schedule.context import facts_at
 from te.schedule.finalize import finalize
+from te.schedule.finalize.allocations import hoist_allocations
 from te.schedule.finalize.guards import float_names
 from te.schedule.nest import nest
 from tests.conftest import Golden
@@ -166,8 +168,8 @@ def rebuilt(kernel: Kernel, body: Stmt) -> Kernel:
     return Kernel(kernel.program, kernel.arguments, body, kernel.level)
 
 
-def test_memory_in_a_parallel_loop_gets_an_axis() -> None:
-    """What `compute_at` will make: a row of the producer inside the consumer's parallel loop."""
+def test_memory_in_a_parallel_loop_is_of_each_thread() -> None:
+    """What `compute_at` makes: a row of the producer inside the consumer's parallel loop."""
     of = program(
         "op f(X: i32[M, N]) -> Y: i32[M, N] { t[i, j] = X[i, j] + 1\n Y[i, j] = t[i, j] * t[i, N - 1 - j] }"
     )
@@ -191,9 +193,19 @@ def test_memory_in_a_parallel_loop_gets_an_axis() -> None:
     buffer = replace(kernel.body.buffer, shape=to_row(kernel.body.buffer.shape))
     body = replace(consumer, kind="parallel", body=Alloc(buffer, seq(inner, whole)))
     final = finalize(rebuilt(kernel, body))
-    assert "alloc t: i32[M, N] in global:\n    parallel for Y.i < M:" in print_kernel(final)
+    assert "parallel for Y.i < M:\n    alloc t: i32[N] in thread:" in print_kernel(final)
     assert_final(final)
     assert_same(kernel, final, {"M": 3, "N": 4}, {"M": 0, "N": 2})
+
+
+def test_memory_whose_size_a_loop_around_decides_gets_an_axis() -> None:
+    """Where the loop is over, every trip of the parallel one needs as much as the largest."""
+    row = Buffer("t", I64, (add(Var("o"), integer(1)),), "global")
+    inner = For("i", Var("M"), Alloc(row, Store("t", (Var("o"),), Var("i"), "t")), PARALLEL)
+    hoisted = hoist_allocations(For("o", Var("N"), inner), ["M", "N"])
+    assert isinstance(hoisted, Alloc)
+    assert hoisted.buffer.scope == "global"
+    assert [simplify(extent) for extent in hoisted.buffer.shape] == [Var("M"), Var("N")]
 
 
 def test_the_range_of_a_let_does_not_remove_the_guard_that_makes_it_hold() -> None:
