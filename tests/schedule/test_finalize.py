@@ -273,7 +273,11 @@ def assert_final(kernel: Kernel) -> None:
                     assert isinstance(body, Store | Accumulate)
             case Alloc():
                 constant = all(isinstance(extent, Const) for extent in s.buffer.shape)
-                assert constant if s.buffer.scope == "register" else not loops
+                assert constant or s.buffer.scope not in ("register", "stack")
+                if s.buffer.scope in ("stack", "thread"):
+                    assert loops[-1].kind == "parallel"
+                elif s.buffer.scope != "register":
+                    assert not loops
             case Accumulate():
                 assert s.start is None
                 assert all(any(loop.var in variables(i) for i in s.index) for loop in vectors)
