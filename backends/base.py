@@ -73,13 +73,8 @@ class Executable(Protocol):
     def artifact(self) -> Artifact | ObjectCode: ...
 
     @property
-    def threads(self) -> int:
-        """How many threads a call may use."""
-        ...
-
-    @property
-    def parallel_for(self) -> int:
-        """The address that ends the argument block."""
+    def team(self) -> tuple[int, int]:
+        """The words that end the argument block: how many threads a call may use, and `parallel_for`."""
         ...
 
     @property

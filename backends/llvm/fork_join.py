@@ -1,9 +1,11 @@
 """Fork and join in LLVM IR: the runtime that shares the trips of a parallel loop among threads.
 
-`te_parallel_for(part, closure, extent, threads)` calls `part(closure, low, high, slot)` for ranges that make up
+`te_parallel_for(part, closure, extent, threads, work)` calls `part(closure, low, high, slot)` for ranges that make up
 `0 .. extent`, in the calling thread and in helpers that happen to be free, and returns when all have
 returned. `slot` differs between the threads that are in the call, and is less than `threads`: 0 is the
-caller. A kernel that has memory for each of so many threads gives a part of it to each slot.
+caller. A kernel that has memory for each of so many threads gives a part of it to each slot. `work` is
+about how many operations all trips take: little work wakes nobody, for that takes longer (5 to 60 µs),
+but each sixteenth such call does, so that many in a row find the helpers awake.
 
 The protocol
 ------------
@@ -74,6 +76,8 @@ RECORDS = 64  # calls at the same time; more run serially
 SEAT_BITS = 48  # of a ticket: trips below, seats above
 MAX_SEATS = (1 << 15) - 1
 SHARES_PER_THREAD = 2  # of the trips that are left, each time one is taken
+WAKING_WORK = 100_000.0  # operations, vector instructions counted as one, for which sleepers are woken
+PATIENT_CALLS = 16  # with less work than that, while all sleep, until one wakes them; a power of two
 FINEST = 64  # and never less than this part of a fair share of all
 STACK = 2 << 20  # of a worker: parts keep 128 KiB of buffers there, and C libraries their thread-local data
 
@@ -93,7 +97,7 @@ declare i64 @llvm.umin.i64(i64, i64)
 declare i64 @llvm.umax.i64(i64, i64)
 declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 
-define void @te_parallel_for(ptr %part, ptr %closure, i64 %extent, i64 %most) #0 {
+define void @te_parallel_for(ptr %part, ptr %closure, i64 %extent, i64 %most, double %work) #0 {
 entry:
   %available = load atomic i32, ptr @te_helpers monotonic, align 4
   %available.64 = zext i32 %available to i64
@@ -104,12 +108,18 @@ entry:
   %is_alone = icmp eq i64 %seats, 0
   %is_huge = icmp ugt i64 %extent, $most_trips
   %is_serial = or i1 %is_alone, %is_huge
-  br i1 %is_serial, label %alone, label %claim
+  br i1 %is_serial, label %alone, label %weigh
+weigh:
+  %is_much = fcmp ogt double %work, $waking_work
+  br i1 %is_much, label %claim, label %modest
+modest:
+  %is_awake = call i1 @is_awake(i32 %available)
+  br i1 %is_awake, label %claim, label %alone
 alone:
   call void %part(ptr %closure, i64 0, i64 %extent, i64 0)
   ret void
 claim:
-  %number = phi i32 [ 0, %entry ], [ %number.next, %claim.next ]
+  %number = phi i32 [ 0, %weigh ], [ 0, %modest ], [ %number.next, %claim.next ]
   %call = getelementptr [$records x %call], ptr @te_records, i64 0, i32 %number
   %claim.at = getelementptr %call, ptr %call, i64 0, i32 2
   %claimed = cmpxchg ptr %claim.at, i32 0, i32 1 acquire monotonic, align 4
@@ -287,6 +297,7 @@ attributes #1 = { nounwind alwaysinline }
 """)
 
 _LINUX = Template("""\
+@te_alone = internal global i32 0, align 128
 @te_spin = internal global i64 0, align 128
 @te_patience = internal global i64 0, align 8
 @te_name = internal constant [3 x i8] c"te\\00"
@@ -312,6 +323,21 @@ define internal void @sleep_on(ptr %word, i32 %value) #0 {
 define internal void @wake(ptr %word, i64 %count) #0 {
   %r = call i64 (i64, ...) @syscall(i64 $futex, ptr %word, i64 $wake, i64 %count, ptr null, ptr null, i64 0)
   ret void
+}
+
+; Whether a helper is awake, or it is time to wake some.
+define internal i1 @is_awake(i32 %helpers) #0 {
+entry:
+  %sleepers = load atomic i32, ptr @te_sleepers monotonic, align 4
+  %is_some = icmp ult i32 %sleepers, %helpers
+  br i1 %is_some, label %yes, label %none
+yes:
+  ret i1 true
+none:
+  %alone = atomicrmw add ptr @te_alone, i32 1 monotonic, align 4
+  %phase = and i32 %alone, $patience_mask
+  %is_time = icmp eq i32 %phase, $patience_mask
+  ret i1 %is_time
 }
 
 define internal void @invite(i64 %seats) #1 {
@@ -460,6 +486,10 @@ _PORTABLE = Template("""\
 
 declare i32 @$yield()
 
+define internal i1 @is_awake(i32 %helpers) #1 {
+  ret i1 false
+}
+
 define internal void @invite(i64 %seats) #0 {
 entry:
   %put = load atomic ptr, ptr @te_put acquire, align 8
@@ -524,6 +554,7 @@ def runtime_text(*, native: bool) -> str:
         most_trips=(1 << SEAT_BITS) - 1,
         shares=SHARES_PER_THREAD,
         finest=FINEST,
+        waking_work=f"{WAKING_WORK:e}",
     )
     if not native:
         return common + _PORTABLE.substitute(
@@ -538,6 +569,7 @@ def runtime_text(*, native: bool) -> str:
         wait=128,  # FUTEX_WAIT_PRIVATE
         wake=129,  # FUTEX_WAKE_PRIVATE
         stack=STACK,
+        patience_mask=PATIENT_CALLS - 1,
         pause=pause,
         pause_call=pause_call,
         faults=faults,

@@ -46,14 +46,16 @@ class LLVMExecutable:
         self._has_parallel_loops = any(entry.is_parallel for entry in artifact.entries)
 
     @property
-    def threads(self) -> int:
-        """How many threads a call may use. More may be wanted meanwhile; a call keeps to what it was told."""
-        return threads.usable() if self._has_parallel_loops else 1
+    def team(self) -> tuple[int, int]:
+        """The words that end the argument block; asking for them starts the threads, in a forked child again.
+
+        More threads may be wanted meanwhile, or fewer: a call keeps to what it was told.
+        """
+        return threads.team() if self._has_parallel_loops else (1, 0)
 
     @property
     def parallel_for(self) -> int:
-        """The address that ends the argument block; asking for it starts the threads, in a forked child again."""
-        return threads.start() if self._has_parallel_loops else 0
+        return self.team[1]
 
     @property
     def enter(self) -> Callable[[bytes], object]:

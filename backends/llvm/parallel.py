@@ -35,8 +35,8 @@ from te.ir.loop import (
 from te.ir.types import BOOL, F64, I64
 from te.ir.visit import substitute, variables, walk
 
-# Below this many operations (a vector instruction counts as one) threads cost more than they bring.
-WORTHWHILE_WORK = 100_000.0
+# Below this many operations (a vector instruction counts as one), some µs, threads cost more than they bring.
+WORTHWHILE_WORK = 12_000.0
 CALL_WORK = 40  # of an elementary function: it takes as many instructions, of vectors where the loop is one
 
 
@@ -59,7 +59,7 @@ def parallel_loop(ctx: Context, s: For, statement: Callable[[Context, Stmt], Non
         for slot, value in enumerate(arguments):
             place = emit.pure(f"getelementptr i64, ptr {closure}, i64 {slot}", POINTER, [])
             emit.effect(f"store {value.typed}, ptr {place.text}")
-        operands = f"ptr @{name}.part, ptr {closure}, {extent.typed}, i64 %threads"
+        operands = f"ptr @{name}.part, ptr {closure}, {extent.typed}, i64 %threads, {work.typed}"
         emit.effect(f"call void %parallel_for({operands})")
 
     memory.order_streams(ctx)  # what other threads will read

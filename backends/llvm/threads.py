@@ -19,7 +19,7 @@ from typing import Any
 from te.backends.llvm.fork_join import MAX_SEATS, has_native_workers, runtime_text
 from te.target import available_cores, parse_target
 
-__all__ = ["num_threads", "set_num_threads", "start"]
+__all__ = ["num_threads", "set_num_threads", "team"]
 
 # How long a worker without work keeps its core before it sleeps, and a caller that waits for workers. To
 # sleep and be woken takes 5 to 50 µs. Where there are more threads than cores, those keep others from working.
@@ -56,7 +56,8 @@ class _Runtime:
 
     def forget_workers(self) -> None:
         """There are none yet; or, in the child of a fork, none any more, and the queue's lock is in any state."""
-        self.workers = self.helpers = 0
+        self.workers = 0
+        self.team = (1, self.parallel_for)
         self.reset()
         if not self.is_native:
             self.queue: SimpleQueue[None] = SimpleQueue()
@@ -72,8 +73,9 @@ class _Runtime:
             is_crowded = threads > available_cores()
             limits = (CROWDED_SECONDS,) * 2 if is_crowded else (SPIN_SECONDS, PATIENCE_SECONDS)
             self.set_spin(*(round(seconds / self.pause_seconds) for seconds in limits))
-        self.helpers = min(helpers, self.workers)
-        self.set_helpers(self.helpers)
+        helpers = min(helpers, self.workers)
+        self.set_helpers(helpers)
+        self.team = (helpers + 1, self.parallel_for)
 
     def _add_worker(self) -> bool:
         """False if the system refuses another thread, or the interpreter is shutting down."""
@@ -112,14 +114,12 @@ _runtime: _Runtime | None = None  # the one that is ready
 _wanted: int | None = None  # threads asked for by `set_num_threads`
 
 
-def start() -> int:
-    """Make threads ready, if this process has none yet; the address of `te_parallel_for`."""
-    return (_runtime or _start(native=has_native_workers())).parallel_for
+def team() -> tuple[int, int]:
+    """How many threads a call may use, its own included, and the address of `te_parallel_for`.
 
-
-def usable() -> int:
-    """How many threads a call may use now, its own included."""
-    return (_runtime or _start(native=has_native_workers())).helpers + 1
+    Makes the threads ready, if this process has none yet.
+    """
+    return (_runtime or _start(native=has_native_workers())).team
 
 
 def _start(*, native: bool) -> _Runtime:

@@ -9,9 +9,12 @@ the call goes the long way, with all checks and their messages (`te.runtime.kern
         if type(a0) is ndarray and type(a1) is ndarray and a0.dtype is t0 and ...:
             known = plans.get((a0.shape, a1.shape))
             if known is not None:
-                entry, memory, s0, s1, shape0 = known
+                entry, size, own, s0, s1, shape0 = known
                 r0 = empty(shape0, u0)
-                enter(pack(entry, 3, 6, field, id(a0), id(a1), id(r0), 0, s0, s1, parallel_for))
+                threads, parallel_for = executable.team
+                bytes = size + threads * own
+                memory = ...
+                enter(pack(entry, 3, 8, field, id(a0), id(a1), id(r0), ..., s0, s1, threads, parallel_for))
                 return r0
 
 The code behind `enter` (`Executable.enter`) reads where the data of the arrays lie. The same in Python
@@ -40,6 +43,7 @@ Direct: TypeAlias = Callable[..., Any]
 Functions: TypeAlias = tuple[Direct, Direct]
 
 SHAPES_KEPT = 512  # combinations; calls with others take some µs more
+WORKSPACE_ALIGNMENT = 64
 OWNED = READY | 0x4  # bits of `flags.num`
 WRITEABLE = 0x400
 
@@ -75,19 +79,20 @@ class DirectCalls:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What calls whose inputs have these shapes need: the code's address, bytes of workspace, the sizes,
-    arrays that were made ahead, and the results' shapes."""
+    """What calls whose inputs have these shapes need: the code's address, bytes of workspace in all and for each
+    thread, the sizes, arrays that were made ahead, and the results' shapes."""
 
     shapes: tuple[Shape, ...]
     address: int
     workspace: int
+    thread_workspace: int
     sizes: tuple[int, ...]
     kept: tuple[Array, ...]
     results: tuple[Shape, ...]
 
     @property
     def row(self) -> tuple[Any, ...]:
-        return (self.address, self.workspace, *self.sizes, *self.kept, *self.results)
+        return (self.address, self.workspace, self.thread_workspace, *self.sizes, *self.kept, *self.results)
 
 
 def direct_functions(
@@ -136,16 +141,19 @@ def direct_functions(
     known = [
         f"        known = table.get(({''.join(f'{name}.shape, ' for name in given)}))",
         "        if known is not None:",
-        f"            {', '.join(['entry', 'size', *numbers, *ahead, *shapes])} = known",
+        f"            {', '.join(['entry', 'size', 'own', *numbers, *ahead, *shapes])} = known",
     ]
     found = [f"c{n}" for n in range(checks)]
     hidden = [*found, *(f"table{n}" for n in range(len(tables)))]
     arrays = [f"id({name})" for name in (*given, *made, *hidden, *ahead)]
-    words = [*arrays, "id(memory) if memory is not None else 0", *numbers, "executable.parallel_for"]
+    team = ["threads", "parallel_for"]
+    words = [*arrays, "id(memory) if memory is not None else 0", *numbers, *team]
     values["pack"] = Struct(f"{4 + len(words)}q").pack
     run = [
         *[f"{c} = zeros(1, word)" for c in found],
-        "memory = empty(size, byte) if size else None",
+        f"{', '.join(team)} = executable.team",
+        "bytes = size + threads * own",
+        f"memory = empty(bytes + {WORKSPACE_ALIGNMENT - 1}, byte) if bytes else None",
         f"enter(pack(entry, {len(arrays)}, {len(words)}, {DATA_FIELD}, {', '.join(words)}))",
         *[f"if {c}.item() != {NOWHERE}: return None" for c in found],
     ]

@@ -26,7 +26,7 @@ from te.runtime.ahead import AheadPlan, Kept, plan_function
 from te.runtime.arguments import MAX_BYTES, Parameter, Shape, Signature
 from te.runtime.arrays import Array, address, as_it_is, giver, overlap, ready
 from te.runtime.bound import BoundKernel
-from te.runtime.direct import DirectCalls, Known, direct_functions
+from te.runtime.direct import WORKSPACE_ALIGNMENT, DirectCalls, Known, direct_functions
 from te.runtime.hidden import Hidden
 from te.runtime.interface import Interface
 from te.runtime.sizes import size_function
@@ -40,7 +40,6 @@ __all__ = ["LEVELS", "Compilation", "Kernel", "Timing", "Variant", "duration"]
 
 LEVELS = ("tensor", "loop", "final", "llvm", "asm")
 
-WORKSPACE_ALIGNMENT = 64
 MOST_THREADS = 1 << 15
 PLANS_KEPT = 512  # combinations of shapes; a program that sees more of them pays some µs for each call
 
@@ -304,6 +303,7 @@ class Kernel:
             tuple([array.shape for array in inputs]),
             executable.address(plan.entry),
             plan.workspace,
+            plan.thread_workspace,
             plan.sizes,
             tuple(over),
             tuple([shape for shape, _ in plan.results]),
@@ -404,19 +404,19 @@ class Kernel:
                 f"{self.name} was built for {self._compilation.artifact.target.name}, whose code this CPU cannot run"
             )
         over = self._taken_over(plan, inputs, kept) if plan.ahead else []
-        threads = executable.threads
-        workspace, _memory = self._workspace(plan, threads)
+        team = executable.team
+        workspace, _memory = self._workspace(plan, team[0])
         block = self._block_types[plan.entry]()
         pack = self._packers[plan.entry]
         addresses = map(address, (*inputs, *results))
         if not self._hidden.count:
             taken = map(address, over)
-            pack(block, 0, *addresses, *taken, workspace, *plan.sizes, threads, executable.parallel_for)
+            pack(block, 0, *addresses, *taken, workspace, *plan.sizes, *team)
             executable(ctypes.addressof(block), plan.entry)
             return
         places = self._hidden.places()
         hidden = [*self._hidden.addresses(places), *map(address, over)]
-        pack(block, 0, *addresses, *hidden, workspace, *plan.sizes, threads, executable.parallel_for)
+        pack(block, 0, *addresses, *hidden, workspace, *plan.sizes, *team)
         executable(ctypes.addressof(block), plan.entry)
         self._hidden.raise_failures(places, plan.sizes, plan.entry)
 
@@ -478,10 +478,10 @@ class Kernel:
         executable = self._executable
         assert executable is not None, "its caller runs code too"
         arrays = [_empty(f"{self.name}: what it precomputes", shape, dtype) for shape, dtype in part.buffers]
-        threads = executable.threads
-        workspace, _memory = self._workspace(part, threads)
+        team = executable.team
+        workspace, _memory = self._workspace(part, team[0])
         given = [*map(address, inputs), *self._hidden.tables, *map(address, arrays)]
-        words = [*given, workspace, *sizes, threads, executable.parallel_for]
+        words = [*given, workspace, *sizes, *team]
         block = (ctypes.c_int64 * len(words))(*words)
         executable(ctypes.addressof(block), part.entry)
         return arrays

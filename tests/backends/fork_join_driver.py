@@ -42,7 +42,7 @@ done:
   ret void
 }
 
-define i64 @drive(ptr %parallel_for, i64 %calls, i64 %most, i64 %seed, ptr %c) {
+define i64 @drive(ptr %parallel_for, i64 %calls, i64 %most, i64 %seed, ptr %c, double %work) {
 entry:
   br label %call
 call:
@@ -62,7 +62,7 @@ clear:
   %is_clear = icmp uge i64 %i.next, %extent
   br i1 %is_clear, label %run, label %clear
 run:
-  call void %parallel_for(ptr @part, ptr %c, i64 %extent, i64 64)
+  call void %parallel_for(ptr @part, ptr %c, i64 %extent, i64 64, double %work)
   br label %check
 check:
   %j = phi i64 [ 0, %run ], [ %j.next, %check ]
@@ -88,13 +88,20 @@ done:
 @cache
 def _drive() -> Any:
     engine = load_object(compile_text(_TEXT, parse_target("llvm")))
-    arguments = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+    arguments = [
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+        ctypes.c_double,
+    ]
     function = ctypes.CFUNCTYPE(ctypes.c_int64, *arguments)(engine.get_function_address("drive"))
     engine.detach()  # it stays loaded
     return function
 
 
-def drive(parallel_for: int, calls: int, most: int, seed: int = 0) -> int:
-    """The number of mistakes in so many calls."""
+def drive(parallel_for: int, calls: int, most: int, seed: int = 0, work: float = 1e9) -> int:
+    """The number of mistakes in so many calls, which claim to be so many operations each."""
     closure = (ctypes.c_int64 * (1 + SLOTS + most))()
-    return int(_drive()(parallel_for, calls, most, seed, ctypes.addressof(closure)))
+    return int(_drive()(parallel_for, calls, most, seed, ctypes.addressof(closure), work))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from te.backends.llvm import threads
-from te.backends.llvm.fork_join import RECORDS, has_native_workers
+from te.backends.llvm.fork_join import PATIENT_CALLS, RECORDS, has_native_workers
 from tests.backends.fork_join_driver import drive
 
 NEEDS_NATIVE = pytest.mark.skipif(not has_native_workers(), reason="needs a machine whose futex is known")
@@ -34,13 +34,17 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[threads._Runtime]:
 
 
 def parallel_for(
-    runtime: threads._Runtime, part: Callable[[int, int, int], None], extent: int, most: int = 64
+    runtime: threads._Runtime,
+    part: Callable[[int, int, int], None],
+    extent: int,
+    most: int = 64,
+    work: float = 1e9,
 ) -> None:
     """`part(low, high, slot)` in Python, also in threads that Python did not start."""
-    function = ctypes.CFUNCTYPE(None, PART, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(
+    function = ctypes.CFUNCTYPE(None, PART, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_double)(
         runtime.parallel_for
     )
-    function(PART(lambda _, low, high, slot: part(low, high, slot)), None, extent, most)
+    function(PART(lambda _, low, high, slot: part(low, high, slot)), None, extent, most, work)
 
 
 def at_once(works: list[Callable[[], None]]) -> None:
@@ -72,6 +76,18 @@ def test_no_more_threads_than_the_call_has_memory_for(runtime: threads._Runtime)
     for _ in range(100):
         parallel_for(runtime, lambda low, high, slot: slots.add(slot), 50, most=2)
     assert slots <= {0, 1}
+
+
+def test_little_work_wakes_nobody(runtime: threads._Runtime) -> None:
+    """But the last of many such calls does; the queue of Python threads is not worth it at all."""
+    calls = []
+    for _ in range(PATIENT_CALLS):
+        time.sleep(0.01)
+        ranges: list[int] = []
+        parallel_for(runtime, lambda low, high, slot, ranges=ranges: ranges.append(low), 50, work=1e3)  # type: ignore[misc]  # a default
+        calls.append(len(ranges))
+    shared = [n for n in calls if n > 1]
+    assert len(shared) == (1 if runtime.is_native else 0)
 
 
 def test_helpers_work_at_the_same_time(runtime: threads._Runtime) -> None:
@@ -136,7 +152,9 @@ def test_many_calls(runtime: threads._Runtime) -> None:
         rng = random.Random(seed)
         while time.monotonic() < end:
             calls, most = rng.choice([10, 100, 1000]), rng.choice([1, 2, 3, 17, 1000])
-            mistakes.append(drive(runtime.parallel_for, calls, most, rng.getrandbits(30)))
+            mistakes.append(
+                drive(runtime.parallel_for, calls, most, rng.getrandbits(30), rng.choice([1e3, 1e9]))
+            )
             if rng.random() < 0.1:
                 time.sleep(rng.choice([1e-5, 1e-4, 1e-3]))
 
