@@ -29,7 +29,7 @@ from te.schedule.auto import attention, convolution, windows
 from te.schedule.auto.contraction import contraction_of, lines_for
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.auto.loops import parallel_loop, vector_axis, vectorize
-from te.schedule.auto.rows import lines_for_rows, stages_of_rows
+from te.schedule.auto.rows import lines_for_rows, rows_of
 from te.schedule.directives import Inline, Parallel, Specialize
 from te.schedule.forms import Directive
 from te.schedule.schedule import ChosenCase, Schedule
@@ -120,9 +120,9 @@ def _scheduled_as_attention(
 
 def _scheduled_as_rows(schedule: Schedule, last: Stage, target: Target, done: set[str]) -> None:
     """Schedule a stage with those that it needs a row of at a time, if there are some; they are `done` then."""
-    members = stages_of_rows(schedule.steps()[-1].kernel.program, last, done)
-    if members and _try(schedule, lines_for_rows(last, members, target)):
-        done.update(stage.name for stage in (*members, last))
+    rows = rows_of(schedule.steps()[-1].kernel.program, last, done)
+    if rows and _try(schedule, lines_for_rows(rows, target)):
+        done.update(stage.name for stage in (*rows.members, last))
 
 
 def _scheduled_as_contraction(

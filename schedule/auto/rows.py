@@ -10,7 +10,7 @@ at a time. So the stages that only rows of one stage need are computed at its lo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from te.ir.expr import Const, Var
 from te.ir.tensor import Program, Stage
@@ -27,12 +27,33 @@ from te.target import Target
 SUMS = 4  # vectors of partial results: an addition takes as many cycles as that, or a few more
 
 
-def stages_of_rows(program: Program, last: Stage, taken: set[str]) -> list[Stage]:
-    """The stages to compute at the rows of `last`, in order; none where no reduction is among them.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A stage, how many of its axes say which row it is, and the stages to compute at each row, in order.
 
-    Each is read only by the others and by `last`, always in the reader's own row.
+    Those are read only by each other and by `last`, always in the reader's own row.
     """
-    rows = len(last.axes) - 1
+
+    last: Stage
+    count: int
+    members: tuple[Stage, ...]
+
+
+def rows_of(program: Program, last: Stage, taken: set[str]) -> Rows | None:
+    """The rows of a stage, if a reduction is computed at them.
+
+    Its last axis runs along a row; or it has one value for each, where all reductions read along rows.
+    """
+    members = _stages_of_rows(program, last, taken, len(last.axes) - 1)
+    if members:
+        return Rows(last, len(last.axes) - 1, tuple(members))
+    members = _stages_of_rows(program, last, taken, len(last.axes)) if last.reduction is None else []
+    along_rows = [vector_axis(s) in s.reduction.axes for s in members if s.reduction is not None]
+    return Rows(last, len(last.axes), tuple(members)) if members and all(along_rows) else None
+
+
+def _stages_of_rows(program: Program, last: Stage, taken: set[str], rows: int) -> list[Stage]:
+    """The stages to compute at the rows of `last`; none where no reduction is among them."""
     recurring = {name for r in program.recurrences for name in r.stages}
     if rows < 1 or last.name in recurring or _has_tiles(last):
         return []
@@ -65,14 +86,14 @@ def _reads_own_row(reader: Stage, stage: Stage, rows: int) -> bool:
     )
 
 
-def lines_for_rows(last: Stage, members: Sequence[Stage], target: Target) -> list[Directive]:
-    """The lines that compute `members` at the rows of `last`, all of them in vectors."""
-    at = loop_name(last.name, last.axes[-2].name)
-    lines: list[Directive] = [ComputeAt(tuple(stage.name for stage in members), at)]
-    rows = {axis.name for axis in last.axes[:-1]}
-    for stage in (*members, last):
+def lines_for_rows(rows: Rows, target: Target) -> list[Directive]:
+    """The lines that compute everything at its row, in vectors along it."""
+    last = rows.last
+    at = loop_name(last.name, last.axes[rows.count - 1].name)
+    lines: list[Directive] = [ComputeAt(tuple(stage.name for stage in rows.members), at)]
+    for stage in (*rows.members, last):
         axis = vector_axis(stage)
-        if axis is None or (axis in stage.axes and stage.axes.index(axis) < len(rows)):
+        if axis is None or (axis in stage.axes and stage.axes.index(axis) < rows.count):
             continue
         lines.append(_in_vectors(stage, target) or vectorize(stage, axis, target))
     outermost = parallel_loop(last, None)

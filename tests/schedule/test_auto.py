@@ -264,3 +264,42 @@ def test_results_stay_and_the_text_reads_back(text: str, target: Target) -> None
     setting = setting_of(f"{text}\n{s}")
     item = next(i for i in setting.own.file.items if isinstance(i, tree.Schedule))
     assert read_lines(Written(item, setting.own), setting) == s.directives
+
+
+LOG_SUM = """
+op f(X: f32[M, N]) -> Y: f32[M] {
+    m[i] = max[j](X[i, j])
+    Y[i] = m[i] + log(sum[j](exp(X[i, j] - m[i])))
+}
+"""
+COLUMN_DEVIATION = """
+op f(X: f32[M, N]) -> Y: f32[N] {
+    mu[j] = mean[i](X[i, j])
+    Y[j]  = sqrt(sum[i]((X[i, j] - mu[j]) * (X[i, j] - mu[j])))
+}
+"""
+
+
+def test_one_value_for_each_row_is_computed_row_by_row() -> None:
+    assert (
+        lines_of(LOG_SUM)
+        == """\
+schedule f on llvm {
+    compute_at m, Y_sum at Y.i
+    vectorize m.j by 32
+    vectorize Y_sum.j by 32
+    parallel Y.i
+}"""
+    )
+
+
+def test_one_value_for_each_column_is_not() -> None:
+    assert "compute_at" not in lines_of(COLUMN_DEVIATION)
+
+
+@pytest.mark.parametrize("text", [LOG_SUM, COLUMN_DEVIATION])
+@pytest.mark.parametrize("columns", [1, 31, 32, 33, 100])
+def test_a_value_for_each_row_is_right(text: str, columns: int) -> None:
+    x = np.random.default_rng(columns).standard_normal((7, columns)).astype(np.float32)
+    plain = te.build(text, schedule="none")(x)
+    np.testing.assert_allclose(te.build(text)(x), plain, rtol=1e-5, atol=1e-5)
