@@ -14,7 +14,7 @@ from te.schedule.nest import all_axes, loop_name
 from te.schedule.placement import reads_of
 from te.target import Target
 
-PARALLEL_WORK = 1 << 15  # operations below which threads never pay; above, each call decides (`WORTHWHILE_WORK`)
+PARALLEL_WORK = 1 << 15  # operations below which threads never pay; above, each call decides for itself
 
 # ---------------------------------------------------------------- vectors
 
