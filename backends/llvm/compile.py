@@ -131,6 +131,8 @@ def _generate(text: str, target: Target, *, as_object: bool) -> Any:
         context = llvm.create_context()
         module = llvm.parse_assembly(text, context=context)
         try:
+            if os.environ.get("TE_VERIFY") == "1":
+                module.verify()
             machine.passes.run(module, machine.builder)
             if as_object:
                 return machine.machine.emit_object(module)

@@ -24,7 +24,7 @@ class Memory:
     dtype: DType
     pointer: Value
     shape: tuple[Expr, ...]
-    strides: tuple[Index, ...] | None = None  # found at the first access
+    strides: tuple[Index, ...] | None = None  # once known, where they are known in the whole function
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ from te.ir.types import BOOL, I64, DType
 Lines: TypeAlias = "list[str | Lines]"
 
 HOIST, BODY, BRANCH = "hoist", "body", "branch"
+WHOLE_BODY = 1  # the depth of the scope that everything after it is in
 
 
 @dataclass(slots=True)

@@ -166,9 +166,12 @@ def load(ctx: Context, e: Load, *, guard: Value | None = None, otherwise: Value 
 
 def position(ctx: Context, buffer: Memory, index: list[Index]) -> Index:
     """The place of an element in its buffer, in elements."""
-    if buffer.strides is None:
-        buffer.strides = memory.strides_of(ctx, [index_of(ctx, extent) for extent in buffer.shape])
-    return memory.flat_index(ctx, buffer, index)
+    strides = buffer.strides
+    if strides is None:
+        strides = memory.strides_of(ctx, [index_of(ctx, extent) for extent in buffer.shape])
+        if all(ctx.indices.is_everywhere(stride) for stride in strides):
+            buffer.strides = strides
+    return memory.flat_index(ctx, strides, index)
 
 
 # ---------------------------------------------------------------- lazy operators

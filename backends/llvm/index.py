@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from te.backends.llvm.emitter import Emitter
+from te.backends.llvm.emitter import WHOLE_BODY, Emitter
 from te.backends.llvm.values import Value, constant, lane_numbers
 from te.ir.types import I64, wrap_integer
 
@@ -133,6 +133,10 @@ class Indices:
             coefficient >= 0 and all(name == LANE or self.values[name].is_nonnegative for name in product)
             for product, coefficient in index.terms.items()
         )
+
+    def is_everywhere(self, index: Index) -> bool:
+        """Whether its values are known in the whole function, and not in a branch or loop alone."""
+        return all(self.values[name].depth <= WHOLE_BODY for product in index.terms for name in product)
 
     def value(self, index: Index, lanes: int) -> Value:
         """The i64 value of an index: a scalar, or a vector of `lanes` where it depends on the lane."""

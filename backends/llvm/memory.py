@@ -29,11 +29,10 @@ MAX_SHUFFLED_BYTES = 32
 MAX_MASKED_STRIDE = 3  # under a mask, whose lanes are moved as well
 
 
-def flat_index(ctx: Context, memory: Memory, index: list[Index]) -> Index:
+def flat_index(ctx: Context, strides: tuple[Index, ...], index: list[Index]) -> Index:
     """The position of an element, in elements."""
-    assert memory.strides is not None
     total = ZERO
-    for position, stride in zip(index, memory.strides, strict=True):
+    for position, stride in zip(index, strides, strict=True):
         product = multiply(position, stride)
         if product is None:
             position = ctx.indices.of_value(ctx.indices.value(position, ctx.lanes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 
+import llvmlite.binding as binding
 import pytest
 
 from te.backends import llvm
@@ -189,3 +190,16 @@ def test_targets_decide_the_registers() -> None:
     assert "zmm" in llvm.emit([k], wide).asm()
     assert "zmm" not in llvm.emit([k], parse_target("llvm.avx2")).asm()
     assert "ymm" not in llvm.emit([k], parse_target("llvm.sse4")).asm()
+
+
+def test_extents_that_are_divided_in_one_branch_are_not_used_in_another() -> None:
+    """A division stays in its branch, and so do the strides that it is a part of."""
+    columns = floor_div(Var("N"), Var("M"))
+    y = argument("Y", F32, "K", columns)
+
+    def where(bound: int) -> Stmt:
+        return If(compare("<", Var("K"), integer(bound)), store(y, ["i", "j"], Const(1.0, F32)))
+
+    body = loop("i", "K", loop("j", "K", seq(where(5), where(9))))
+    text = llvm.emit([kernel([y], ["Y"], body, ["M", "N", "K"])], parse_target("llvm")).text
+    binding.parse_assembly(text).verify()
