@@ -45,8 +45,17 @@ def keep(ctx: Context, s: Store, value: Value) -> bool:
     vectors = ctx.blocks.of(ctx, s) if ctx.blocks else None
     if vectors is None:
         return False
-    vectors.append(ctx.emit.splat(value, ctx.lanes))
+    assert ctx.blocks is not None
+    value = ctx.emit.splat(value, ctx.lanes)
+    # Trips that a condition leaves out for certain have kept nothing.
+    _lengthen(vectors, ctx.trip(ctx.blocks.loop), value)
+    vectors.append(value)
     return True
+
+
+def _lengthen(vectors: list[Value], trips: int, like: Value) -> None:
+    """Stand in for the vectors of trips that store nothing: the rows' masks leave their elements out."""
+    vectors += [constant(0, like.dtype, like.lanes)] * (trips - len(vectors))
 
 
 def keeps(ctx: Context, s: Stmt) -> bool:
@@ -107,12 +116,16 @@ def _put(ctx: Context, s: For, block: Block, vectors: Vectors) -> None:
     assert isinstance(store, Store)
     buffer = ctx.buffers[store.buffer]
     assert isinstance(buffer, Memory)
+    for columns in vectors.values():
+        _lengthen(columns, block.trips, columns[0])
     rows = {
         trips: transposed(ctx.emit, [memory.to_memory(ctx, v, buffer.dtype) for v in columns], block.lanes)
         for trips, columns in vectors.items()
     }
 
     def put(trips: tuple[int, ...], lane: int) -> None:
+        if trips not in rows:
+            return
         flat = position(ctx, buffer, [index_of(ctx, i) for i in store.index])
         value = memory.from_memory(ctx, rows[trips][lane], buffer.dtype)
         memory.store(ctx, buffer, flat, value, stream=store.stream)

@@ -103,6 +103,20 @@ def test_rows_of_which_a_condition_leaves_a_part() -> None:
     np.testing.assert_array_equal(Y, np.where(np.tri(16, dtype=bool), X.T, -1))
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_trips_that_a_condition_leaves_out(first: bool) -> None:
+    x, y = argument("X", F32, 16, 16), argument("Y", F32, 16, 16)
+    i, j = Var("Y.i"), Var("Y.j")
+    condition = compare("<", i, integer(5)) if first else compare("<=", integer(5), i)
+    inner = loop("Y.j", 16, store(y, [j, i], load(x, i, j)), "vector")
+    body = loop("Y.i", 16, If(condition, inner), "unrolled")
+    assert len(blocks_of(body)) == 1
+    X, Y = data((16, 16), np.float32, 2), np.full((16, 16), -1, np.float32)
+    run(kernel([x, y], ["Y"], body), {"X": X, "Y": Y})
+    stored = (np.arange(16) < 5) == first
+    np.testing.assert_array_equal(Y, np.where(stored, X.T, -1))
+
+
 def test_what_is_no_block() -> None:
     """Reads that may not be made, of what the loop writes, of neighbours, or too far apart in both."""
     x, y = argument("X", F32, 16, 16), argument("Y", F32, 16, 16)
