@@ -39,9 +39,15 @@ def with_children(e: Expr, new: tuple[Expr, ...]) -> Expr:
 def rewrite(e: Expr, f: Callable[[Expr], Expr]) -> Expr:
     """Apply `f` to every node, children first. What does not change keeps its identity."""
     old = children(e)
-    new = tuple([rewrite(c, f) for c in old])
-    if any(a is not b for a, b in zip(old, new, strict=True)):
-        e = with_children(e, new)
+    if old:
+        new: list[Expr] = []
+        is_changed = False
+        for child in old:
+            rewritten = rewrite(child, f)
+            is_changed = is_changed or rewritten is not child
+            new.append(rewritten)
+        if is_changed:
+            e = with_children(e, tuple(new))
     return f(e)
 
 
@@ -54,12 +60,19 @@ def substitute(e: Expr, values: Mapping[str, Expr]) -> Expr:
 
 def walk(e: Expr) -> Iterator[Expr]:
     """Every node, parents first, left to right."""
-    yield e
-    for child in children(e):
-        yield from walk(child)
+    pending = [e]  # no recursion: each node would pass through the generators of all above it
+    while pending:
+        e = pending.pop()
+        yield e
+        inner = children(e)
+        if inner:
+            pending += reversed(inner)
 
 
 def variables(e: Expr) -> set[str]:
+    """The names of all variables in an expression."""
+    if isinstance(e, Var):
+        return {e.name}
     return {n.name for n in walk(e) if isinstance(n, Var)}
 
 
