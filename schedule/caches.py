@@ -218,11 +218,14 @@ def stream(kernel: Kernel, d: directives.Stream) -> Kernel:
                     "`cache_write C at io` writes back of a reduction",
                 )
             )
-        if all(isinstance(s, Store) and s.stream for s in writes):
+        above = d.of or 0
+        if all(isinstance(s, Store) and s.stream and s.stream_above == above for s in writes):
             continue
 
-        def put(s: Stmt, name: str = name) -> Stmt:
-            return replace(s, stream=True) if isinstance(s, Store) and s.buffer == name else s
+        def put(s: Stmt, name: str = name, above: int = above) -> Stmt:
+            if isinstance(s, Store) and s.buffer == name:
+                return replace(s, stream=True, stream_above=above)
+            return s
 
         kernel = replace(kernel, body=rewrite_stmt(kernel.body, put), touched=kernel.touched | {name})
     return kernel

@@ -164,8 +164,8 @@ class Schedule:
     def prefetch(self, tensor: str, *, at: str, ahead: int = 1, of: str | None = None) -> Schedule:
         return self._line("prefetch", [tensor], at=at, ahead=ahead, of=of)
 
-    def stream(self, *stages: str) -> Schedule:
-        return self._line("stream", stages)
+    def stream(self, *stages: str, of: int | None = None) -> Schedule:
+        return self._line("stream", stages, of=of)
 
     def bind(self, loop: str, *, to: str, order: str | None = None) -> Schedule:
         return self._line("bind", [loop], to=to, order=order)

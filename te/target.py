@@ -11,6 +11,7 @@ import os
 import platform
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from te.diagnostics import did_you_mean
 
@@ -22,7 +23,8 @@ class Target:
     """A machine, as far as schedules and backends ask.
 
     `cpu` and `features` are LLVM's names (`znver4`, `+avx2,-avx512f,...`), `vector_bits` the
-    width of its vector registers. `is_native` tells whether this machine can run the code.
+    width of its vector registers. `caches` are the bytes of its caches for data, the nearest first.
+    `is_native` tells whether this machine can run the code.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Target:
     cores: int
     is_native: bool
     levels: frozenset[str]
+    caches: tuple[int, ...]
 
     def satisfies(self, name: str) -> bool:
         """Whether a schedule written `on name` may be used: `llvm.avx2` serves on an AVX-512 machine too."""
@@ -67,6 +70,9 @@ _X86 = {
 }
 _ARM = {"llvm.neon": _Level("generic", ("neon",), 128, 32)}
 _FAMILY = _ARM if platform.machine().lower() in ("arm64", "aarch64") else _X86
+
+# What a machine is taken to have that is named, or does not tell: a common server's.
+DEFAULT_CACHES = (32 << 10, 1 << 20, 32 << 20)
 
 TARGET_NAMES = ("llvm", *_FAMILY)
 
@@ -121,6 +127,7 @@ def _parse(spec: str) -> Target:
         cores=available_cores(),
         is_native=is_native,
         levels=frozenset({"llvm", *levels}),
+        caches=host_caches() if spec == "llvm" else DEFAULT_CACHES,
     )
 
 
@@ -130,6 +137,20 @@ def _host() -> tuple[str, dict[str, bool]]:
     import llvmlite.binding as llvm
 
     return llvm.get_host_cpu_name(), dict(llvm.get_host_cpu_features())
+
+
+@cache
+def host_caches() -> tuple[int, ...]:
+    """The bytes of this machine's caches for data, the nearest first, as Linux tells them."""
+    found: dict[int, int] = {}
+    for place in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            level, kind, size = ((place / name).read_text().strip() for name in ("level", "type", "size"))
+        except OSError:
+            continue
+        if kind != "Instruction" and size.endswith("K"):
+            found[int(level)] = int(size[:-1]) << 10
+    return tuple(found[level] for level in sorted(found)) or DEFAULT_CACHES
 
 
 def available_cores() -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from te.backends.llvm import memory
 from te.backends.llvm.context import Blocks, Context, Mask, Memory, Vectors
-from te.backends.llvm.expressions import expression, index_of, load, position
+from te.backends.llvm.expressions import expression, index_of, load, position, stream_of
 from te.backends.llvm.index import LANE_NUMBER, integer
 from te.backends.llvm.transpose import transposed
 from te.backends.llvm.values import Value, constant
@@ -123,12 +123,15 @@ def _put(ctx: Context, s: For, block: Block, vectors: Vectors) -> None:
         for trips, columns in vectors.items()
     }
 
+    # Parts of lines would each wait for the rest, which other blocks write.
+    stream = stream_of(ctx, store, in_lines=True)
+
     def put(trips: tuple[int, ...], lane: int) -> None:
         if trips not in rows:
             return
         flat = position(ctx, buffer, [index_of(ctx, i) for i in store.index])
         value = memory.from_memory(ctx, rows[trips][lane], buffer.dtype)
-        memory.store(ctx, buffer, flat, value, stream=store.stream)
+        memory.store(ctx, buffer, flat, value, stream=stream)
 
     with ctx.emit.at(store.stage):
         _each_row(ctx, s, block, put)

@@ -16,6 +16,7 @@ from te.backends.llvm.context import Context, Memory
 from te.backends.llvm.index import LANE, ZERO, Index, add, integer, multiply
 from te.backends.llvm.values import Value, constant, lane_numbers
 from te.ir.expr import COMPARISONS, Cast, Const, Expr, Load, Op, Select, Var
+from te.ir.loop import Store
 from te.ir.overflow import reads_data
 from te.ir.types import BOOL, I32, I64
 
@@ -172,6 +173,20 @@ def position(ctx: Context, buffer: Memory, index: list[Index]) -> Index:
         if all(ctx.indices.is_everywhere(stride) for stride in strides):
             buffer.strides = strides
     return memory.flat_index(ctx, strides, index)
+
+
+def stream_of(ctx: Context, s: Store, *, in_lines: bool = False) -> memory.Stream | None:
+    """How a store goes past the caches, if it is to. `in_lines`: only where it fills whole lines."""
+    buffer = ctx.buffers[s.buffer]
+    if not s.stream or not isinstance(buffer, Memory):
+        return None
+    if not s.stream_above:
+        return memory.Stream(None, in_lines)
+    size = integer(s.stream_above // buffer.dtype.bytes)
+    elements = integer(1)
+    for extent in buffer.shape:
+        elements = _product(ctx, elements, index_of(ctx, extent))
+    return memory.Stream(_compare_indices(ctx, ">=", elements, size), in_lines)
 
 
 # ---------------------------------------------------------------- lazy operators

@@ -8,6 +8,7 @@ scatter. Lanes that the mask leaves out never touch memory.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from te.backends.llvm.context import Context, Memory
 from te.backends.llvm.index import LANE_NUMBER, ZERO, Index, Lanes, add, integer, multiply
@@ -195,7 +196,15 @@ def _gather(ctx: Context, memory: Memory, form: Lanes, mask: Value | None, other
 # ---------------------------------------------------------------- stores
 
 
-def store(ctx: Context, memory: Memory, flat: Index, value: Value, *, stream: bool = False) -> None:
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """How a vector goes past the caches: whether at all (None: always), and whether only as a whole line."""
+
+    condition: Value | None
+    in_lines: bool = False
+
+
+def store(ctx: Context, memory: Memory, flat: Index, value: Value, *, stream: Stream | None = None) -> None:
     """Store an element, or the elements of all lanes; where lanes share an address, the last one counts.
 
     With `stream`, whole vectors go past the caches where their address allows it.
@@ -229,7 +238,13 @@ def _store_scalar(ctx: Context, memory: Memory, position: Index, value: Value) -
 
 
 def _store_neighbours(
-    ctx: Context, memory: Memory, position: Index, value: Value, mask: Value | None, *, stream: bool = False
+    ctx: Context,
+    memory: Memory,
+    position: Index,
+    value: Value,
+    mask: Value | None,
+    *,
+    stream: Stream | None = None,
 ) -> None:
     value = to_memory(ctx, ctx.emit.splat(value, ctx.lanes), memory.dtype)
     address = pointer(ctx, memory, position)
@@ -240,7 +255,7 @@ def _store_neighbours(
             text = f"store {value.typed}, ptr {address.text}, align {size}"
             ctx.emit.effect(text, value.lanes, value.dtype)
 
-        _streamed(ctx, address, value, ordinary) if stream else ordinary()
+        _streamed(ctx, address, value, stream, ordinary) if stream else ordinary()
         return
     name = f"llvm.masked.store.{suffix(value.dtype, value.lanes)}.p0"
     ctx.emit.module.declare(f"declare void @{name}({value.type}, ptr, {mask.type})")
@@ -252,17 +267,21 @@ def _store_neighbours(
 STREAM_BYTES, LINE_BYTES = 16, 64
 
 
-def _streamed(ctx: Context, address: Value, value: Value, ordinary: Callable[[], None]) -> None:
+def _streamed(
+    ctx: Context, address: Value, value: Value, stream: Stream, ordinary: Callable[[], None]
+) -> None:
     """A vector past the caches: whole where it is aligned, in parts of 16 bytes where those are, or not."""
     bytes = value.lanes * value.dtype.bytes
-    if bytes % STREAM_BYTES or bytes & (bytes - 1):
+    is_never = stream.condition is not None and stream.condition.constant is False
+    if is_never or bytes % (LINE_BYTES if stream.in_lines else STREAM_BYTES) or bytes & (bytes - 1):
         ordinary()
         return
     place = ctx.emit.pure(f"ptrtoint {address.typed} to i64", I64, [address])
 
     def is_aligned(to: int) -> Value:
         rest = ctx.emit.pure(f"and i64 {place.text}, {to - 1}", I64, [place])
-        return ctx.emit.pure(f"icmp eq i64 {rest.text}, 0", BOOL, [rest])
+        aligned = ctx.emit.pure(f"icmp eq i64 {rest.text}, 0", BOOL, [rest])
+        return aligned if stream.condition is None else _both(ctx, aligned, stream.condition)
 
     def past_caches(part: Value, offset: int, align: int) -> None:
         at = ctx.emit.pure(f"getelementptr i8, {address.typed}, i64 {offset}", POINTER, [address])
@@ -277,7 +296,7 @@ def _streamed(ctx: Context, address: Value, value: Value, ordinary: Callable[[],
 
     widest = min(bytes, LINE_BYTES)
     narrower = ordinary
-    if widest > STREAM_BYTES:
+    if widest > STREAM_BYTES and not stream.in_lines:
 
         def narrower() -> None:
             ctx.emit.branch(is_aligned(STREAM_BYTES), in_parts, ordinary)
@@ -375,4 +394,6 @@ def to_memory(ctx: Context, value: Value, dtype: DType) -> Value:
 
 
 def _both(ctx: Context, a: Value, b: Value) -> Value:
+    if b.constant is not None:
+        return a if b.constant else b
     return ctx.emit.pure(f"and i1 {a.text}, {b.text}", BOOL, [a, b])

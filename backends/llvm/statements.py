@@ -6,7 +6,7 @@ from math import prod
 
 from te.backends.llvm import arithmetic, blocks, memory, parallel, registers
 from te.backends.llvm.context import SLOT, THREAD_BYTES, Context, Mask, Memory
-from te.backends.llvm.expressions import expression, index_of, position
+from te.backends.llvm.expressions import expression, index_of, position, stream_of
 from te.backends.llvm.index import LANE_NUMBER, Index, integer
 from te.backends.llvm.intrinsics import tensorized
 from te.backends.llvm.prefetch import prefetch
@@ -48,7 +48,7 @@ def statement(ctx: Context, s: Stmt) -> None:
                 value = expression(ctx, s.value)
                 if not blocks.keep(ctx, s, value):
                     index = [index_of(ctx, i) for i in s.index]
-                    _store(ctx, s.buffer, index, value, stream=s.stream)
+                    _store(ctx, s.buffer, index, value, stream=stream_of(ctx, s))
         case Accumulate():
             with ctx.emit.at(s.stage):
                 _accumulate(ctx, s)
@@ -180,7 +180,9 @@ def _is_worth_a_branch(ctx: Context, body: Stmt) -> bool:
 # ---------------------------------------------------------------- stores
 
 
-def _store(ctx: Context, name: str, index: list[Index], value: Value, *, stream: bool = False) -> None:
+def _store(
+    ctx: Context, name: str, index: list[Index], value: Value, *, stream: memory.Stream | None = None
+) -> None:
     buffer = ctx.buffers[name]
     if isinstance(buffer, Memory):
         memory.store(ctx, buffer, position(ctx, buffer, index), value, stream=stream)

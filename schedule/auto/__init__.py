@@ -9,10 +9,15 @@
    what they are moved over (`convolution.py`).
 5. Other reductions of windows, such as pooling: some rows at a time in registers (`windows.py`).
 6. Reductions over the last axis and what is computed from them: a row at a time (`rows.py`).
-7. Any other stage (`loops.py`): vectorise one loop, the last data axis, which the stage writes
+7. Transposes and permutations: tiles that are transposed in registers (`transposes.py`).
+8. Reductions over another axis than the last (`columns.py`), or of all (`totals.py`): in vectors, several
+   partial results at once, in chunks for threads.
+9. Recurrences along the last axis: several rows at once (`scans.py`).
+10. Any other stage (`loops.py`): vectorise one loop, the last data axis, which the stage writes
    contiguously; for a reduction that reads less contiguously along it than along its last
    reduction axis, that one instead (a sum over rows). Make the outermost data loop parallel where
    a stage has enough work, or an unknown amount.
+11. Results that no cache holds are stored past the caches (`streams.py`).
 
 A line that the rewrites refuse is left out.
 """
@@ -26,16 +31,22 @@ from te.ir.expr import TRUE, Const, Expr, both
 from te.ir.print import print_expr
 from te.ir.tensor import Program, Stage
 from te.schedule.auto import attention, convolution, windows
+from te.schedule.auto.columns import lines_for_columns
 from te.schedule.auto.contraction import contraction_of, lines_for
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.auto.loops import parallel_loop, vector_axis, vectorize
 from te.schedule.auto.rows import lines_for_rows, rows_of
+from te.schedule.auto.scans import lines_for_scan
+from te.schedule.auto.streams import fetches_of, stream_of
+from te.schedule.auto.totals import lines_for_total
+from te.schedule.auto.transposes import lines_for_transpose
 from te.schedule.directives import Inline, Parallel, Specialize
 from te.schedule.forms import Directive
 from te.schedule.schedule import ChosenCase, Schedule
 from te.schedule.written import assuming
 from te.target import Target
 
+KINDS = (lines_for_transpose, lines_for_columns, lines_for_total, lines_for_scan)  # tried in this order
 MOST_CONDITIONS = 4  # of contractions that have a case of their own together
 
 
@@ -95,6 +106,8 @@ def case_for(program: Program, target: Target, large: bool) -> Schedule:
             continue
         if _scheduled_as_convolution(schedule, stage, target, done):
             continue
+        if _scheduled_by_kind(schedule, stage, target):
+            continue
         axis = vector_axis(stage)
         vector = axis and vectorize(stage, axis, target)
         if vector:
@@ -102,6 +115,11 @@ def case_for(program: Program, target: Target, large: bool) -> Schedule:
         outermost = parallel_loop(stage, axis if vector and vector.by else None)
         if outermost:
             _try(schedule, [Parallel((outermost,))])
+    program = schedule.steps()[-1].kernel.program
+    for stage in program.stages:
+        stream = stream_of(stage, program, target)
+        if stream:
+            _try(schedule, [stream])
     return schedule
 
 
@@ -118,11 +136,21 @@ def _scheduled_as_attention(
         schedule.undo(len(schedule.directives) - before)
 
 
+def _scheduled_by_kind(schedule: Schedule, stage: Stage, target: Target) -> bool:
+    """Schedule a stage by the first rule for its kind whose lines are legal."""
+    program = schedule.steps()[-1].kernel.program
+    plans = (lines for rule in KINDS for lines in rule(stage, program, target))
+    return any(_try(schedule, lines) for lines in plans)
+
+
 def _scheduled_as_rows(schedule: Schedule, last: Stage, target: Target, done: set[str]) -> None:
     """Schedule a stage with those that it needs a row of at a time, if there are some; they are `done` then."""
-    rows = rows_of(schedule.steps()[-1].kernel.program, last, done)
+    program = schedule.steps()[-1].kernel.program
+    rows = rows_of(program, last, done)
     if rows and _try(schedule, lines_for_rows(rows, target)):
         done.update(stage.name for stage in (*rows.members, last))
+        for fetch in fetches_of(rows, program, target):
+            _try(schedule, [fetch])
 
 
 def _scheduled_as_contraction(

@@ -14,6 +14,7 @@ from te.schedule.nest import all_axes, loop_name
 from te.schedule.placement import reads_of
 from te.target import Target
 
+SUMS = 4  # vectors of partial results: an addition takes as many cycles as that, or a few more
 PARALLEL_WORK = 1 << 15  # operations below which threads never pay; above, each call decides for itself
 
 # ---------------------------------------------------------------- vectors
@@ -46,9 +47,15 @@ def _has_unit_step(e: Expr, name: str) -> bool:
 def vectorize(stage: Stage, axis: Axis, target: Target) -> Vectorize:
     lanes = lanes_of(stage, target)
     loop = (loop_name(stage.name, axis.name),)
+    if axis not in stage.axes and not _is_shorter(axis, SUMS * lanes):
+        return Vectorize(loop, by=SUMS * lanes)
     if isinstance(axis.extent, Const) and 1 < axis.extent.value <= lanes:
         return Vectorize(loop)
     return Vectorize(loop, by=lanes)
+
+
+def _is_shorter(axis: Axis, count: int) -> bool:
+    return isinstance(axis.extent, Const) and axis.extent.value < count
 
 
 def lanes_of(stage: Stage, target: Target) -> int:
@@ -78,13 +85,19 @@ def widest(stage: Stage) -> int:
 # ---------------------------------------------------------------- threads
 
 
+def parallel_work(stage: Stage) -> bool:
+    """Whether a stage has enough work for threads, or an unknown amount."""
+    extents = [axis.extent for axis in all_axes(stage)]
+    if not all(isinstance(extent, Const) for extent in extents):
+        return True
+    trips = prod(int(extent.value) for extent in extents if isinstance(extent, Const))
+    return trips * (1 + cost(stage.value)) >= PARALLEL_WORK
+
+
 def parallel_loop(stage: Stage, split: Axis | None) -> str | None:
     """The outermost data loop, if there is work for threads. `split`: the axis that was split for vectors."""
-    extents = [axis.extent for axis in all_axes(stage)]
-    if all(isinstance(extent, Const) for extent in extents):
-        trips = prod(int(extent.value) for extent in extents if isinstance(extent, Const))
-        if trips * (1 + cost(stage.value)) < PARALLEL_WORK:
-            return None
+    if not parallel_work(stage):
+        return None
     for axis in stage.axes:
         if axis.extent != integer(1):
             return loop_name(stage.name, axis.name + ("o" if axis is split else ""))

@@ -16,15 +16,13 @@ from te.ir.expr import Const, Var
 from te.ir.tensor import Program, Stage
 from te.schedule.auto.contraction import contraction_of
 from te.schedule.auto.convolution import convolution_of
-from te.schedule.auto.loops import lanes_of, parallel_loop, vector_axis, vectorize
+from te.schedule.auto.loops import SUMS, lanes_of, parallel_loop, vector_axis, vectorize
 from te.schedule.auto.windows import windows_of
 from te.schedule.directives import ComputeAt, Parallel, Vectorize
 from te.schedule.forms import Directive
 from te.schedule.nest import loop_name
 from te.schedule.placement import readers_of, reads_of
 from te.target import Target
-
-SUMS = 4  # vectors of partial results: an addition takes as many cycles as that, or a few more
 
 
 @dataclass(frozen=True, slots=True)

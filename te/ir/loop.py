@@ -11,7 +11,8 @@ A `Kernel` runs its body once per call. Statements run in order.
   that runs it together with the vector loop inside. A loop bound to a level of a target
   (`block.x`, `thread.x`) is a parallel one that runs there. The kind never changes what is
   computed: the rewrites that set it have proved that.
-- `Store`: `buffer[index] = value`; with `stream`, past the caches where the target can,
+- `Store`: `buffer[index] = value`; with `stream`, past the caches where the target can (and the
+  buffer has at least `stream_above` bytes),
   with `method`, by the instructions of a target that copy so.
 - `Accumulate`: `buffer[index] = reducer(buffer[index], value)`, a step of a
   reduction. `over` names its reduction loops; before the first of their trips the
@@ -170,6 +171,7 @@ class Store:
     value: Expr
     stage: str
     stream: bool = False
+    stream_above: int = 0  # bytes of the buffer, from which on `stream` counts
     method: str = ""
 
 

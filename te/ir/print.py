@@ -329,7 +329,8 @@ def loop_flags(s: For, name: Naming = str) -> list[str]:
 
 def _hints(s: Store) -> list[str]:
     """How a target may store, where that is not plain."""
-    return (["stream"] if s.stream else []) + ([f"by {s.method}"] if s.method else [])
+    above = f" of {s.stream_above}" if s.stream_above else ""
+    return ([f"stream{above}"] if s.stream else []) + ([f"by {s.method}"] if s.method else [])
 
 
 def _target(s: Store | Accumulate, name: Naming) -> str:

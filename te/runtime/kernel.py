@@ -24,7 +24,7 @@ from te.ir.tensor import Program
 from te.ir.visit import variables
 from te.runtime.ahead import AheadPlan, Kept, plan_function
 from te.runtime.arguments import MAX_BYTES, Parameter, Shape, Signature
-from te.runtime.arrays import Array, address, as_it_is, giver, overlap, ready
+from te.runtime.arrays import Array, address, aligned_empty, as_it_is, giver, overlap, ready
 from te.runtime.bound import BoundKernel
 from te.runtime.direct import WORKSPACE_ALIGNMENT, DirectCalls, Known, direct_functions
 from te.runtime.hidden import Hidden
@@ -41,6 +41,7 @@ __all__ = ["LEVELS", "Compilation", "Kernel", "Timing", "Variant", "duration"]
 LEVELS = ("tensor", "loop", "final", "llvm", "asm")
 
 MOST_THREADS = 1 << 15
+ALIGNED_BYTES = 1 << 20  # of a result, from which on it begins at a line of the caches
 PLANS_KEPT = 512  # combinations of shapes; a program that sees more of them pays some µs for each call
 
 
@@ -554,7 +555,8 @@ def _release(executable: Executable | None) -> None:
 
 def _empty(called: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
     try:
-        return np.empty(shape, dtype)
+        array = np.empty(shape, dtype)
+        return array if array.nbytes < ALIGNED_BYTES else aligned_empty(shape, dtype)
     except MemoryError as refused:
         raise MemoryError(f"{called} cannot be allocated: {refused}") from None
 

@@ -27,7 +27,9 @@ from tests.schedule.scheduling import (
     setting_of,
 )
 
-AVX2 = dataclasses.replace(parse_target("llvm"), vector_bits=256, vector_registers=16)
+AVX2 = dataclasses.replace(
+    parse_target("llvm"), vector_bits=256, vector_registers=16, caches=(32 << 10, 1 << 20, 32 << 20)
+)
 
 HEAVY_TWICE = """
 op f(X: f32[N]) -> Y: f32[N] {
@@ -50,18 +52,72 @@ PIXELS = "op f(X: f32[H, W, 3]) -> Y: f32[H, W, 3] { Y[y, x, c] = X[y, x, c] * 2
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (PLANE, ["vectorize Y.j by 8", "parallel Y.i"]),
-        (CHAIN, ["inline e", "vectorize Y.i by 8", "parallel Y.io"]),
-        (HEAVY_ONCE, ["inline e", "vectorize Y.i by 8", "parallel Y.io"]),
-        (HEAVY_TWICE, ["vectorize e.i by 8", "parallel e.io", "vectorize Y.i by 8", "parallel Y.io"]),
-        (HEAVY_BROADCAST, ["vectorize e.k by 8", "parallel e.ko", "vectorize Y.j by 8", "parallel Y.jo"]),
-        (ROW_SUM, ["vectorize Y.j by 8", "parallel Y.i"]),
-        (COLUMN_SUM, ["vectorize Y.j by 8", "parallel Y.jo"]),
-        (TOTAL, ["vectorize Y.i by 8"]),
-        (MATVEC, ["vectorize y.j by 8", "parallel y.i"]),
-        (BYTES, ["vectorize Y.i by 32", "parallel Y.io"]),
-        (DOUBLES, ["vectorize Y.i by 4", "parallel Y.io"]),
-        (PIXELS, ["vectorize Y.c", "parallel Y.y"]),
+        (PLANE, ["vectorize Y.j by 8", "parallel Y.i", "stream Y of 16777216"]),
+        (CHAIN, ["inline e", "vectorize Y.i by 8", "parallel Y.io", "stream Y of 16777216"]),
+        (HEAVY_ONCE, ["inline e", "vectorize Y.i by 8", "parallel Y.io", "stream Y of 16777216"]),
+        (
+            HEAVY_TWICE,
+            [
+                "vectorize e.i by 8",
+                "parallel e.io",
+                "vectorize Y.i by 8",
+                "parallel Y.io",
+                "stream Y of 16777216",
+            ],
+        ),
+        (
+            HEAVY_BROADCAST,
+            [
+                "vectorize e.k by 8",
+                "parallel e.ko",
+                "split Y.k by 256",
+                "split Y.ki by 8 into kt, kv",
+                "split Y.j by 4096",
+                "split Y.ji by 16 into jt, jv",
+                "reorder Y.ko, Y.jo, Y.kt, Y.jt, Y.kv, Y.jv",
+                "unroll Y.kv",
+                "vectorize Y.jv",
+                "rfactor Y.ko of Y as Y_part",
+                "fuse Y_part.ko, Y_part.jo into chunk",
+                "parallel Y_part.chunk",
+                "split Y.j by 16",
+                "reorder Y.jo, Y.ko, Y.ji",
+                "vectorize Y.ji",
+            ],
+        ),
+        (ROW_SUM, ["vectorize Y.j by 32", "parallel Y.i"]),
+        (
+            COLUMN_SUM,
+            [
+                "split Y.i by 256",
+                "split Y.ii by 8 into it, iv",
+                "split Y.j by 4096",
+                "split Y.ji by 16 into jt, jv",
+                "reorder Y.io, Y.jo, Y.it, Y.jt, Y.iv, Y.jv",
+                "unroll Y.iv",
+                "vectorize Y.jv",
+                "rfactor Y.io of Y as Y_part",
+                "fuse Y_part.io, Y_part.jo into chunk",
+                "parallel Y_part.chunk",
+                "split Y.j by 16",
+                "reorder Y.jo, Y.io, Y.ji",
+                "vectorize Y.ji",
+            ],
+        ),
+        (
+            TOTAL,
+            [
+                "split Y.i by 8192",
+                "vectorize Y.ii by 32",
+                "rfactor Y.io of Y as Y_part",
+                "parallel Y_part.io",
+                "vectorize Y.io by 32",
+            ],
+        ),
+        (MATVEC, ["vectorize y.j by 32", "parallel y.i"]),
+        (BYTES, ["vectorize Y.i by 32", "parallel Y.io", "stream Y of 16777216"]),
+        (DOUBLES, ["vectorize Y.i by 4", "parallel Y.io", "stream Y of 16777216"]),
+        (PIXELS, ["vectorize Y.c", "parallel Y.y", "stream Y of 16777216"]),
     ],
 )
 def test_rules(text: str, expected: list[str]) -> None:
@@ -192,6 +248,8 @@ schedule softmax on llvm {
     vectorize Y_sum.k by 32
     vectorize Y.j by 8
     parallel Y.i
+    prefetch X at e.jo of Y.i
+    stream Y of 16777216
 }"""
     )
     assert "compute_at s at Y.i" in lines_of(NORM)
@@ -200,7 +258,7 @@ schedule softmax on llvm {
 
 def test_results_and_what_other_rows_need_are_computed_whole() -> None:
     assert "compute_at s at Y.i" in lines_of(KEPT)
-    assert "vectorize m.j by 8" in lines_of(KEPT)
+    assert "vectorize m.j by 32" in lines_of(KEPT)
     assert "compute_at" not in lines_of(OTHER_ROW)
 
 
@@ -289,6 +347,7 @@ schedule f on llvm {
     vectorize m.j by 32
     vectorize Y_sum.j by 32
     parallel Y.i
+    stream Y of 16777216
 }"""
     )
 
