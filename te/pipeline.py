@@ -28,6 +28,7 @@ from te.runtime.kernel import Compilation, Variant
 from te.runtime.laws import broken_laws
 from te.runtime.limits import SizeLimit
 from te.schedule.auto import auto_cases
+from te.schedule.auto.winograd import with_winograd
 from te.schedule.cases import cases_of
 from te.schedule.context import shared_facts
 from te.schedule.finalize import finalize
@@ -107,7 +108,7 @@ def _schedule(
     math: str,
 ) -> tuple[Program, list[Variant]]:
     """Every level of the compiler up to the final loop IR, one after the other."""
-    program, possible = candidates(op, options, ranks, given, knobs, target, library)
+    program, possible = candidates(op, options, ranks, given, knobs, target, library, math)
     variants = []
     for candidate in possible:
         steps = candidate.schedule.steps(candidate.plain)  # verifies each one
@@ -137,9 +138,12 @@ def candidates(
     knobs: Mapping[str, object],
     target: Target,
     library: OpLibrary,
+    math: str = "strict",
 ) -> tuple[Program, list[Candidate]]:
     """The op's program, and the schedules that are tried in order at each call; nothing is applied yet."""
     setting = _setting(op, options, ranks, given, knobs, target, library)
+    if math == "fast" and _is_automatic(given, setting):
+        setting = replace(setting, program=with_winograd(setting.program, library))
     program = setting.program
     _verify(program)
     if wrong := [*broken_laws(op.module.file), *wrong_intrinsics(op.module.file)]:
@@ -223,6 +227,11 @@ def parse_schedule(given: Source | str | Schedule | None) -> Given:
     if not isinstance(given, Source):
         return given
     return parse_file(given) if is_file(given) else parse_directives(given)
+
+
+def _is_automatic(given: Given, setting: Setting) -> bool:
+    """Whether no schedule is written, which would be for the stages as they are written."""
+    return given == AUTO or (given is None and not schedules_for(setting))
 
 
 def _choose_schedules(given: Given, setting: Setting, target: Target) -> list[ChosenCase]:

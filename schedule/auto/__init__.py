@@ -30,7 +30,7 @@ from te.diagnostics import ScheduleError
 from te.ir.expr import TRUE, Const, Expr, both
 from te.ir.print import print_expr
 from te.ir.tensor import Program, Stage
-from te.schedule.auto import attention, convolution, windows
+from te.schedule.auto import attention, convolution, windows, winograd
 from te.schedule.auto.columns import lines_for_columns
 from te.schedule.auto.contraction import contraction_of, lines_for
 from te.schedule.auto.inlining import stages_to_inline
@@ -97,6 +97,7 @@ def case_for(program: Program, target: Target, large: bool) -> Schedule:
     done: set[str] = set()
     for found in attention.attentions_of(schedule.steps()[-1].kernel.program):
         _scheduled_as_attention(schedule, found, target, done)
+    _scheduled_as_winograd(schedule, target, done)
     stages = schedule.steps()[-1].kernel.program.stages
     for stage in reversed(stages):
         if stage.name not in done and not contraction_of(stage):
@@ -166,6 +167,16 @@ def _scheduled_as_contraction(
             done.update(plan.stages)
             return True
     return False
+
+
+def _scheduled_as_winograd(schedule: Schedule, target: Target, done: set[str]) -> None:
+    """Schedule the steps of convolutions by transforms, which are `done` then."""
+    program = schedule.steps()[-1].kernel.program
+    for stage in program.stages if program.tables else ():
+        steps = winograd.steps_of(stage, program)
+        plan = winograd.lines_for(steps, target) if steps else None
+        if plan and _try(schedule, plan.lines):
+            done.update(plan.stages)
 
 
 def _scheduled_as_convolution(schedule: Schedule, stage: Stage, target: Target, done: set[str]) -> bool:

@@ -193,7 +193,20 @@ BOXES = [((2, 2, 5, 6, 7),), ((1, 1, 4, 4, 4),)]
 PICTURES = [((2, 3, 8, 9),), ((1, 1, 5, 5),)]
 BLOCKS = [((2, 4, 6, 8),), ((1, 8, 2, 2),)]
 
+
+def sums(x: Array, weight: Array, **settings: int) -> Array:
+    """A convolution without a bias."""
+    return conv(x, weight, np.zeros(len(weight)), **settings)
+
+
+TRANSFORMED = [((2, 3, 9, 8), (4, 3, 3, 3)), ((1, 2, 6, 5), (3, 2, 3, 3))]
+
 CASES = [
+    *[case("winograd.windows", sums, TRANSFORMED, **s) for s in ({}, {"padding": 1})],
+    *[
+        case("winograd.conv2d", conv, [(*shapes, shapes[1][:1]) for shapes in TRANSFORMED], **s)
+        for s in ({}, {"padding": 1}, {"padding": 1, "padding_w": 2})
+    ],
     *[case("conv.conv1d", conv, LINE, **s) for s in SETTINGS],
     *[case("conv.conv2d", conv, PLANE, **s) for s in SETTINGS],
     *[case("conv.conv2d", conv, GROUPS, groups=2, **s) for s in SETTINGS[:2]],
