@@ -150,7 +150,7 @@ def candidates(
         raise CompileError(wrong)
     return program, [
         Candidate(choice.condition, choice.schedule, nest(assuming(program, choice.condition)))
-        for choice in _choose_schedules(given, setting, target)
+        for choice in _choose_schedules(given, setting, target, fast_math=math == "fast")
     ]
 
 
@@ -234,12 +234,12 @@ def _is_automatic(given: Given, setting: Setting) -> bool:
     return given == AUTO or (given is None and not schedules_for(setting))
 
 
-def _choose_schedules(given: Given, setting: Setting, target: Target) -> list[ChosenCase]:
+def _choose_schedules(given: Given, setting: Setting, target: Target, *, fast_math: bool) -> list[ChosenCase]:
     """The schedules that serve a build, to be tried in order at each call. The last one always holds."""
     op = setting.program.name
     match given:
         case None | tree.File():
-            return _written_schedules(setting, target)
+            return _written_schedules(setting, target, fast_math=fast_math)
         case Schedule():
             _check_op(op, given.op, None)
             lines = resolved(given.directives, Library(None, setting))
@@ -249,11 +249,11 @@ def _choose_schedules(given: Given, setting: Setting, target: Target) -> list[Ch
             lines = ()
     _refuse_unknown_knobs(setting, ())
     if given == AUTO:
-        return auto_cases(setting.program, target)
+        return auto_cases(setting.program, target, fast_math=fast_math)
     return _cases(lines, setting, target)
 
 
-def _written_schedules(setting: Setting, target: Target) -> list[ChosenCase]:
+def _written_schedules(setting: Setting, target: Target, *, fast_math: bool) -> list[ChosenCase]:
     """Those that fit among the given ones and then the file's; where all are conditional, the automatic one."""
     if setting.given:
         _check_items(setting.given, setting)
@@ -264,7 +264,7 @@ def _written_schedules(setting: Setting, target: Target) -> list[ChosenCase]:
     for choice in schedules_for(setting):
         choices += read_schedule(choice.schedule, setting, choice.condition)
     if not choices or choices[-1].condition != TRUE:
-        choices += auto_cases(setting.program, target)
+        choices += auto_cases(setting.program, target, fast_math=fast_math)
     return choices
 
 

@@ -4,7 +4,7 @@
 2. Attention, two contractions with weights from a running maximum between them: tiles of queries, by
    `online` over blocks of keys (`attention.py`).
 3. A contraction, a sum of products of two tensors: tiles in registers, packed operands, and what
-   reads it computed tile by tile (`contraction.py`).
+   reads it computed tile by tile (`contraction.py`, `panels.py`).
 4. A convolution: tiles of pixels and channels in registers, filters in panels, a padded copy of
    what they are moved over (`convolution.py`).
 5. Other reductions of windows, such as pooling: some rows at a time in registers (`windows.py`).
@@ -32,15 +32,16 @@ from te.ir.print import print_expr
 from te.ir.tensor import Program, Stage
 from te.schedule.auto import attention, convolution, windows, winograd
 from te.schedule.auto.columns import lines_for_columns
-from te.schedule.auto.contraction import contraction_of, lines_for
+from te.schedule.auto.contraction import Contraction, Regime, contraction_of
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.auto.loops import parallel_loop, vector_axis, vectorize
+from te.schedule.auto.panels import lines_for
 from te.schedule.auto.rows import lines_for_rows, rows_of
 from te.schedule.auto.scans import lines_for_scan
 from te.schedule.auto.streams import fetches_of, stream_of
 from te.schedule.auto.totals import lines_for_total
 from te.schedule.auto.transposes import lines_for_transpose
-from te.schedule.directives import Inline, Parallel, Specialize
+from te.schedule.directives import Inline, Parallel, Specialize, Tensorize
 from te.schedule.forms import Directive
 from te.schedule.schedule import ChosenCase, Schedule
 from te.schedule.written import assuming
@@ -50,44 +51,54 @@ KINDS = (lines_for_transpose, lines_for_columns, lines_for_total, lines_for_scan
 MOST_CONDITIONS = 4  # of contractions that have a case of their own together
 
 
-def auto_schedule(program: Program, target: Target) -> Schedule:
+def auto_schedule(program: Program, target: Target, *, fast_math: bool = False) -> Schedule:
     """The automatic schedule of a program. Print it to see its lines.
 
-    Where a size that the call decides makes a difference, it begins with a line `specialize`.
+    With `fast_math` it may use instructions that strict arithmetic does not allow. Where a size that
+    the call decides makes a difference, it begins with a line `specialize`.
     """
-    *special, general = auto_cases(program, target)
+    *special, general = auto_cases(program, target, fast_math=fast_math)
     blocks = [Specialize(print_expr(case.condition), case.schedule.directives) for case in special]
     return Schedule(program.name, target.name, (*blocks, *general.schedule.directives))
 
 
-def auto_cases(program: Program, target: Target) -> list[ChosenCase]:
+def auto_cases(program: Program, target: Target, *, fast_math: bool = False) -> list[ChosenCase]:
     """The cases of the automatic schedule, each applied to the program where its condition holds."""
-    general = case_for(program, target, large=False)
-    condition = _where_large(program, general.directives)
-    if condition is None:
-        return [ChosenCase(general, TRUE)]
-    large = case_for(assuming(program, condition), target, large=True)
-    return [ChosenCase(large, condition), ChosenCase(general, TRUE)]
+    general = case_for(program, target, Regime.OTHER, fast_math=fast_math)
+    cases: list[ChosenCase] = []
+    asked = _asked(program, general.directives)
+    for regime in (Regime.LARGE, Regime.FEW):
+        condition = _common_condition(asked, regime)
+        if condition is not None:
+            special = case_for(assuming(program, condition), target, regime, fast_math=fast_math)
+            cases.append(ChosenCase(special, condition))
+    return [*cases, ChosenCase(general, TRUE)]
 
 
-def _where_large(program: Program, general: Sequence[Directive]) -> Expr | None:
-    """For which sizes the contractions are to be packed, where the call decides that."""
+def _asked(program: Program, general: Sequence[Directive]) -> list[Contraction]:
+    """The contractions whose schedules depend on sizes that a condition can ask."""
     inlined = [line for line in general if isinstance(line, Inline)]
     kernel = Schedule(program, directives=inlined).steps()[-1].kernel
-    fused = {name for a in attention.attentions_of(kernel.program) for name in a.roles}
-    found = [contraction_of(stage) for stage in kernel.program.stages if stage.name not in fused]
-    conditions = [c.is_large() for c in found if c is not None and c.may_pack(program)]
+    used = {name for a in attention.attentions_of(kernel.program) for name in a.roles}
+    used |= {line.loops[0].split(".")[0] for line in general if isinstance(line, Tensorize)}
+    found = [contraction_of(stage) for stage in kernel.program.stages if stage.name not in used]
+    return [c for c in found if c is not None and c.may_ask(program)]
+
+
+def _common_condition(contractions: Sequence[Contraction], regime: Regime) -> Expr | None:
+    """For which sizes contractions are all of a regime, where the call decides that."""
+    conditions = [c.condition(regime) for c in contractions]
     undecided = list(dict.fromkeys(condition for condition in conditions if not isinstance(condition, Const)))
     if not 0 < len(undecided) <= MOST_CONDITIONS:
         return None
-    large: Expr = TRUE
-    for condition in undecided:
-        large = both(large, condition)
-    return large
+    condition: Expr = TRUE
+    for part in undecided:
+        condition = both(condition, part)
+    return condition
 
 
-def case_for(program: Program, target: Target, large: bool) -> Schedule:
-    """The lines for all sizes; or those for sizes with which contractions are to be packed."""
+def case_for(program: Program, target: Target, regime: Regime, *, fast_math: bool = False) -> Schedule:
+    """The lines for sizes of a regime, as far as the sizes themselves do not tell."""
     schedule = Schedule(program, target.name)
     attentions = attention.attentions_of(program)
     inline = stages_to_inline(program, {name for a in attentions for name in a.roles})
@@ -103,7 +114,7 @@ def case_for(program: Program, target: Target, large: bool) -> Schedule:
         if stage.name not in done and not contraction_of(stage):
             _scheduled_as_rows(schedule, stage, target, done)
     for stage in stages:
-        if stage.name in done or _scheduled_as_contraction(schedule, stage, target, large, done):
+        if stage.name in done or _scheduled_as_contraction(schedule, stage, target, regime, done, fast_math):
             continue
         if _scheduled_as_convolution(schedule, stage, target, done):
             continue
@@ -155,14 +166,14 @@ def _scheduled_as_rows(schedule: Schedule, last: Stage, target: Target, done: se
 
 
 def _scheduled_as_contraction(
-    schedule: Schedule, stage: Stage, target: Target, large: bool, done: set[str]
+    schedule: Schedule, stage: Stage, target: Target, regime: Regime, done: set[str], fast_math: bool
 ) -> bool:
     """Schedule a contraction and the stages computed with it, which are `done` then."""
     kernel = schedule.steps()[-1].kernel
     found = contraction_of(stage)
     if found is None:
         return False
-    for plan in lines_for(found, kernel.program, target, large):
+    for plan in lines_for(found, kernel.program, target, regime, fast_math):
         if _try(schedule, plan.lines):
             done.update(plan.stages)
             return True

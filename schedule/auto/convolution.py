@@ -23,9 +23,8 @@ from math import prod
 from te.ir.expr import TRUE, Const, Expr, Load, Op, Select, Var, floor_div, floor_mod, integer
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import walk
-from te.schedule.auto.contraction import Plan
 from te.schedule.auto.loops import PARALLEL_WORK, lanes_of
-from te.schedule.auto.tiles import even_part, fused, is_affine, plain, pointwise_readers, size_of
+from te.schedule.auto.tiles import Plan, even_part, fused, is_affine, plain, pointwise_readers, size_of
 from te.schedule.directives import (
     CacheRead,
     CacheWrite,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from te.ir.expr import Cast, Const, Expr, Load, Select, Var
 from te.ir.tensor import Axis, Program, Stage
@@ -11,6 +12,14 @@ from te.schedule.directives import Fuse
 from te.schedule.forms import Directive
 from te.schedule.nest import loop_name
 from te.schedule.placement import readers_of
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Lines that belong together, and the stages that they schedule."""
+
+    lines: tuple[Directive, ...]
+    stages: tuple[str, ...]
 
 
 def fused(stage: Stage, loops: Sequence[str], lines: list[Directive]) -> str:

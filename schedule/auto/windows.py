@@ -17,9 +17,9 @@ from math import prod
 from te.ir.expr import TRUE, Load, Var
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import loads, variables
-from te.schedule.auto.contraction import Plan, contraction_of
+from te.schedule.auto.contraction import contraction_of
 from te.schedule.auto.loops import PARALLEL_WORK, lanes_of
-from te.schedule.auto.tiles import even_part, fused, is_affine, pointwise_readers, size_of
+from te.schedule.auto.tiles import Plan, even_part, fused, is_affine, pointwise_readers, size_of
 from te.schedule.directives import ComputeAt, Parallel, Reorder, SetScope, Split, Unroll, Vectorize
 from te.schedule.forms import Directive, Scope
 from te.schedule.nest import loop_name

@@ -24,10 +24,10 @@ from te.ir.simplify import simplify
 from te.ir.tensor import Program, Stage
 from te.ir.types import F32
 from te.ir.visit import loads, rewrite
-from te.schedule.auto.contraction import Plan, contraction_of
+from te.schedule.auto.contraction import contraction_of
 from te.schedule.auto.convolution import Convolution, convolution_of
 from te.schedule.auto.loops import lanes_of
-from te.schedule.auto.tiles import even_part, size_of
+from te.schedule.auto.tiles import Plan, even_part, size_of
 from te.schedule.directives import (
     CacheRead,
     ComputeAt,

@@ -10,10 +10,11 @@ import pytest
 import te
 from te.grammar import tree
 from te.schedule.auto import auto_schedule, case_for
+from te.schedule.auto.contraction import Regime
 from te.schedule.nest import nest
 from te.schedule.schedule import Schedule
 from te.schedule.written import Written, read_lines
-from te.target import Target, parse_target
+from te.target import Target, levels_of, parse_target
 from tests.schedule.legal import PROGRAMS
 from tests.schedule.scheduling import (
     CHAIN,
@@ -28,7 +29,12 @@ from tests.schedule.scheduling import (
 )
 
 AVX2 = dataclasses.replace(
-    parse_target("llvm"), vector_bits=256, vector_registers=16, caches=(32 << 10, 1 << 20, 32 << 20)
+    parse_target("llvm"),
+    vector_bits=256,
+    vector_registers=16,
+    cores=2,
+    caches=(32 << 10, 1 << 20, 32 << 20),
+    levels=levels_of("llvm.avx2"),
 )
 
 HEAVY_TWICE = """
@@ -70,19 +76,12 @@ PIXELS = "op f(X: f32[H, W, 3]) -> Y: f32[H, W, 3] { Y[y, x, c] = X[y, x, c] * 2
             [
                 "vectorize e.k by 8",
                 "parallel e.ko",
-                "split Y.k by 256",
-                "split Y.ki by 8 into kt, kv",
-                "split Y.j by 4096",
-                "split Y.ji by 16 into jt, jv",
-                "reorder Y.ko, Y.jo, Y.kt, Y.jt, Y.kv, Y.jv",
-                "unroll Y.kv",
-                "vectorize Y.jv",
-                "rfactor Y.ko of Y as Y_part",
-                "fuse Y_part.ko, Y_part.jo into chunk",
-                "parallel Y_part.chunk",
-                "split Y.j by 16",
-                "reorder Y.jo, Y.ko, Y.ji",
+                "split Y.j by 2048 into jb, jt",
+                "split Y.jt by 16 into jo, ji",
+                "split Y.k by 8",
+                "reorder Y.jb, Y.ko, Y.jo, Y.ki, Y.ji",
                 "vectorize Y.ji",
+                "parallel Y.jb",
             ],
         ),
         (ROW_SUM, ["vectorize Y.j by 32", "parallel Y.i"]),
@@ -148,7 +147,25 @@ SQUARES = "op f(X: f32[M, N]) -> Y: f32[M] { Y[i] = sum[j](X[i, j] * X[i, j]) }"
 MASKED = (
     "op f(A: f32[M, K], B: f32[K, N]) -> C: f32[M, N] { C[i, j] = sum[k where k <= i](A[i, k] * B[k, j]) }"
 )
-CONTRACTIONS = [MATMUL, DENSE, LINEAR, BATCHED, TURNED, HEADS]
+VECMAT = """
+op f(x: f32[K], B: f32[K, N], c: f32[N]) -> y: f32[N] {
+    z[j] = sum[k](x[k] * B[k, j])
+    y[j] = z[j] + c[j]
+}
+"""
+BYTES_MM = "op f(A: u8[M, K], B: i8[K, N]) -> C: i32[M, N] { C[i, j] = sum[k](i32(A[i, k]) * i32(B[k, j])) }"
+QUANTISED = """
+op f(X: u8[M, K], param W: i8[N, K], s: f32) -> Y: u8[M, N] {
+    Z[i, j] = sum[k](i32(X[i, k]) * i32(W[j, k]))
+    Y[i, j] = u8(round(f32(Z[i, j]) * s) + 128)
+}
+"""
+SCALED = """
+op f(X: f32[M, K], W: i8[K, N], s: f32[N]) -> Y: f32[M, N] {
+    Y[i, j] = sum[k](X[i, k] * (f32(W[k, j]) * s[j]))
+}
+"""
+CONTRACTIONS = [MATMUL, DENSE, LINEAR, BATCHED, TURNED, HEADS, VECMAT, BYTES_MM, QUANTISED, SCALED]
 
 
 def lines_of(text: str, target: Target = AVX2, **options: object) -> str:
@@ -193,11 +210,78 @@ schedule matmul on llvm {
     )
 
 
-def test_where_the_call_decides_the_sizes_there_are_two_cases() -> None:
+def test_where_the_call_decides_the_sizes_there_are_three_cases() -> None:
     text = lines_of(MATMUL)
     assert "specialize K * N >= 1048576 and M >= 256 {" in text
+    assert "specialize M < 33 and K * N >= 65536 {" in text
     assert text.count("cache_read") == 1
-    assert "specialize" not in lines_of(MATMUL, sizes={"M": 8})
+    assert "specialize" not in lines_of(MATMUL, sizes={"M": 64})
+
+
+def test_few_rows_stream_the_other_operand() -> None:
+    assert (
+        str(auto_schedule(program(MATMUL, sizes={"M": 16, "N": 4096, "K": 4096}), AVX2))
+        == """\
+schedule matmul on llvm {
+    split C.i by 4
+    split C.j by 2048 into jb, jt
+    split C.jt by 16 into jo, ji
+    split C.k by 16
+    reorder C.jb, C.ko, C.jo, C.io, C.ki, C.ii, C.ji
+    unroll C.ii
+    vectorize C.ji
+    parallel C.jb
+}"""
+    )
+
+
+def test_a_vector_times_a_matrix_streams_the_matrix() -> None:
+    assert (
+        str(auto_schedule(program(VECMAT, sizes={"N": 1000, "K": 1000}), AVX2))
+        == """\
+schedule f on llvm {
+    split z.j by 512 into jb, jt
+    split z.jt by 16 into jo, ji
+    split z.k by 8
+    reorder z.jb, z.ko, z.jo, z.ki, z.ji
+    compute_at y at z.jb
+    vectorize z.ji
+    vectorize y.j by 8
+    parallel z.jb
+}"""
+    )
+
+
+VNNI = dataclasses.replace(
+    parse_target("llvm"), vector_bits=512, vector_registers=32, levels=levels_of("llvm.avx512_vnni")
+)
+
+
+def test_an_instruction_takes_what_it_computes() -> None:
+    assert (
+        lines_of(QUANTISED, VNNI, sizes={"M": 64})
+        == """\
+schedule f on llvm {
+    layout W[j, k] as [j // 32, k // 4, j % 32, k % 4]
+    split Z.i by 8
+    split Z.j by 32
+    split Z.k by 4 into kg, kt
+    reorder Z.jo, Z.io, Z.kg, Z.ii, Z.ji, Z.kt
+    fuse Z.jo, Z.io into tile
+    compute_at Y at Z.tile
+    set_scope Z in register
+    unroll Z.ii
+    tensorize Z.ji, Z.kt as vpdpbusd
+    unroll Y.i
+    vectorize Y.j
+    parallel Z.tile
+    stream Y of 16777216
+}"""
+    )
+    assert "tensorize" not in lines_of(QUANTISED)
+    assert "cache_read B[k, j] at C.ko as B_packed layout [j // 32, k // 4, j % 32, k % 4]" in lines_of(
+        BYTES_MM, VNNI
+    )
 
 
 def test_what_follows_a_contraction_is_computed_tile_by_tile() -> None:
@@ -287,10 +371,10 @@ def test_other_sums_are_no_contractions(text: str) -> None:
 @pytest.mark.parametrize("target", [AVX2, parse_target("llvm")], ids=["256", "here"])
 def test_contractions_compute_the_same(text: str, target: Target) -> None:
     plain = nest(program(text))
-    for large in (False, True):
-        lines = case_for(program(text), target, large).directives
+    for regime in Regime:
+        lines = case_for(program(text), target, regime).directives
         kernel = Schedule(plain.program, directives=lines).steps()[-1].kernel
-        sizes = [dict.fromkeys(plain.program.sizes, n) for n in (0, 1, 5)]
+        sizes = [dict.fromkeys(plain.program.sizes, n) for n in (0, 1)]
         assert_same(plain, kernel, *sizes, {n: 3 + 7 * i for i, n in enumerate(plain.program.sizes)})
 
 
