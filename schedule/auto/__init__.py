@@ -32,7 +32,7 @@ from te.ir.print import print_expr
 from te.ir.tensor import Program, Stage
 from te.schedule.auto import attention, convolution, windows, winograd
 from te.schedule.auto.columns import lines_for_columns
-from te.schedule.auto.contraction import Contraction, Regime, contraction_of
+from te.schedule.auto.contraction import Contraction, Regime, contraction_of, shared_axes
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.auto.loops import parallel_loop, vector_axis, vectorize
 from te.schedule.auto.panels import lines_for
@@ -81,7 +81,8 @@ def _asked(program: Program, general: Sequence[Directive]) -> list[Contraction]:
     kernel = Schedule(program, directives=inlined).steps()[-1].kernel
     used = {name for a in attention.attentions_of(kernel.program) for name in a.roles}
     used |= {line.loops[0].split(".")[0] for line in general if isinstance(line, Tensorize)}
-    found = [contraction_of(stage) for stage in kernel.program.stages if stage.name not in used]
+    stages = [stage for stage in kernel.program.stages if stage.name not in used]
+    found = [contraction_of(stage, shared_axes(kernel.program, stage)) for stage in stages]
     return [c for c in found if c is not None and c.may_ask(program)]
 
 
@@ -170,7 +171,7 @@ def _scheduled_as_contraction(
 ) -> bool:
     """Schedule a contraction and the stages computed with it, which are `done` then."""
     kernel = schedule.steps()[-1].kernel
-    found = contraction_of(stage)
+    found = contraction_of(stage, shared_axes(kernel.program, stage))
     if found is None:
         return False
     for plan in lines_for(found, kernel.program, target, regime, fast_math):

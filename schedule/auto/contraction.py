@@ -11,7 +11,7 @@ Here stands which axis is which, and which kinds of sizes there are; `panels.py`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from enum import Enum
 from math import prod
@@ -94,15 +94,19 @@ class Contraction:
         return bool(decided.value) if isinstance(decided, Const) else regime is asked
 
 
-def contraction_of(stage: Stage) -> Contraction | None:
-    """The roles of a stage's axes, if it is a contraction with columns and terms."""
+def contraction_of(stage: Stage, shared: Set[str] = frozenset()) -> Contraction | None:
+    """The roles of a stage's axes, if it is a contraction with columns and terms.
+
+    The axes `shared` with stages that it recurs with stay outside (`shared_axes`): there it is one
+    contraction for each of their points.
+    """
     reduction = stage.reduction
     if reduction is None or reduction.reducer != "sum" or reduction.where != TRUE or not stage.axes:
         return None
-    factors = _factors(stage.value)
+    factors = _factors(stage.value, shared)
     if factors is None:
         return None
-    names = [{i.name for i in load.index if isinstance(i, Var)} for load in factors]
+    names = [{i.name for i in load.index if isinstance(i, Var)} - shared for load in factors]
     last = stage.axes[-1].name
     if (last in names[0]) == (last in names[1]):
         return None
@@ -112,32 +116,41 @@ def contraction_of(stage: Stage) -> Contraction | None:
     if not all(axis.name in in_left & in_right for axis in terms):
         return None
     roles: dict[tuple[bool, bool], list[Axis]] = {(x, y): [] for x in (False, True) for y in (False, True)}
-    for axis in stage.axes:
+    for axis in [axis for axis in stage.axes if axis.name not in shared]:
         roles[axis.name in in_left, axis.name in in_right].append(axis)
     batches, rows, columns = (tuple(roles[key]) for key in ((True, True), (True, False), (False, True)))
     found = Contraction(stage, left, right, batches, rows, columns, terms)
-    if roles[False, False] or (not rows and (batches or found.is_turned)):
+    if roles[False, False] or len(in_right) < len(right.index):
+        return None
+    if not rows and (batches or found.is_turned):
         return None  # without rows, B is read once: dot products are rows of their own (`loops.py`)
     return found
 
 
-def _factors(e: Expr) -> tuple[Load, Load] | None:
+def shared_axes(program: Program, stage: Stage) -> frozenset[str]:
+    """The axes along which a stage recurs together with others, or with itself."""
+    found = (r for r in program.recurrences if stage.name in r.stages)
+    return frozenset(axis.name for recurrence in found for axis in recurrence.axes)
+
+
+def _factors(e: Expr, shared: Set[str]) -> tuple[Load, Load] | None:
     """The two tensors of whose elements a product is, each with an index of different names."""
     if not (isinstance(e, Op) and e.op == "*" and e.dtype.kind in ("float", "int", "uint")):
         return None
-    found = [_main_load(factor) for factor in e.args]
+    found = [_main_load(factor, shared) for factor in e.args]
     first, second = found
     return None if first is None or second is None else (first, second)
 
 
-def _main_load(factor: Expr) -> Load | None:
-    """Of the tensors that a factor reads, that with the axes of all of them."""
+def _main_load(factor: Expr, shared: Set[str]) -> Load | None:
+    """Of the tensors that a factor reads, that with the axes of all of them; any index may be `shared`."""
     reads = list(loads(factor))
     if not reads:
         return None
     main = max(reads, key=lambda load: len(load.index))
-    names = set(main.index)
-    if not all(isinstance(i, Var) for i in main.index) or len(names) < len(main.index):
+    index = [i for i in main.index if not variables(i) <= shared or isinstance(i, Const)]
+    names = set(index)
+    if not all(isinstance(i, Var) for i in index) or len(names) < len(index):
         return None
     others = variables(factor) <= variables(main)
     return main if others and all(load is main or set(load.index) < names for load in reads) else None

@@ -446,3 +446,26 @@ def test_a_value_for_each_row_is_right(text: str, columns: int) -> None:
     x = np.random.default_rng(columns).standard_normal((7, columns)).astype(np.float32)
     plain = te.build(text, schedule="none")(x)
     np.testing.assert_allclose(te.build(text)(x), plain, rtol=1e-5, atol=1e-5)
+
+
+STEPS = """
+op steps(param W: f32[H, H], s0: f32[B, H]) -> S: f32[9, B, H] {
+    S[0, b, i]     = s0[b, i]
+    S[t < 9, b, i] = tanh(q[t - 1, b, i])
+    q[t < 8, b, i] = sum[k](W[i, k] * S[t, b, k])
+}
+"""
+
+
+def test_a_contraction_in_a_recurrence_runs_in_tiles_in_each_step() -> None:
+    lines = lines_of(STEPS)
+    assert "layout W[i, k] as [i // 16, k, i % 16]" in lines
+    assert "reorder q.io, q.bo, q.k, q.bi, q.ii" in lines
+    kernel = te.build(STEPS)
+    random = np.random.default_rng(0)
+    for batch, width in ((1, 5), (9, 33)):
+        w = random.standard_normal((width, width), np.float32) / np.float32(width)
+        expected = [random.standard_normal((batch, width), np.float32)]
+        for _ in range(8):
+            expected.append(np.tanh(expected[-1] @ w.T))
+        np.testing.assert_allclose(kernel(w, expected[0]), np.stack(expected), rtol=1e-4, atol=1e-5)
