@@ -22,11 +22,11 @@ from te.schedule.directives import Specialize, Use
 from te.schedule.forms import Directive, span_of
 from te.schedule.knobs import Knob, read_knobs
 from te.schedule.text import names_in, read_directives
+from te.target import TARGET_NAMES
 
 # All targets there are, on this machine or another: a schedule for one is legal anywhere.
-X86 = ("llvm.sse4", "llvm.avx2", "llvm.avx512", "llvm.avx512_vnni", "llvm.avx512_bf16")
 MAX_USES = 12  # each line may double the number of lines, so that few levels make many
-TARGETS = ("llvm", *X86, "llvm.neon", "cuda")
+TARGETS = (*TARGET_NAMES, "cuda")
 
 
 @dataclass(frozen=True, slots=True)

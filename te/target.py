@@ -2,7 +2,8 @@
 
 A target is named by a backend and, optionally, a feature: `llvm` is this machine,
 `llvm.avx2` a machine with AVX2 and no more. Schedules say `on llvm.avx512`; they apply to every
-target that satisfies the name (`Target.satisfies`).
+target that satisfies the name (`Target.satisfies`). Targets of another family of processors are for
+code that runs elsewhere, under Linux.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Target:
 
     `cpu` and `features` are LLVM's names (`znver4`, `+avx2,-avx512f,...`), `vector_bits` the
     width of its vector registers. `caches` are the bytes of its caches for data, the nearest first.
-    `is_native` tells whether this machine can run the code.
+    `is_native` tells whether this machine can run the code. `triple` is LLVM's name of another family of
+    processors, and empty for this machine's.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Target:
     is_native: bool
     levels: frozenset[str]
     caches: tuple[int, ...]
+    triple: str = ""
 
     def satisfies(self, name: str) -> bool:
         """Whether a schedule written `on name` may be used: `llvm.avx2` serves on an AVX-512 machine too."""
@@ -60,6 +63,7 @@ class _Level:
 _AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl")
 # From narrow to wide: a machine of one level satisfies those of its family before it.
 _X86 = {
+    "llvm.sse2": _Level("x86-64", ("sse2",), 128, 16),
     "llvm.sse4": _Level("x86-64-v2", ("sse4.2", "popcnt"), 128, 16),
     "llvm.avx2": _Level("x86-64-v3", ("avx2", "fma", "bmi2", "f16c"), 256, 16),
     "llvm.avx512": _Level("x86-64-v4", _AVX512, 512, 32),
@@ -69,17 +73,18 @@ _X86 = {
     ),
 }
 _ARM = {"llvm.neon": _Level("generic", ("neon",), 128, 32)}
+_FAMILIES = {"x86_64-unknown-linux-gnu": _X86, "aarch64-unknown-linux-gnu": _ARM}
 _FAMILY = _ARM if platform.machine().lower() in ("arm64", "aarch64") else _X86
 
 # What a machine is taken to have that is named, or does not tell: a common server's.
 DEFAULT_CACHES = (32 << 10, 1 << 20, 32 << 20)
 
-TARGET_NAMES = ("llvm", *_FAMILY)
+TARGET_NAMES = ("llvm", *_X86, *_ARM)
 
 
 def levels_of(name: str) -> frozenset[str]:
     """The targets whose schedules serve one of this name, whatever this machine is."""
-    for family in (_X86, _ARM):
+    for family in _FAMILIES.values():
         if name in family:
             return frozenset({"llvm", *list(family)[: list(family).index(name) + 1]})
     return frozenset({name, name.partition(".")[0]})
@@ -106,16 +111,17 @@ def parse_target(spec: str) -> Target:
 def _parse(spec: str) -> Target:
     host_cpu, host_features = _host()
     present = {name for name, on in host_features.items() if on}
-    names = list(_FAMILY)
-    reached = [name for name in names if present.issuperset(_FAMILY[name].needs)]
-    widest = reached[-1] if reached else names[0]
+    reached = [name for name, level in _FAMILY.items() if present.issuperset(level.needs)]
+    widest = reached[-1] if reached else next(iter(_FAMILY))
 
     if spec in ("llvm", widest):
         level, levels, is_native = _FAMILY[widest], reached, True
         cpu = host_cpu
         features = ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(host_features.items()))
     else:
-        level, levels, is_native = _FAMILY[spec], names[: names.index(spec) + 1], spec in reached
+        family = next(family for family in _FAMILIES.values() if spec in family)
+        names = list(family)
+        level, levels, is_native = family[spec], names[: names.index(spec) + 1], spec in reached
         cpu, features = level.cpu, level.features
     return Target(
         name=spec,
@@ -128,7 +134,14 @@ def _parse(spec: str) -> Target:
         is_native=is_native,
         levels=frozenset({"llvm", *levels}),
         caches=host_caches() if spec == "llvm" else DEFAULT_CACHES,
+        triple=_triple(spec),
     )
+
+
+def _triple(spec: str) -> str:
+    """LLVM's name of the processors of a target that are not of this machine's family."""
+    others = (triple for triple, family in _FAMILIES.items() if family is not _FAMILY and spec in family)
+    return next(others, "")
 
 
 @cache

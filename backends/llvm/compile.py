@@ -21,7 +21,7 @@ from te.backends.base import Entry, ObjectCode
 from te.backends.llvm.intrinsics import refuse_missing
 from te.backends.llvm.kernel import kernel_functions
 from te.backends.llvm.module import ModuleText
-from te.backends.llvm.native import initialize
+from te.backends.llvm.native import initialize, initialize_others
 from te.ir.loop import Kernel
 from te.target import Target
 
@@ -65,7 +65,8 @@ def emit(kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False) 
         has_half=_has_half(target),
         has_fma=_has_fma(target),
         has_avx512="llvm.avx512" in target.levels,
-        has_sfence="llvm.sse4" in target.levels,
+        has_rounding=bool(target.levels & {"llvm.sse4", "llvm.neon"}),
+        has_sfence="llvm.sse2" in target.levels,
         has_lines=has_lines,
     )
     for kernel in kernels:
@@ -107,8 +108,11 @@ class _Machine:
 @cache
 def _machine(target: Target) -> _Machine:
     initialize()
+    if target.triple:
+        initialize_others()
     with _lock:
-        triple = llvm.get_process_triple() + ("-elf" if os.name == "nt" else "")  # MCJIT wants ELF everywhere
+        # MCJIT wants ELF everywhere.
+        triple = target.triple or llvm.get_process_triple() + ("-elf" if os.name == "nt" else "")
         machine = llvm.Target.from_triple(triple).create_target_machine(
             cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="default"
         )

@@ -20,6 +20,7 @@ class ModuleText:
         *,
         has_half: bool,
         has_fma: bool,
+        has_rounding: bool,
         has_avx512: bool = False,
         has_sfence: bool = False,
         has_lines: bool = False,
@@ -30,6 +31,8 @@ class ModuleText:
 
         `has_avx512`: whether it has AVX-512, whose instructions take floats apart (`math/parts.py`).
 
+        `has_rounding`: whether it rounds to whole numbers (SSE4.1 does, SSE2 does not).
+
         `has_sfence`: whether streamed stores are ordered by x86's `sfence`.
 
         `has_lines`: whether instructions name the `.te` line that they come from.
@@ -37,6 +40,7 @@ class ModuleText:
         self.vector_bits = vector_bits
         self.has_half = has_half
         self.has_fma = has_fma
+        self.has_rounding = has_rounding
         self.has_avx512 = has_avx512
         self.has_sfence = has_sfence
         self.has_streams = False  # whether the kernel that is written has stores past the caches

@@ -9,6 +9,7 @@ from te.backends.llvm.context import SLOT, THREAD_BYTES, Context, Mask, Memory
 from te.backends.llvm.expressions import expression, index_of, position, stream_of
 from te.backends.llvm.index import LANE_NUMBER, Index, integer
 from te.backends.llvm.intrinsics import tensorized
+from te.backends.llvm.math import function
 from te.backends.llvm.prefetch import prefetch
 from te.backends.llvm.values import POINTER, Value, ascii_name, constant, memory_type
 from te.ir.expr import Const
@@ -215,7 +216,7 @@ def _combine(ctx: Context, s: Accumulate, old: Value, terms: list[Value]) -> Val
     *terms, old = ctx.emit.unify(*terms, old)
     match s.reducer:
         case "sum" if len(terms) == 2:
-            return ctx.emit.intrinsic("fma", [*terms, old])
+            return function(ctx.emit, "fma", [*terms, old])
         case "sum":
             return arithmetic.binary(ctx.emit, "+", old, terms[0])
         case "prod":

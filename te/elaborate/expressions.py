@@ -256,7 +256,9 @@ def _unary(scope: Scope, env: Env, e: tree.Unary) -> Expr:
     if e.op == "+":
         return operand
     if isinstance(operand, Const) and e.op == "-":
-        return Const(-operand.value, operand.dtype)
+        is_wrapping = operand.dtype.is_integer  # a literal has no type yet
+        value = wrap_integer(-int(operand.value), operand.dtype) if is_wrapping else -operand.value
+        return Const(value, operand.dtype)
     return Op("neg" if e.op == "-" else "~", (operand,), operand.dtype)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,29 @@ from te.ir.loop import FINAL, Accumulate, Alloc, Buffer, For, Kernel, Stmt, Stor
 from te.ir.tensor import Program, Tensor
 from te.ir.types import DType, numpy_dtype
 from te.target import Target, parse_target
+from tests.fences import Fence
 
 i64 = integer
 DTYPES = types.DTYPES
 COMPUTED = {name: t for name, t in DTYPES.items() if not t.is_narrow}  # those that operators take
 
 
-@cache
+_default = "llvm"
+
+
 def host() -> Target:
-    return parse_target("llvm")
+    return parse_target(_default)
+
+
+@contextmanager
+def running_on(target: str) -> Iterator[None]:
+    """What is run without a target is compiled for this one: `llvm.sse2` is this machine as if it had no more."""
+    global _default
+    before, _default = _default, target
+    try:
+        yield
+    finally:
+        _default = before
 
 
 def argument(name: str, dtype: DType, *shape: int | str | Expr) -> Buffer:
@@ -104,8 +117,9 @@ class Block:
     ):
         count = num_threads()
         bytes = evaluate(entry.workspace, sizes) + count * evaluate(entry.thread_workspace, sizes)
-        self.memory = ctypes.create_string_buffer(bytes + 64)
-        workspace = -(-ctypes.addressof(self.memory) // 64) * 64
+        # The workspace ends at a page that nobody may touch.
+        self.memory = Fence().empty(bytes + 63, np.uint8)
+        workspace = -(-self.memory.ctypes.data // 64) * 64
         pointers = [arrays[name].ctypes.data for name in entry.arguments]
         numbers = [*pointers, workspace, *(sizes[name] for name in entry.sizes), count, parallel_for]
         self.words = (ctypes.c_int64 * len(numbers))(*numbers)
@@ -159,34 +173,6 @@ def map_arrays(
     return result[:count]
 
 
-class Fence:
-    """Memory between two pages that nobody may touch: an access beyond an array in it ends the process."""
-
-    def __init__(self) -> None:
-        self.maps: list[mmap.mmap] = []
-
-    def array(self, values: np.ndarray[Any, Any], *, at_end: bool = True) -> np.ndarray[Any, Any]:
-        """A copy that ends (or begins) right at such a page."""
-        page = mmap.PAGESIZE
-        inside = max(1, -(-values.nbytes // page)) * page
-        memory = mmap.mmap(-1, inside + 2 * page)
-        self.maps.append(memory)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        for edge in (start, start + page + inside):
-            assert _mprotect()(edge, page, 0) == 0
-        offset = page + (inside - values.nbytes if at_end else 0)
-        copy = np.frombuffer(memory, values.dtype, values.size, offset).reshape(values.shape)
-        copy[...] = values
-        return copy
-
-
-@cache
-def _mprotect() -> Any:
-    function = ctypes.CDLL(None, use_errno=True).mprotect
-    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    return function
-
-
 __all__ = [
     "COMPUTED",
     "DTYPES",
@@ -205,5 +191,6 @@ __all__ = [
     "map_kernel",
     "registers",
     "run",
+    "running_on",
     "store",
 ]

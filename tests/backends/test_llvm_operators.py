@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import ml_dtypes
@@ -29,7 +30,8 @@ from te.ir.expr import (
     Select,
 )
 from te.ir.types import BOOL, F32, F64, DType, integer_limits, numpy_dtype
-from tests.backends.llvm_support import COMPUTED, DTYPES, map_arrays
+from tests.backends.llvm_support import COMPUTED, DTYPES, map_arrays, running_on
+from tests.machines import HERE, NARROWER
 
 Array = np.ndarray[Any, Any]
 
@@ -81,6 +83,14 @@ def all_pairs(dtype: DType) -> tuple[Array, Array]:
     pairs = list(itertools.product(edge_values(dtype), repeat=2))
     kind = numpy_dtype(dtype)
     return np.array([a for a, _ in pairs], kind), np.array([b for _, b in pairs], kind)
+
+
+@pytest.fixture(
+    autouse=True, params=[HERE, *(pytest.param(target, marks=pytest.mark.slow) for target in NARROWER)]
+)
+def _machine(request: pytest.FixtureRequest) -> Iterator[None]:
+    with running_on(request.param):
+        yield
 
 
 def same(got: Array, expected: Array) -> None:

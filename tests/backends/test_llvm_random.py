@@ -37,8 +37,10 @@ from te.ir.expr import (
 from te.ir.loop import Accumulate, Alloc, Buffer, For, If, Kernel, Let, Stmt, Store, seq, walk_stmt
 from te.ir.print import print_kernel
 from te.ir.types import BOOL, F32, I64, DType, integer_limits, numpy_dtype
-from te.target import TARGET_NAMES, parse_target
+from te.target import parse_target
 from tests.backends.llvm_support import COMPUTED, DTYPES, Fence, argument, kernel, run
+from tests.fences import in_child, note
+from tests.machines import DISTINCT, HERE
 
 INPUTS = [argument(f"X_{t.name}", t, "M", "N") for t in DTYPES.values()]
 SIZES = ("M", "N")
@@ -368,6 +370,7 @@ def check(seed: int, target: str = "llvm") -> None:
     for b in generator.results:
         shape = tuple(sizes[d.name] for d in b.shape if isinstance(d, Var))
         arrays[b.name] = fence.array(np.zeros(shape, numpy_dtype(b.dtype)), at_end=at_end)
+    note(f"seed {seed}, {sizes}, {target}\n{print_kernel(k)}")
     run(k, arrays, sizes, parse_target(target))
     for name in expected:
         array, found = plain(expected[name]), plain(arrays[name])
@@ -391,18 +394,20 @@ def has_vector_loop(k: Kernel) -> bool:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_random_kernels(seed: int) -> None:
-    check(seed)
+    in_child(lambda: check(seed))
 
 
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("target", [name for name in TARGET_NAMES if name != "llvm"])
+@pytest.mark.parametrize("target", [name for name in DISTINCT if name != HERE])
 def test_random_kernels_on_narrower_machines(target: str, seed: int) -> None:
-    if parse_target(target).is_native:
-        check(1000 + seed, target)
+    in_child(lambda: check(1000 + seed, target))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_many_random_kernels() -> None:
-    for seed in range(2000, 2600):
-        check(seed)
+    def checks() -> None:
+        for seed in range(2000, 2600):
+            check(seed, DISTINCT[seed % len(DISTINCT)])
+
+    in_child(checks)

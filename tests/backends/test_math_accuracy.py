@@ -13,7 +13,7 @@ import pytest
 
 from te.backends.llvm.math.table import ELEMENTARY
 from te.ir.types import F32, F64, DType, numpy_dtype
-from te.target import TARGET_NAMES, Target, parse_target
+from te.target import parse_target
 from tests.backends.math_reference import (
     BINARY,
     REFERENCE,
@@ -24,6 +24,7 @@ from tests.backends.math_reference import (
     samples_f32,
     ulps_f32,
 )
+from tests.machines import DISTINCT
 
 LIMIT_F32, LIMIT_F64 = 2.0, 4.0
 
@@ -35,13 +36,6 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def native(name: str) -> Target:
-    target = parse_target(name)
-    if not target.is_native:
-        pytest.skip(f"this machine cannot run code for {name}")
-    return target
-
-
 def arguments(name: str, column: Array, rng: np.random.Generator) -> list[Array]:
     return [column, rng.permutation(column)] if name in BINARY else [column]
 
@@ -50,11 +44,11 @@ def test_all_functions_have_a_reference() -> None:
     assert set(REFERENCE) == set(ELEMENTARY)
 
 
-@pytest.mark.parametrize("target", TARGET_NAMES)
+@pytest.mark.parametrize("target", DISTINCT)
 @pytest.mark.parametrize("name", ELEMENTARY)
 def test_the_c_library_is_not_called(name: str, target: str) -> None:
     for dtype in (F32, F64):
-        function = Compiled(name, dtype, 64, 16, native(target))
+        function = Compiled(name, dtype, 64, 16, parse_target(target))
         assembly = function.executable.artifact.asm()
         calls = re.findall(r"^\s+(?:call|callq|bl|jmp)\s+(\S+)", assembly, re.MULTILINE)
         assert [c for c in calls if not c.startswith(("te.", "te_test", ".LBB"))] == []
@@ -63,7 +57,7 @@ def test_the_c_library_is_not_called(name: str, target: str) -> None:
 # ---------------------------------------------------------------- f32
 
 
-@pytest.mark.parametrize("target", TARGET_NAMES)
+@pytest.mark.parametrize("target", DISTINCT)
 @pytest.mark.parametrize("name", ELEMENTARY)
 def test_f32(name: str, target: str) -> None:
     rng = np.random.default_rng(0)
@@ -73,7 +67,7 @@ def test_f32(name: str, target: str) -> None:
         base, some = np.abs(columns[0]), slice(0, None, 2)
         exponents = rng.uniform(-105, 90, x.size) / np.log(base.astype(np.float64))
         columns[1][some] = exponents[some].astype(np.float32)
-    got = Compiled(name, F32, x.size, 16, native(target))(*columns)
+    got = Compiled(name, F32, x.size, 16, parse_target(target))(*columns)
     exact = REFERENCE[name](*[c.astype(np.float64) for c in columns])
     error, at = ulps_f32(got, exact)
     assert error <= LIMIT_F32, (error, [float(c[at]) for c in columns], got[at], exact[at])
@@ -90,7 +84,7 @@ def test_all_f32(name: str) -> None:
 # ---------------------------------------------------------------- lanes
 
 
-@pytest.mark.parametrize("target", TARGET_NAMES)
+@pytest.mark.parametrize("target", DISTINCT)
 @pytest.mark.parametrize("dtype", [F32, F64], ids=str)
 @pytest.mark.parametrize("name", ELEMENTARY)
 def test_a_lane_has_the_bits_of_the_scalar(name: str, dtype: DType, target: str) -> None:
@@ -100,10 +94,10 @@ def test_a_lane_has_the_bits_of_the_scalar(name: str, dtype: DType, target: str)
     x = bits.view(numpy_dtype(dtype)).copy()
     x[: count // 2] = rng.uniform(-8, 8, count // 2)
     columns = arguments(name, x, rng)
-    scalar = Compiled(name, dtype, count, 1, native(target))(*columns)
+    scalar = Compiled(name, dtype, count, 1, parse_target(target))(*columns)
     unsigned = f"u{dtype.bytes}"
     for lanes in (2, 7, 8, 16, 32):
-        vector = Compiled(name, dtype, count, lanes, native(target))(*columns)
+        vector = Compiled(name, dtype, count, lanes, parse_target(target))(*columns)
         same = (vector.view(unsigned) == scalar.view(unsigned)) | (np.isnan(vector) & np.isnan(scalar))
         assert same.all(), (lanes, [c[~same][:3] for c in columns])
 
@@ -181,7 +175,7 @@ def test_f64(name: str) -> None:
     exact_of = exact_functions()[name]
     columns = samples_f64(name, np.random.default_rng(2))
     exact = [exact_of(*map(float, row)) for row in zip(*columns, strict=True)]
-    for target in ("llvm", *(t for t in TARGET_NAMES[1:2] if parse_target(t).is_native)):
+    for target in DISTINCT[:2]:
         got = Compiled(name, F64, len(exact), 4, parse_target(target))(*columns)
         errors = [ulps_f64(float(g), e) for g, e in zip(got, exact, strict=True)]
         at = int(np.argmax(errors))

@@ -354,6 +354,14 @@ def test_integers_wrap(dtype: DType) -> None:
     assert found.tolist() == [wanted(a, b) for a, b in pairs]
 
 
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_negative_constants_wrap(dtype: DType) -> None:
+    low, high = integer_limits(dtype)
+    text = f"op f(X: {dtype}[N]) -> Y: {dtype}[N], Z: {dtype}[N] {{ Y[i] = -{dtype}(1); Z[i] = -{dtype}({low}) }}"
+    found = te.build(text)(np.zeros(2, numpy_dtype(dtype)))
+    assert [a.tolist() for a in found] == [[-1 if low else high] * 2, [low] * 2]
+
+
 def test_unsigned_comparisons_and_large_literals() -> None:
     text = """
         op f(X: u64[N]) -> Y: u64[N] {

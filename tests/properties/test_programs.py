@@ -2,7 +2,8 @@
 
 `generated/` draws a program as text, together with its evaluation in NumPy, which imports nothing of te.
 Integers, bools and all floats that have one right value must agree to the bit. The others must lie within the
-error that `generated/reference.py` derives for them.
+error that `generated/reference.py` derives for them. Compiled code runs on memory between pages that nobody may
+touch, on one to eight threads.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from te.backends.interp.tensor import run_program
 from te.diagnostics import Source
 from te.elaborate.elaborate import elaborate
 from te.grammar.parser import parse_file
+from tests.fences import fenced_runtime, in_child, note
+from tests.machines import HERE, NARROWER
 from tests.properties.generated.nodes import Sizes
 from tests.properties.generated.programs import Program, draw_program
 from tests.properties.generated.reference import STORED, Value, differences
@@ -43,11 +46,12 @@ def test_interpreter(rng: random.Random) -> None:
     _hold_interpreter(draw_program(rng), rng)
 
 
-@pytest.mark.parametrize("schedule", ["none", "auto"])
-@given(rng=CHOICES)
-@QUICK
-def test_compiled(schedule: str, rng: random.Random) -> None:
-    _hold_compiled(draw_program(rng), schedule, rng)
+@pytest.mark.parametrize(
+    ("schedule", "target", "examples"),
+    [("none", HERE, 50), ("auto", HERE, 50), *[("auto", target, 25) for target in NARROWER]],
+)
+def test_compiled(schedule: str, target: str, examples: int) -> None:
+    _hold_many_compiled(schedule, target, settings(QUICK, max_examples=examples))
 
 
 @pytest.mark.slow
@@ -59,11 +63,19 @@ def test_interpreter_thoroughly(rng: random.Random) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("target", [HERE, *NARROWER])
 @pytest.mark.parametrize("schedule", ["none", "auto"])
-@given(rng=CHOICES)
-@THOROUGH
-def test_compiled_thoroughly(schedule: str, rng: random.Random) -> None:
-    _hold_compiled(draw_program(rng), schedule, rng)
+def test_compiled_thoroughly(schedule: str, target: str) -> None:
+    _hold_many_compiled(schedule, target, THOROUGH)
+
+
+def _hold_many_compiled(schedule: str, target: str, how: settings) -> None:
+    @given(rng=CHOICES)
+    @how
+    def programs(rng: random.Random) -> None:
+        _hold_compiled(draw_program(rng), schedule, target, rng)
+
+    in_child(programs)
 
 
 def _hold_interpreter(program: Program, rng: random.Random) -> None:
@@ -74,16 +86,20 @@ def _hold_interpreter(program: Program, rng: random.Random) -> None:
         _hold(program, sizes, arrays, run_program(elaborated, arrays))
 
 
-def _hold_compiled(program: Program, schedule: str, rng: random.Random) -> None:
+def _hold_compiled(program: Program, schedule: str, target: str, rng: random.Random) -> None:
     calls = [_draw_call(program, rng) for _ in range(CALLS)]
     fixed = calls[0][0] if rng.choice([False, False, False, False, True]) else None
-    kernel = te.build(program.text, schedule=schedule, op=program.op.name, consts=program.consts, sizes=fixed)
+    kernel = te.build(program.text, schedule, target, op=program.op.name, consts=program.consts, sizes=fixed)
     event("fixed sizes" if fixed else "run-time sizes")
     for sizes, arrays in calls[:1] if fixed else calls:
-        got = kernel(*(arrays[t.name] for t in program.op.inputs))
-        results = got if isinstance(got, tuple) else (got,)
-        named = {t.name: np.asarray(r) for t, r in zip(program.op.results, results, strict=True)}
-        _hold(program, sizes, arrays, named)
+        at_end, threads = rng.choice([True, True, False]), rng.randint(1, 8)
+        te.set_num_threads(threads)
+        note(f"{program.text}\nsizes = {sizes}, consts = {program.consts}, {target}, {at_end=}, {threads=}")
+        with fenced_runtime(at_end=at_end) as fence:
+            got = kernel(*fence.copies([arrays[t.name] for t in program.op.inputs]))
+            results = got if isinstance(got, tuple) else (got,)
+            named = {t.name: np.asarray(r) for t, r in zip(program.op.results, results, strict=True)}
+            _hold(program, sizes, arrays, named)
 
 
 def _draw_call(program: Program, rng: random.Random) -> tuple[Sizes, Arrays]:

@@ -1,6 +1,7 @@
 """The functions of the language on floats, as code of our own: the C library is not asked.
 
     basic.py                    what takes an instruction or two
+    emulated.py                 the same where the CPU lacks them
     table.py                    the others by name; each is written into a module once for a type and a width
     code.py                     the notation in which they are written
     exponential.py ...          one family a file, with its method, sources and coefficients
@@ -15,7 +16,7 @@ from math import inf, sqrt
 from te.backends.llvm.arithmetic import extreme
 from te.backends.llvm.emitter import Emitter
 from te.backends.llvm.math.basic import COMPOSED, INTRINSICS
-from te.backends.llvm.math.table import ELEMENTARY, call
+from te.backends.llvm.math.table import ELEMENTARY, call, is_emulated
 from te.backends.llvm.values import Value, constant
 from te.ir.floats import nearest
 
@@ -34,7 +35,7 @@ def function(emit: Emitter, name: str, args: list[Value]) -> Value:
     number = args[0].constant
     if name == "sqrt" and isinstance(number, float) and 0 <= number < inf:
         return constant(nearest(sqrt(number), args[0].dtype), args[0].dtype, args[0].lanes)
-    if name in INTRINSICS:
+    if name in INTRINSICS and not is_emulated(emit, name, args[0].dtype):
         return emit.intrinsic(INTRINSICS[name], args, costly=name == "sqrt")
     if name in COMPOSED:
         return COMPOSED[name](emit, args[0])

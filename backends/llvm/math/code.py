@@ -234,7 +234,8 @@ def copy_sign(size: Number, sign: Number) -> Number:
     return _intrinsic("copysign", size, sign)
 
 
-def truncate(x: Number) -> Number:
+def truncated(x: Number) -> Number:
+    """By the instruction, which a CPU may lack: see `emulated.truncate`."""
     return _intrinsic("trunc", x)
 
 

@@ -14,10 +14,10 @@ from te.backends.llvm.math.code import (
     horner,
     multiply_add,
     select,
-    truncate,
     two_product,
     two_sum,
 )
+from te.backends.llvm.math.emulated import truncate
 from te.backends.llvm.math.exponential import EXP2_F64, EXP2_SHORT, round_to_power
 from te.backends.llvm.math.logarithm import short_log2, split
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from te.backends.llvm.emitter import Emitter
 from te.backends.llvm.math import (
+    emulated,
     error_function,
     exponential,
     hyperbolic,
@@ -56,6 +57,21 @@ ELEMENTARY: dict[str, dict[DType, Callable[..., Number]]] = {
     "pow": dict.fromkeys((F32, F64), power.pow),
 }
 
+# What some CPUs have no instruction for; f64 multiply-adds are left to the C library there.
+EMULATED: dict[str, dict[DType, Callable[..., Number]]] = {
+    "fma": {F32: emulated.fused_multiply_add},
+    "round": dict.fromkeys((F32, F64), emulated.round_to_even),
+    "trunc": dict.fromkeys((F32, F64), emulated.truncate),
+    "floor": dict.fromkeys((F32, F64), emulated.floor),
+    "ceil": dict.fromkeys((F32, F64), emulated.ceil),
+}
+
+
+def is_emulated(emit: Emitter, name: str, dtype: DType) -> bool:
+    """Whether the target has no instruction for a function of `EMULATED`."""
+    has_it = emit.module.has_fma if name == "fma" else emit.module.has_rounding
+    return not has_it and dtype in EMULATED.get(name, ())
+
 
 def call(emit: Emitter, name: str, args: list[Value]) -> Value:
     """A call of the function's code in this module."""
@@ -71,8 +87,9 @@ def _define(emit: Emitter, name: str, dtype: DType, lanes: int) -> str:
     if not module.is_new(symbol):
         return symbol
     code = Code(module, lanes)
-    parameters = [Number(code, dtype, f"%{letter}") for letter in ("xy" if name in ("pow", "atan2") else "x")]
-    result = ELEMENTARY[name][dtype](*parameters)
+    letters = {"pow": "xy", "atan2": "xy", "fma": "xyz"}.get(name, "x")
+    parameters = [Number(code, dtype, f"%{letter}") for letter in letters]
+    result = (ELEMENTARY | EMULATED)[name][dtype](*parameters)
     attributes = "#0 alwaysinline" if len(code.lines) <= INLINED and code.block == "entry" else "#0"
     head = (
         f"define internal {result.type} @{symbol}({', '.join(p.typed for p in parameters)}) {attributes} {{"
