@@ -82,12 +82,12 @@ def _hold_interpreter(program: Program, rng: random.Random) -> None:
     file = parse_file(Source("<generated>", program.text))
     elaborated = elaborate(file, program.op.name, consts=program.consts)
     for _ in range(CALLS):
-        sizes, arrays = _draw_call(program, rng)
-        _hold(program, sizes, arrays, run_program(elaborated, arrays))
+        sizes, arrays = draw_call(program, rng)
+        hold(program, sizes, arrays, run_program(elaborated, arrays))
 
 
 def _hold_compiled(program: Program, schedule: str, target: str, rng: random.Random) -> None:
-    calls = [_draw_call(program, rng) for _ in range(CALLS)]
+    calls = [draw_call(program, rng) for _ in range(CALLS)]
     fixed = calls[0][0] if rng.choice([False, False, False, False, True]) else None
     kernel = te.build(program.text, schedule, target, op=program.op.name, consts=program.consts, sizes=fixed)
     event("fixed sizes" if fixed else "run-time sizes")
@@ -99,15 +99,15 @@ def _hold_compiled(program: Program, schedule: str, target: str, rng: random.Ran
             got = kernel(*fence.copies([arrays[t.name] for t in program.op.inputs]))
             results = got if isinstance(got, tuple) else (got,)
             named = {t.name: np.asarray(r) for t, r in zip(program.op.results, results, strict=True)}
-            _hold(program, sizes, arrays, named)
+            hold(program, sizes, arrays, named)
 
 
-def _draw_call(program: Program, rng: random.Random) -> tuple[Sizes, Arrays]:
+def draw_call(program: Program, rng: random.Random) -> tuple[Sizes, Arrays]:
     sizes = program.sizes(rng)
     return sizes, program.arrays(sizes, np.random.default_rng(rng.randrange(2**32)))
 
 
-def _hold(program: Program, sizes: Sizes, arrays: Arrays, got: Arrays) -> None:
+def hold(program: Program, sizes: Sizes, arrays: Arrays, got: Arrays) -> None:
     for result in program.op.results:
         assert got[result.name].dtype == STORED[result.dtype]
     for name, expected in program.evaluate(sizes, arrays).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,6 +13,8 @@ import pytest
 
 import te
 from te.ir.types import DTYPES, numpy_dtype
+from tests.fences import fenced_runtime, in_child, note
+from tests.machines import HERE
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # An input is a shape (normal random numbers), a number, or a function of a random generator that
@@ -65,20 +67,40 @@ def find(op: str) -> te.Op:
     return getattr(te.std, module)[name]
 
 
-def compare(case: Case, schedule: str, dtype: str) -> None:
-    """Run an op and its formula on all inputs of a case."""
+def compare(case: Case, schedule: str, dtype: str, target: str = HERE) -> None:
+    """Run an op and its formula on all inputs of a case, between pages that nobody may touch."""
+    kernel = build(case, schedule, dtype, target)
+
+    def calls() -> None:
+        for number, arrays in enumerate(arguments(case, dtype)):
+            at_end = number % 2 == 0
+            note(f"{case} on call {number}, {schedule}, {dtype}, {target}, {at_end=}")
+            with fenced_runtime(at_end=at_end) as fence:
+                check(case, arrays, kernel(*fence.copies(arrays)), dtype)
+
+    in_child(calls)
+
+
+def build(case: Case, schedule: str, dtype: str, target: str = HERE) -> Any:
     op = find(case.op)
     dtypes = {"T": dtype} if "T" in op.dtype_variables else {}
-    kernel = te.build(op, schedule, consts=case.consts, dtypes=dtypes)
+    return te.build(op, schedule, target, consts=case.consts, dtypes=dtypes)
+
+
+def arguments(case: Case, dtype: str) -> Iterator[list[Any]]:
+    """The inputs of each call of a case."""
     for number, inputs in enumerate(case.calls):
         rng = np.random.default_rng(number)
-        arrays = [_input(i, dtype, rng) for i in inputs]
-        found = kernel(*arrays)
-        expected = case.formula(*[_exact(a) for a in arrays], **case.consts)
-        assert isinstance(found, tuple) == isinstance(expected, tuple)
-        pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
-        for have, want in pairs:
-            _assert_close(np.asarray(have), np.asarray(want), TOLERANCE.get(dtype, 0))
+        yield [_input(i, dtype, rng) for i in inputs]
+
+
+def check(case: Case, arrays: list[Any], found: Any, dtype: str) -> None:
+    """Whether the results are those of the formula."""
+    expected = case.formula(*[_exact(a) for a in arrays], **case.consts)
+    assert isinstance(found, tuple) == isinstance(expected, tuple)
+    pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
+    for have, want in pairs:
+        _assert_close(np.asarray(have), np.asarray(want), TOLERANCE.get(dtype, 0))
 
 
 def _input(given: Input, dtype: str, rng: np.random.Generator) -> Any:
