@@ -52,11 +52,13 @@ static char *fenced(int64_t bytes) {
 }
 
 /* In three parts, the last one first. */
-static void parallel_for(void (*part)(void *, int64_t, int64_t), void *closure, int64_t extent) {
+static void parallel_for(
+    void (*part)(void *, int64_t, int64_t, int64_t), void *closure, int64_t extent, int64_t most, double work) {
     int64_t first = extent / 3, second = extent - extent / 4;
-    part(closure, second, extent);
-    part(closure, first, second);
-    part(closure, 0, first);
+    (void)most, (void)work;
+    part(closure, second, extent, 0);
+    part(closure, first, second, 0);
+    part(closure, 0, first, 0);
 }
 
 int main(int count, char **arguments) {

@@ -90,9 +90,9 @@ class Machine:
 
     def note(self, entry: Entry, function: int, block: int) -> None:
         pointers = len(entry.arguments)
-        count = pointers + 1 + len(entry.sizes) + 1
+        count = pointers + 1 + len(entry.sizes) + 2  # the number of threads, and `parallel_for`
         words = list((ctypes.c_int64 * count).from_address(block))
-        kinds = [ADDRESS] * pointers + [WORKSPACE] + [NUMBER] * len(entry.sizes) + [PARALLEL_FOR]
+        kinds = [ADDRESS] * pointers + [WORKSPACE] + [NUMBER] * (len(entry.sizes) + 1) + [PARALLEL_FOR]
         self.calls.append(Call(function, tuple(self._word(k, w) for k, w in zip(kinds, words, strict=True))))
 
     def _word(self, kind: int, word: int) -> tuple[int, int, int]:

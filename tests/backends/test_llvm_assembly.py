@@ -8,6 +8,7 @@ import re
 import llvmlite.binding as binding
 import pytest
 
+import te
 from te.backends import llvm
 from te.ir.expr import Const, Expr, Op, Var, add, compare, floor_div, integer, mul
 from te.ir.loop import Alloc, If, Kernel, Stmt, seq
@@ -29,13 +30,13 @@ def hottest_loop(asm: str) -> list[str]:
     lines = [line.strip() for line in asm.splitlines() if line.strip()]
     loops = []
     for end, line in enumerate(lines):
-        jump = re.fullmatch(r"j\w+\s+(\.LBB\w+)", line)
+        jump = re.fullmatch(r"(?:j\w+|b\.\w+)\s+(\.LBB\w+)", line)
         start = lines.index(f"{jump[1]}:") if jump and f"{jump[1]}:" in lines else end
         if start < end:
             inside = lines[start + 1 : end + 1]
             if not any(line.startswith(".LBB") for line in inside):
                 loops.append(inside)
-    return max(loops, key=lambda inside: sum(line.startswith("v") for line in inside))
+    return max(loops, key=lambda inside: sum(line.startswith(("v", "fmla")) for line in inside))
 
 
 def assembly(k: Kernel, target: str) -> tuple[list[str], str]:
@@ -203,3 +204,18 @@ def test_extents_that_are_divided_in_one_branch_are_not_used_in_another() -> Non
     body = loop("i", "K", loop("j", "K", seq(where(5), where(9))))
     text = llvm.emit([kernel([y], ["Y"], body, ["M", "N", "K"])], parse_target("llvm")).text
     binding.parse_assembly(text).verify()
+
+
+@pytest.mark.parametrize(
+    ("target", "fused", "stack"),
+    [("llvm.avx512", "vfmadd", "%rsp"), ("llvm.avx2", "vfmadd", "%rsp"), ("llvm.neon", "fmla", "[sp")],
+)
+def test_the_automatic_schedule_keeps_its_tile_in_registers(target: str, fused: str, stack: str) -> None:
+    """Half of the hot loop multiplies and adds, 12 vectors or more, so that none waits for another."""
+    text = "op f(A: f32[M, K], B: f32[K, N]) -> C: f32[M, N] { C[i, j] = sum[k](A[i, k] * B[k, j]) }"
+    kernel = te.build(text, "auto", target, sizes={"M": 240, "K": 240, "N": 256})
+    loop = hottest_loop(kernel.ir("asm"))
+    products = [line for line in loop if line.startswith(fused)]
+    assert len(products) >= 12
+    assert len(products) >= len(loop) / 2
+    assert not [line for line in loop if stack in line or line.startswith(("call", "bl\t"))]

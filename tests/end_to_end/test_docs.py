@@ -26,6 +26,7 @@ DOCS = ROOT / "docs"
 PAGES = [
     ROOT / "README.md",
     DOCS / "coming-from-tvm-and-halide.md",
+    DOCS / "targets.md",
     DOCS / "watching.md",
     *sorted(DOCS.glob("tutorial/*.md")),
     *sorted(DOCS.glob("examples/*.md")),
