@@ -57,9 +57,7 @@ def test_results_and_precomputed_tables_lie_in_the_fence(at_end: bool) -> None:
     with fenced_runtime(at_end=at_end) as fence:
         y = kernel.bind(W=fence.array(w))(fence.array(x))
         np.testing.assert_array_equal(y, 2 * x)
-        assert (
-            len(fence.maps) == 6
-        )  # two arguments, X while it is not known, the table, its workspace, the result
+        assert len(fence.maps) == 5  # two arguments, X while it is not known, the table, the result
 
     def beyond() -> None:
         note("beyond the result")
