@@ -30,6 +30,7 @@ import pytest
 from te.backends.base import Entry
 from te.runtime import arrays
 from te.runtime.hidden import Hidden
+from te.runtime.kernel import Kernel
 from te.target import parse_target
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -101,7 +102,7 @@ class Machine:
         starts = sorted(self.regions)
         start = starts[bisect_right(starts, word) - 1]
         region = self.regions[start]
-        assert word <= start + region.array.nbytes, "an address of no array that is known"
+        assert word <= start + region.array.nbytes, f"{word:x} is an address of no array that is known"
         return kind, region.number, word - start
 
     # ------------------------------------------------------------ running
@@ -182,8 +183,6 @@ def elsewhere(target: str) -> Iterator[Machine]:
 
     def places(hidden: Hidden) -> Array:
         found = original(hidden)
-        for table in hidden.arrays:
-            machine.add(table, is_given=True)
         return machine.add(found, is_given=True, is_result=True) if len(found) else found
 
     def raise_failures(hidden: Hidden, places: Array, sizes: Any, way: int) -> None:
@@ -192,12 +191,21 @@ def elsewhere(target: str) -> Iterator[Machine]:
     def ready(array: Array, wanted: np.dtype[Any]) -> Array:
         return machine.add(make_ready(array, wanted), is_given=True)  # a number has become an array
 
+    def run(kernel: Kernel, *arguments: Any) -> None:
+        for table in kernel._hidden.arrays:
+            machine.add(table, is_given=True)
+        run_kernel(kernel, *arguments)
+
+    run_kernel = Kernel._run
     original, failures, make_ready = Hidden.places, Hidden.raise_failures, arrays.ready
     with ExitStack() as patches:
         for patch in (
             mock.patch.object(sys.modules["te.build"], "parse_target", return_value=machine.target),
             mock.patch("te.backends.llvm.load", machine.load),
-            mock.patch("te.runtime.kernel.Kernel._learn"),  # calls go the long way, whose arrays are known here
+            mock.patch.object(Kernel, "_run", run),
+            mock.patch(
+                "te.runtime.kernel.Kernel._learn"
+            ),  # calls go the long way, whose arrays are known here
             mock.patch("te.runtime.kernel.empty", machine.empty),
             mock.patch("te.runtime.kernel._empty", machine.allocated),
             mock.patch("te.runtime.kernel.ready", ready),
