@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -21,13 +20,9 @@ from te.backends.base import Entry, ObjectCode
 from te.backends.llvm.intrinsics import refuse_missing
 from te.backends.llvm.kernel import kernel_functions
 from te.backends.llvm.module import ModuleText
-from te.backends.llvm.native import initialize, initialize_others
+from te.backends.llvm.native import initialize, initialize_others, lock
 from te.ir.loop import Kernel
 from te.target import Target
-
-# LLVM's objects are not made for several threads, and pass builders and managers leak a little each time
-# one is made: one of each a target, behind one lock.
-_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -98,6 +93,8 @@ def _has_half(target: Target) -> bool:
 
 @dataclass(frozen=True)
 class _Machine:
+    """One of each a target: pass builders and managers leak a little each time one is made."""
+
     machine: Any  # llvmlite has no types
     builder: Any
     passes: Any
@@ -110,7 +107,7 @@ def _machine(target: Target) -> _Machine:
     initialize()
     if target.triple:
         initialize_others()
-    with _lock:
+    with lock:
         # MCJIT wants ELF everywhere.
         triple = target.triple or llvm.get_process_triple() + ("-elf" if os.name == "nt" else "")
         machine = llvm.Target.from_triple(triple).create_target_machine(
@@ -130,7 +127,7 @@ def compile_text(text: str, target: Target) -> bytes:
 
 def _generate(text: str, target: Target, *, as_object: bool) -> Any:
     machine = _machine(target)
-    with _lock:
+    with lock:
         # A context of its own takes everything LLVM has interned with it when it goes.
         context = llvm.create_context()
         module = llvm.parse_assembly(text, context=context)

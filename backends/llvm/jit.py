@@ -22,7 +22,7 @@ import llvmlite.binding as llvm
 from te.backends.base import ObjectCode
 from te.backends.llvm import threads
 from te.backends.llvm.enter import enter
-from te.backends.llvm.native import initialize
+from te.backends.llvm.native import initialize, lock
 
 if TYPE_CHECKING:
     from te.backends.llvm.compile import LLVMArtifact
@@ -95,14 +95,15 @@ def _tell_perf(artifact: LLVMArtifact | ObjectCode, address: int) -> None:
 def load_object(code: bytes) -> Any:
     """An engine that holds the functions of an object file."""
     initialize()
-    # The engine wants a module and a machine to generate code for; it gets an empty one and a plain one.
-    module = llvm.parse_assembly("", context=llvm.create_context())
-    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
-        opt=0, reloc="default", codemodel="jitdefault", jit=True
-    )
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
+    with lock:
+        # The engine wants a module and a machine to generate code for; it gets an empty one and a plain one.
+        module = llvm.parse_assembly("", context=llvm.create_context())
+        machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+            opt=0, reloc="default", codemodel="jitdefault", jit=True
+        )
+        engine = llvm.create_mcjit_compiler(module, machine)
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        engine.finalize_object()
     return engine
 
 

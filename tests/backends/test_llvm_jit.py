@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from te.backends import llvm
+from te.backends.llvm.compile import compile_text
 from te.diagnostics import ScheduleError
 from te.ir.expr import Const, Op, Var, add, integer, mul
 from te.ir.loop import SCHEDULED, Buffer, Kernel
@@ -181,3 +184,29 @@ def test_importing_the_backend_does_not_load_llvm() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root)
     assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_compiles_though_another_thread_was_compiling() -> None:
+    """A fork waits until LLVM's locks are open: in the child nobody would open them."""
+    text = llvm.emit([plus(1.0)], host()).text
+    stop = threading.Event()
+
+    def compile_on() -> None:
+        while not stop.is_set():
+            compile_text(text, host())
+
+    thread = threading.Thread(target=compile_on)
+    thread.start()
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if not child:
+                signal.alarm(20)  # ends a child that waits
+                compile_text(text, host())
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        thread.join()
