@@ -87,7 +87,8 @@ def grouped(document: Json) -> list[tuple[tuple[str, int], list[Row]]]:
 def summary(rows: Sequence[Row]) -> str:
     verdicts = [row.verdict.split(" ")[0] for row in rows]
     counts = [(verdicts.count("met"), "met"), (verdicts.count("short"), "short")]
-    counts += [(verdicts.count("not"), "not compared"), (verdicts.count("failed:"), "failed")]
+    counts += [(verdicts.count("disturbed"), "disturbed"), (verdicts.count("not"), "not compared")]
+    counts += [(verdicts.count("failed:"), "failed")]
     text = ", ".join(f"{count} {what}" for count, what in counts if count)
     ratios = [
         row.ratio
@@ -117,14 +118,60 @@ def print_comparison(changes: Sequence[Change], old_date: str) -> None:
 
 
 def markdown(document: Json) -> str:
-    """The tables of docs/performance.md."""
-    lines = [
-        f"{document['machine']}, {document['system']}, {document['date']}. {_versions(document['versions'])}."
+    """docs/benchmarks.md: a summary, the limits, and all rows."""
+    lines = [MARKDOWN_HEAD]
+    lines += [
+        f"{document['machine']}, {document['system']}, {document['date'][:10]}. {_versions(document['versions'])}."
     ]
+    lines += [
+        "",
+        "## Summary",
+        "",
+        *_summary_table(document),
+        "",
+        "## The machine's limits",
+        "",
+        *_limits_table(document),
+    ]
+    lines += ["", "## All rows"]
     for (group, threads), rows in grouped(document):
-        lines += ["", f"**{group}**, {_threads(threads)}: {summary(rows)}", ""]
+        lines += ["", f"### {group}, {_threads(threads)}", "", f"{summary(rows)}.", ""]
         lines += _cost_table(rows) if rows[0].is_cost else _table(rows)
     return "\n".join(lines) + "\n"
+
+
+MARKDOWN_HEAD = """\
+# Benchmarks: all rows
+
+Written by `make bench ARGS="--show FILE.json --markdown docs/benchmarks.md"`; [performance.md](performance.md) says how it is
+measured, and what the figures mean. A peer's column has its median time over te's in the same rounds: above 1, te is
+faster; the fastest peer is in bold. Whole numbers: the peer took so many times as long in three single calls.
+"""
+
+
+def _summary_table(document: Json) -> list[str]:
+    lines = [
+        "| group | threads | verdicts | geometric mean of the ratio to the fastest peer | least | most |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for (group, threads), rows in grouped(document):
+        verdicts, _, mean = summary(rows).partition("; geometric mean ")
+        ratios = [row.ratio for row in rows if row.ratio is not None and not row.is_cost]
+        least, most = (rounded_down(f(ratios)) if ratios else "" for f in (min, max))
+        lines.append(f"| {group} | {threads} | {verdicts} | {mean} | {least} | {most} |")
+    return lines
+
+
+def _limits_table(document: Json) -> list[str]:
+    limits = document["limits"]
+    counts = sorted(limits, key=int)
+    names = list(dict.fromkeys(name for count in counts for name in limits[count]))
+    lines = ["| G operations or GB a second | " + " | ".join(_threads(int(c)) for c in counts) + " |"]
+    lines.append("| --- |" + " --- |" * len(counts))
+    for name in names:
+        cells = [f"{limits[c][name] / 1e9:.0f}" if name in limits[c] else "" for c in counts]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _versions(versions: dict[str, str]) -> str:

@@ -14,7 +14,8 @@ from measure import Times
 from verdict import ratio_to_fastest, verdict
 
 FORMAT = 1
-DISTURBED = 0.1  # of the cores that are measured taken by others: too much
+# Of the cores that are measured, taken by others: measure again; give no verdict.
+DISTURBED, TOO_DISTURBED = 0.1, 0.25
 Json = dict[str, Any]
 
 
@@ -106,9 +107,12 @@ class Row:
             return f"failed: {self.error}"
         if self.is_cost:
             return cost_verdict(self.times.median, self.data["at_most"])
-        return verdict(
+        found = verdict(
             self.ratio, self.data["floor"], self.data["strongest"], self.peers, self.data.get("slow", ())
         )
+        if self.data.get("others", 0.0) >= TOO_DISTURBED and not found.startswith("not"):
+            return "disturbed" + found[found.index(" ") :]
+        return found
 
 
 def cost_verdict(seconds: float, at_most: float | None) -> str:

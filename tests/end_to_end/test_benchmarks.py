@@ -204,6 +204,9 @@ def test_verdicts_of_rows(module):
         Row({"name": "a", "group": "b", "threads": 1, "error": "ValueError: no"}).verdict
         == "failed: ValueError: no"
     )
+    busy = row(peers={"numpy": [1.2] * 3}, others=0.5)
+    assert Row(busy).verdict == "disturbed 1.20 (floor 1.00)"
+    assert Row(busy).disturbance == "others took 50%"
     assert Row(row(at_most=2.0)).verdict == "met (at most 2 s)"
     assert Row(row(at_most=0.5)).verdict == "short (at most 500 ms)"
 
