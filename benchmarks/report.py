@@ -143,9 +143,9 @@ def markdown(document: Json) -> str:
 MARKDOWN_HEAD = """\
 # Benchmarks: all rows
 
-Written by `make bench ARGS="--show FILE.json --markdown docs/benchmarks.md"`; [performance.md](performance.md) says how it is
-measured, and what the figures mean. A peer's column has its median time over te's in the same rounds: above 1, te is
-faster; the fastest peer is in bold. Whole numbers: the peer took so many times as long in three single calls.
+Written by `make bench ARGS="--show FILE.json --markdown docs/benchmarks.md"`; [performance.md](performance.md) says how
+it is measured, and what the figures mean. A peer's column has its median time over te's in the same rounds: above 1,
+te is faster; the fastest peer is in bold. Whole numbers: it took so many times as long in three single calls.
 """
 
 

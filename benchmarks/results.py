@@ -14,7 +14,7 @@ from measure import Times
 from verdict import ratio_to_fastest, verdict
 
 FORMAT = 1
-# Of the cores that are measured, taken by others: measure again; give no verdict.
+# Of the cores that are measured, taken by others: say so; give no verdict.
 DISTURBED, TOO_DISTURBED = 0.1, 0.25
 Json = dict[str, Any]
 

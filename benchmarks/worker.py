@@ -21,13 +21,11 @@ from measure import QUICK, Plan, Times, interleaved, timed
 from others import Others
 from peers import bind_to_cores, peer
 from report import print_row
-from results import DISTURBED
 from workload import Array, Prepared, Unsupported, Workload, select
 from workloads import all_workloads
 
 # A peer whose call takes so many times as long as te's is not measured in rounds.
 TOO_SLOW = 8.0
-ATTEMPTS = 2  # at a workload, where others disturb the first one
 Json = dict[str, Any]
 
 
@@ -129,26 +127,15 @@ def measure_workload(workload: Workload, peers: list[str], threads: int, plan: P
     if arithmetic is not None:
         loops["arithmetic"] = arithmetic
     actions |= {f"limit {name}": loop.call for name, loop in loops.items()}
-    times, row["others"] = undisturbed(actions, plan, threads)
+    others = Others()
+    times = interleaved(actions, plan)
+    row["others"] = others.share(threads)
     limits.forget()
     row["seconds"] = list(times.pop("te").rounds)
     row["limits"] = {name: _scaled(times.pop(f"limit {name}"), loop.passes) for name, loop in loops.items()}
     row["bytes"] = read + written
     row["peers"] = {name: list(seconds.rounds) for name, seconds in times.items()}
     return row
-
-
-def undisturbed(
-    actions: Mapping[str, Callable[[], Any]], plan: Plan, threads: int
-) -> tuple[dict[str, Times], float]:
-    """The times of all actions, and what share of the cores others took; again if that was much."""
-    for attempt in range(ATTEMPTS):
-        others = Others()
-        times = interleaved(actions, plan)
-        share = others.share(threads)
-        if share < DISTURBED or attempt == ATTEMPTS - 1:
-            break
-    return times, share
 
 
 def contestants(
