@@ -86,6 +86,9 @@ def fits() -> list[tuple[str, Function, Any, Any, int, Function]]:
     def log(z: Any) -> Any:
         return (2 * mp.atanh(root(z)) - 2 * root(z)) / root(z) ** 3
 
+    def log2(z: Any) -> Any:
+        return 2 * mp.atanh(root(z)) / root(z) / mp.log(2)
+
     def odd(f: Function) -> Function:
         return lambda z: (f(root(z)) - root(z)) / root(z) ** 3
 
@@ -102,17 +105,18 @@ def fits() -> list[tuple[str, Function, Any, Any, int, Function]]:
     table.append(("EXP_F32", exp, -half_log, half_log, 4, lambda r: r * r / mp.exp(r)))
     for name, degree in (("EXP_SHORT", 5), ("EXP_F64", 10)):
         table.append((name, exp, -half_log, half_log, degree, lambda r: abs(r * r / mp.expm1(r))))
-    for name, degree in (("EXP2_F32", 5), ("EXP2_SHORT", 6), ("EXP2_F64", 11)):
+    for name, degree in (("EXP2_F32", 5), ("EXP2_F64", 11)):
         table.append((name, exp2, -0.501, 0.501, degree, abs))
     table.append(("LOG_F32", log1p, below, above, 7, lambda f: abs(f**3 / mp.log1p(f))))
     table.append(
         ("LOG2_F32", lambda f: mp.log(1 + f, 2) / f - 1, below, above, 9, lambda f: abs(f / mp.log(1 + f, 2)))
     )
-    for name, degree in (("LOG_SHORT", 4), ("LOG_F64", 7)):
-        table.append((name, log, 0, 0.0401, degree, of_z))
+    table.append(("LOG_F64", log, 0, 0.0401, 7, of_z))
+    table.append(("LOG2_SHORT", log2, 0, 0.0401, 4, lambda z: 1 / log2(z)))
     table.append(("LOG_TAIL", lambda z: (log(z) - mp.mpf(2) / 3) / z, 0, 0.0401, 7, lambda z: z * z / 2))
     for name, degree in (("SIN_F32", 2), ("SIN_SHORT", 3), ("SIN_F64", 5)):
         table.append((name, odd(mp.sin), 0, eighth, degree, of_z))
+    table.append(("TAN_F32", odd(mp.tan), 0, (mp.pi / 4 * 1.004) ** 2, 6, relative(mp.tan)))
     for name, degree in (("COS_F32", 2), ("COS_SHORT", 3), ("COS_F64", 5)):
         table.append((name, cos, 0, eighth, degree, lambda z: z * z))
     for name, degree in (("ASIN_F32", 4), ("ASIN_F64", 12)):

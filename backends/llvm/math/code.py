@@ -239,8 +239,12 @@ def truncated(x: Number) -> Number:
     return _intrinsic("trunc", x)
 
 
-def floor(x: Number) -> Number:
+def floored(x: Number) -> Number:
     return _intrinsic("floor", x)
+
+
+def rounded_to_even(x: Number) -> Number:
+    return _intrinsic("roundeven", x)
 
 
 def select(condition: Number, then: Operand, otherwise: Operand) -> Number:

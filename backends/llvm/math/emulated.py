@@ -5,7 +5,16 @@ LLVM calls the C library for them, once for each lane, with all vector registers
 
 from __future__ import annotations
 
-from te.backends.llvm.math.code import Number, absolute, copy_sign, select, truncated, two_sum
+from te.backends.llvm.math.code import (
+    Number,
+    absolute,
+    copy_sign,
+    floored,
+    rounded_to_even,
+    select,
+    truncated,
+    two_sum,
+)
 from te.ir.types import I64
 
 
@@ -24,6 +33,8 @@ def fused_multiply_add(a: Number, b: Number, c: Number) -> Number:
 
 
 def round_to_even(x: Number) -> Number:
+    if x.code.module.has_rounding:
+        return rounded_to_even(x)
     size = absolute(x)
     return copy_sign(_whole(size), x)
 
@@ -37,6 +48,8 @@ def truncate(x: Number) -> Number:
 
 
 def floor(x: Number) -> Number:
+    if x.code.module.has_rounding:
+        return floored(x)
     whole = round_to_even(x)
     return copy_sign(select(whole > x, whole - 1.0, whole), x)
 

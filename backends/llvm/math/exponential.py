@@ -67,17 +67,8 @@ EXP_F64 = (
     2.5109081621636523e-08,
     2.0875310657140833e-09,
 )
-# Minimax for (2**r - 1) / r on |r| <= 0.501: 2^-29, 2^-34 and 2^-64.
+# Minimax for (2**r - 1) / r on |r| <= 0.501: 2^-29 and 2^-64.
 EXP2_F32 = (0.693147182, 0.240226507, 0.0555032715, 0.00961800292, 0.00134005432, 0.000154765788)
-EXP2_SHORT = (
-    0.693147180541269,
-    0.2402265107960376,
-    0.05550410963815947,
-    0.00961803625930921,
-    0.0013333429867913456,
-    0.00015467344269150596,
-    1.5315147305697823e-05,
-)
 EXP2_F64 = (
     0.6931471805599453,
     0.24022650695910072,
@@ -123,11 +114,16 @@ class Power:
         return x * first.value() * second.value()
 
 
+def with_shifted(n: Number) -> Power:
+    """2**n for a whole n."""
+    return Power(n, n + FORMATS[n.dtype].shifter)
+
+
 def power_of_two(n: Number) -> Number:
     """2**n, a normal number, for a whole n."""
     if has_instructions(n):
         return scale_by_power(n.like(1.0), n)
-    return Power(n, n + FORMATS[n.dtype].shifter).value()
+    return with_shifted(n).value()
 
 
 def round_to_power(x: Number, scale: float) -> Power:
@@ -170,14 +166,14 @@ def exp2(x: Number) -> Number:
     return power.times(multiply_add(horner(r, EXP2_F32 if x.is_f32 else EXP2_F64), r, 1.0))
 
 
-def quarter_of_expm1(x: Number, *, is_short: bool = False) -> Number:
+def quarter_of_expm1(x: Number) -> Number:
     """(exp(x) - 1) / 4, which is finite a little beyond the largest exp(x): of 2**(n-2) * (exp(r) - 1 + 1) - 1/4.
 
     x > -100, and exp(x) at most 4 times the largest number.
     """
     power, r = reduce(x)
     scale = power.value(-2)
-    return multiply_add(scale, less_one(r, is_short=is_short), scale - 0.25)
+    return multiply_add(scale, less_one(r), scale - 0.25)
 
 
 def expm1(x: Number) -> Number:

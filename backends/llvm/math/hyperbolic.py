@@ -8,13 +8,13 @@ from te.backends.llvm.math.code import (
     clamp,
     copy_sign,
     fast_two_sum,
-    floor,
     horner,
     multiply_add,
     product_error,
     select,
     square_root,
 )
+from te.backends.llvm.math.emulated import floor
 from te.backends.llvm.math.exponential import (
     FORMATS,
     LOG2_E,

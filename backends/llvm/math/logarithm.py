@@ -40,14 +40,7 @@ LOG2_F32 = (
     0.15068127,
     -0.0643335971,
 )
-# Minimax for (2*atanh(s) - 2*s) / s**3 in s**2; relative errors 2^-41 (rounded to f32 later) and 2^-61.
-LOG_SHORT = (
-    0.666666667108182,
-    0.3999998448508522,
-    0.2857319584945187,
-    0.2213473229455953,
-    0.20126874733284875,
-)
+# Minimax for (2*atanh(s) - 2*s) / s**3 in s**2; 2^-61 of log.
 LOG_F64 = (
     0.666666666666666,
     0.4000000000005679,
@@ -96,18 +89,12 @@ def split(x: Number, *, has_subnormals: bool = True) -> Split:
     return Split(k, m - 1.0)
 
 
-def log_of_quotient(f: Number, *, is_short: bool = False) -> tuple[Number, Number]:
+def _log_of_quotient(f: Number) -> tuple[Number, Number]:
     """f**2/2 and the rest of log(1 + f) = f - f**2/2 + rest."""
     s = f / (f + 2.0)
     z = s * s
     square = f * f * 0.5
-    return square, s * multiply_add(horner(z, LOG_SHORT if is_short else LOG_F64), z, square)
-
-
-def log_near_one(f: Number, *, is_short: bool = False) -> Number:
-    """log(1 + f), a value a little too small in the last places of f64, where it is `is_short`."""
-    square, rest = log_of_quotient(f, is_short=is_short)
-    return f - (square - rest)
+    return square, s * multiply_add(horner(z, LOG_F64), z, square)
 
 
 def _whole_range(x: Number, result: Number) -> Number:
@@ -130,7 +117,7 @@ def _sum_of_parts(parts: Split, correction: Number | None = None) -> Number:
             rest = rest + correction
         rest = multiply_add(k, low, rest)
         return multiply_add(k, high, f + rest)
-    square, rest = log_of_quotient(f)
+    square, rest = _log_of_quotient(f)
     rest = multiply_add(k, low, rest)
     if correction is not None:
         rest = rest + correction
@@ -162,19 +149,13 @@ def log1p_of_sum(x: Number, low: Number | None = None, doublings: Number | None 
     return _whole_range(u, _sum_of_parts(Split(k, f), correction))
 
 
-def short_log2(x: Number) -> Number:
-    """log2 of a positive normal f64, with an error of 2^-41."""
-    parts = split(x, has_subnormals=False)
-    return multiply_add(log_near_one(parts.f, is_short=True), 1.4426950408889634, parts.k)
-
-
 def log2(x: Number) -> Number:
     """f64: log(1 + f) as a sum of two parts, times 1/log(2) in two parts (FreeBSD, e_log2.c)."""
     parts = split(x)
     f, k = parts.f, parts.k
     if x.is_f32:
         return _whole_range(x, multiply_add(horner(f, LOG2_F32), f, k + f))
-    square, rest = log_of_quotient(f)
+    square, rest = _log_of_quotient(f)
     high = ((f - square).bits() & -(1 << 32)).as_float()
     low = ((f - high) - square) + rest
     inverse_high, inverse_low = 1.44269504072144627571, 1.67517131648865118353e-10

@@ -1,7 +1,8 @@
 """x ** y of floats: 2**(y * log2(|x|)), with the sign and the special cases of C's pow (IEEE 754-2019, 9.2.1).
 
-f32 in f64. f64: log2(|x|) as a sum of two numbers good to 2^-64 or better, because a product of up to
-1075 multiplies its error (as in fdlibm's e_pow.c; here with s = f / (2 + f) as a sum of two).
+f32: the logarithm and the product in f64, 2**fraction in f32. f64: log2(|x|) as a sum of two numbers good to
+2^-64 or better, because a product of up to 1075 multiplies its error (as in fdlibm's e_pow.c; here with
+s = f / (2 + f) as a sum of two). What only special cases need stands in a block of its own.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from te.backends.llvm.math.code import (
     two_product,
     two_sum,
 )
-from te.backends.llvm.math.emulated import truncate
-from te.backends.llvm.math.exponential import EXP2_F64, EXP2_SHORT, round_to_power
-from te.backends.llvm.math.logarithm import short_log2, split
+from te.backends.llvm.math.emulated import round_to_even, truncate
+from te.backends.llvm.math.exponential import EXP2_F32, EXP2_F64, round_to_power, with_shifted
+from te.backends.llvm.math.logarithm import split
 
 # Minimax for (2*atanh(s) - 2*s - 2/3*s**3) / s**5 in s**2: 2^-69 of log(1 + f).
 LOG_TAIL = (
@@ -34,18 +35,48 @@ LOG_TAIL = (
 )
 
 
+# Minimax for log2((1 + s) / (1 - s)) / s in s**2: 2^-35.5.
+LOG2_SHORT = (
+    2.8853900818364315,
+    0.9617966212966146,
+    0.5770924181635954,
+    0.41120269423919026,
+    0.3484468615830581,
+)
+
+
 def pow(x: Number, y: Number) -> Number:
+    x, y = x.frozen(), y.frozen()
     size = absolute(x)
-    magnitude = _pow_short(size.widen(), y.widen()).narrow() if x.is_f32 else _pow_long(size, y)
-    return _with_special_cases(x, y, size, magnitude)
+    magnitude = _pow_short(size, y) if x.is_f32 else _pow_long(size, y)
+    infinity = float("inf")
+    is_usual = (x > 0.0) & (x < infinity) & (absolute(y) < infinity)
+    [result] = x.code.unlikely(
+        ~is_usual, [magnitude], lambda: [_with_special_cases(x, y, size, _at_limits(size, y, magnitude))]
+    )
+    return result
+
+
+def _at_limits(size: Number, y: Number, magnitude: Number) -> Number:
+    """The power of 0 and of infinity."""
+    infinity = float("inf")
+    is_zero = size.equals(0.0)
+    limit = select(is_zero ^ (y < 0.0), size.like(0.0), infinity)
+    return select(is_zero | size.equals(infinity), limit, magnitude)
 
 
 def _pow_short(size: Number, y: Number) -> Number:
-    log = short_log2(size)
-    log = select(size.equals(0.0), float("-inf"), select(size < float("inf"), log, size))
-    exponent = clamp(y * log, -200.0, 200.0)
-    power = round_to_power(exponent, 1.0)
-    return multiply_add(horner(exponent - power.n, EXP2_SHORT), exponent - power.n, 1.0) * power.value()
+    parts = split(size)
+    f = parts.f.widen()
+    # s = f / (2 + f): a quotient of f32 numbers, and one step of Newton's.
+    inverse = (1.0 / (parts.f + 2.0)).widen()
+    s = f * inverse
+    s = multiply_add(multiply_add(-s, f + 2.0, f), inverse, s)
+    log = multiply_add(s, horner(s * s, LOG2_SHORT), parts.k.widen())
+    exponent = clamp(y.widen() * log, -200.0, 200.0)
+    n = round_to_even(exponent)
+    r = (exponent - n).narrow()
+    return with_shifted(n.narrow()).times(multiply_add(horner(r, EXP2_F32), r, 1.0))
 
 
 def _pow_long(size: Number, y: Number) -> Number:
@@ -54,8 +85,6 @@ def _pow_long(size: Number, y: Number) -> Number:
     bounded = clamp(y, -(2.0**100), 2.0**100)
     product, error = two_product(high, bounded)
     error = error + low * bounded
-    is_special = size.equals(0.0) | size.equals(float("inf"))
-    product = select(is_special, select(size.equals(0.0), bounded.like(float("-inf")), size) * y, product)
     exponent = clamp(product, -1100.0, 1100.0)
     error = select(absolute(product) < 1100.0, error, 0.0)
     power = round_to_power(exponent, 1.0)

@@ -3,6 +3,8 @@
 Method: x = n*pi/2 + r with |r| <= pi/4 (a little more), then minimax polynomials for sin(r) and
 cos(r), of which n mod 4 chooses.
 
+- f32, |x| < 2**14, with FMA: pi/2 as a sum of three f32. x - n * (the first) is exact, because both are
+  multiples of 2**-24 and the difference is below 1.
 - |x| < 2**20: pi/2 in parts of 33 bits, whose products with n are exact in f64 (Cody & Waite 1980; the
   parts are fdlibm's, e_rem_pio2.c). f32 is reduced in f64 too, with two parts; f64 with three and a
   rest, r as a sum of two numbers.
@@ -23,16 +25,19 @@ from te.backends.llvm.math.code import (
     fast_two_sum,
     horner,
     multiply_add,
+    product_error,
     select,
     two_product,
     two_sum,
 )
 from te.backends.llvm.math.exponential import FORMATS
-from te.ir.types import F64, I32, I64, wrap_integer
+from te.ir.types import F32, F64, I32, I64, wrap_integer
 
 LARGE = 2.0**20
+LARGE_F32 = 2.0**14
 TWO_OVER_PI = 0.6366197723675814
 PI_2 = (1.5707963267341256, 6.077100506303966e-11, 2.0222662487111665e-21, 8.4784276603689e-32)
+PI_2_F32 = (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15)
 PI_2_SHORT = (1.5707963267341256, 6.077100506506192e-11)
 
 # Minimax for (sin(r) - r) / r**3 in r**2, |r| <= 0.786: 2^-28, 2^-38, 2^-58.
@@ -46,6 +51,8 @@ SIN_F64 = (
     -2.5050756393906828e-08,
     1.5896685606151917e-10,
 )
+# Minimax for (tan(r) - r) / r**3 in r**2: 2^-29.5.
+TAN_F32 = (0.333333508, 0.133326251, 0.0540644233, 0.0212580697, 0.0109004112, 5.15316762e-06, 0.00441905826)
 # Minimax for (cos(r) - 1 + r**2/2) / r**4 in r**2: 2^-33, 2^-43, 2^-64.
 COS_F32 = (0.0416666456, -0.00138873653, 2.4438119e-05)
 COS_SHORT = (0.04166666662265568, -0.0013888883738187596, 2.479951591644264e-05, -2.7209894451357083e-07)
@@ -61,7 +68,7 @@ COS_F64 = (
 
 @dataclass(frozen=True, slots=True)
 class Reduced:
-    """x = quadrant * pi/2 + r + low; quadrant is an i64, of which the last two bits count."""
+    """x = quadrant * pi/2 + r + low; quadrant is an integer as wide as x, of which the last two bits count."""
 
     quadrant: Number
     r: Number
@@ -84,6 +91,30 @@ def reduce(x: Number, *, is_short: bool) -> Reduced:
     usual = (shifted.bits(), r, low)
     is_large = absolute(x) >= LARGE
     return Reduced(*x.code.unlikely(is_large, usual, lambda: _reduce_large(x, is_large, usual)))
+
+
+def reduce_f32(x: Number, *, has_low: bool) -> Reduced:
+    """Of an f32, where the CPU has FMA. Without `has_low`, low is 0 and r is rounded."""
+    first, second, third = PI_2_F32
+    shifted = multiply_add(x, TWO_OVER_PI, FORMATS[F32].shifter)
+    n = shifted - FORMATS[F32].shifter
+    r = multiply_add(n, -first, x)  # exact
+    if has_low:
+        product, error = two_product(n, n.like(-second))
+        r, low = two_sum(r, product)
+        low = multiply_add(n, -third, low + error)
+    else:
+        r, low = multiply_add(n, -third, multiply_add(n, -second, r)), r.like(0.0)
+    usual = (shifted.bits(), r, low)
+    is_large = absolute(x) >= LARGE_F32
+
+    def large() -> list[Number]:
+        wide = reduce(x.widen(), is_short=True)
+        r = wide.r.narrow()
+        others = wide.quadrant.to(I32), r, (wide.r - r.widen()).narrow()
+        return [select(is_large, other, value) for other, value in zip(others, usual, strict=True)]
+
+    return Reduced(*x.code.unlikely(is_large, usual, large))
 
 
 def _reduce_large(x: Number, is_large: Number, usual: tuple[Number, ...]) -> list[Number]:
@@ -252,7 +283,10 @@ def _cos_of(r: Number, low: Number | None) -> Number:
 def _circular(x: Number, quarter: int) -> Number:
     """sin(x + quarter * pi/2)."""
     x = x.frozen()
-    if x.is_f32:
+    if x.is_f32 and x.code.module.has_fma:
+        reduced = reduce_f32(x, has_low=False)
+        quadrant, r, low = reduced.quadrant, reduced.r, None
+    elif x.is_f32:
         reduced = reduce(x.widen(), is_short=True)
         quadrant, r, low = reduced.quadrant.to(I32), reduced.r.narrow(), None
     else:
@@ -275,10 +309,12 @@ def cos(x: Number) -> Number:
 
 
 def tan(x: Number) -> Number:
-    """sin(r) / cos(r), or where n is odd -cos(r) / sin(r); f32 in f64."""
+    """sin(r) / cos(r), or where n is odd -cos(r) / sin(r); f32 with FMA from one polynomial, else in f64."""
+    x = x.frozen()
+    if x.is_f32 and x.code.module.has_fma:
+        return select(x.equals(0.0), x, _tan_f32(x))
     is_f32 = x.is_f32
-    wide = x.frozen().widen() if is_f32 else x.frozen()
-    reduced = reduce(wide, is_short=is_f32)
+    reduced = reduce(x.widen() if is_f32 else x, is_short=is_f32)
     r = reduced.r
     if is_f32:
         z = r * r
@@ -291,3 +327,17 @@ def tan(x: Number) -> Number:
     if is_f32:
         result = result.narrow()
     return select(x.equals(0.0), x, result)
+
+
+def _tan_f32(x: Number) -> Number:
+    """tan(r) as a sum of two, or -1 / tan(r) with the errors of the sum and of the quotient."""
+    reduced = reduce_f32(x, has_low=True)
+    r, low = reduced.r, reduced.low
+    z = r * r
+    low = multiply_add(low, z, low)  # the derivative of tan is 1 + tan**2
+    rest = multiply_add(horner(z, TAN_F32) * z, r, low)
+    high, low = fast_two_sum(r, rest)
+    quotient = -1.0 / high
+    error = product_error(quotient, high, high.like(-1.0))
+    inverse = multiply_add(quotient, multiply_add(quotient, low, -error), quotient)
+    return select((reduced.quadrant & 1).equals(1), inverse, high)
