@@ -104,6 +104,13 @@ class Backend(Protocol):
 
     def target(self, spec: str) -> Target: ...
 
-    def emit(self, kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False) -> Artifact: ...
+    def emit(
+        self,
+        kernels: Sequence[Kernel],
+        target: Target,
+        *,
+        has_lines: bool = False,
+        has_fast_math: bool = False,
+    ) -> Artifact: ...
 
     def load(self, artifact: Artifact | ObjectCode) -> Executable: ...

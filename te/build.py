@@ -52,10 +52,11 @@ def build(
     that is not fixed is a run-time value: one compilation serves all. Dtype variables that are not
     fixed, and packs, are for each call to decide.
 
-    `math="fast"` admits schedules with instructions that do more than sum in another order: `te help
-    tensorize` names them. Where no schedule is written or given, and the sizes are fixed and make it pay,
-    it computes convolutions of 3 × 3 with stride 1 by transforms (`te.std.winograd`; docs/accuracy.md has
-    their error). It changes nothing else.
+    `math="fast"` admits schedules with instructions that do more than sum in another order (`te help
+    tensorize` names them), and takes shorter code for some functions of f32, with larger errors. Where no
+    schedule is written or given, and the sizes are fixed and make it pay, it computes convolutions of
+    3 × 3 with stride 1 by transforms (`te.std.winograd`). docs/accuracy.md has the errors of both. It
+    changes nothing else.
 
     `debug` makes a slower kernel that checks every index of every access, runs on one thread and
     shows gdb the `.te` lines; a wrong index raises IndexError (docs/debugging.md).

@@ -82,8 +82,8 @@ def compile_op(
     """Compile an op. `choices` are the dtypes and ranks that the build leaves to the call.
 
     `library` takes up the files that the op uses; `knobs` are for its schedules. With "fast" `math`,
-    an instruction may do more than round otherwise. With `debug`, every index is checked; with
-    `has_lines`, the code tells debuggers the lines that it comes from.
+    an instruction may do more than round otherwise, and a function be less accurate. With `debug`,
+    every index is checked; with `has_lines`, the code tells debuggers the lines that it comes from.
     """
     ranks = {name: int(choice) for name, choice in choices.items() if name in op.packs}
     dtypes = {name: str(choice) for name, choice in choices.items() if name not in ranks}
@@ -93,7 +93,7 @@ def compile_op(
         variants = [_checked(v) if debug else _ahead_of_calls(v) for v in variants]
         finals = [variant.final for variant in variants]
         finals += [part.kernel for variant in variants for part in variant.ahead]
-        artifact = _backend(target).emit(finals, target, has_lines=has_lines)
+        artifact = _backend(target).emit(finals, target, has_lines=has_lines, has_fast_math=math == "fast")
         return Compilation(program, tuple(variants), artifact)
 
 

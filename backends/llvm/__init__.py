@@ -34,14 +34,18 @@ def target(spec: str) -> Target:
     return parse_target(spec)
 
 
-def emit(kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False) -> LLVMArtifact:
+def emit(
+    kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False, has_fast_math: bool = False
+) -> LLVMArtifact:
     """Final kernels to an artifact. Raises `ScheduleError` where a schedule asks for too much code.
 
     `has_lines`: the object file tells debuggers and profilers the `.te` lines.
+
+    `has_fast_math`: functions may be the shorter ones of `math/fast.py`.
     """
     from te.backends.llvm import compile  # llvmlite loads here, not when te is imported
 
-    return compile.emit(kernels, target, has_lines=has_lines)
+    return compile.emit(kernels, target, has_lines=has_lines, has_fast_math=has_fast_math)
 
 
 def load(artifact: LLVMArtifact | ObjectCode) -> LLVMExecutable:

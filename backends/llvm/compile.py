@@ -50,10 +50,14 @@ class LLVMArtifact:
         return str(_generate(self.text, self.target, as_object=False))
 
 
-def emit(kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False) -> LLVMArtifact:
+def emit(
+    kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False, has_fast_math: bool = False
+) -> LLVMArtifact:
     """Final kernels to LLVM IR. Raises `ScheduleError` where a schedule asks for too much code.
 
     `has_lines`: the object file tells debuggers and profilers the `.te` lines.
+
+    `has_fast_math`: functions may be the shorter ones of `math/fast.py`.
     """
     module = ModuleText(
         target.vector_bits,
@@ -62,6 +66,7 @@ def emit(kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False) 
         has_avx512="llvm.avx512" in target.levels,
         has_rounding=bool(target.levels & {"llvm.sse4", "llvm.neon"}),
         has_sfence="llvm.sse2" in target.levels,
+        has_fast_math=has_fast_math,
         has_lines=has_lines,
     )
     for kernel in kernels:
@@ -71,7 +76,7 @@ def emit(kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False) 
     names = ", ".join(entry.name for entry in entries)
     head = "\n".join(
         [
-            f"; te: {names} for {target.name}",
+            f"; te: {names} for {target.name}" + (', math="fast"' if has_fast_math else ""),
             f'target datalayout = "{machine.layout}"',
             f'target triple = "{machine.triple}"',
             "",

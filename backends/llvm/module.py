@@ -23,6 +23,7 @@ class ModuleText:
         has_rounding: bool,
         has_avx512: bool = False,
         has_sfence: bool = False,
+        has_fast_math: bool = False,
         has_lines: bool = False,
     ) -> None:
         """`has_half`: whether the CPU has instructions that convert between f16 and f32.
@@ -35,6 +36,8 @@ class ModuleText:
 
         `has_sfence`: whether streamed stores are ordered by x86's `sfence`.
 
+        `has_fast_math`: whether functions may be less accurate (`math/fast.py`).
+
         `has_lines`: whether instructions name the `.te` line that they come from.
         """
         self.vector_bits = vector_bits
@@ -42,6 +45,7 @@ class ModuleText:
         self.has_fma = has_fma
         self.has_rounding = has_rounding
         self.has_avx512 = has_avx512
+        self.has_fast_math = has_fast_math
         self.has_sfence = has_sfence
         self.has_streams = False  # whether the kernel that is written has stores past the caches
         self.lines = LineTable() if has_lines else None

@@ -201,7 +201,8 @@ def _add_build_options(added: Any) -> None:
         "--math",
         choices=("strict", "fast"),
         default="strict",
-        help="`fast` admits instructions that do more than sum in another order (default: strict)",
+        help="`fast` admits instructions that do more than sum in another order, and takes functions with "
+        "larger errors (default: strict)",
     )
 
 

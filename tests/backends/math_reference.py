@@ -54,11 +54,13 @@ REFERENCE: dict[str, Callable[..., Array]] = {**UNARY, **BINARY}
 class Compiled:
     """A function on arrays of one size, compiled once."""
 
-    def __init__(self, name: str, dtype: DType, count: int, lanes: int, target: Target):
+    def __init__(
+        self, name: str, dtype: DType, count: int, lanes: int, target: Target, *, fast: bool = False
+    ):
         arity = 2 if name in BINARY else 1
         kind = "scalar" if lanes == 1 else "vector"
         kernel = map_kernel(lambda *a: Op(name, a, dtype), [dtype] * arity, dtype, count, kind, lanes)
-        self.executable = llvm.load(llvm.emit([kernel], target))
+        self.executable = llvm.load(llvm.emit([kernel], target, has_fast_math=fast))
         self.dtype = numpy_dtype(dtype)
         self.count = count
 

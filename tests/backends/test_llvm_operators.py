@@ -31,6 +31,7 @@ from te.ir.expr import (
 )
 from te.ir.types import BOOL, F32, F64, DType, integer_limits, numpy_dtype
 from tests.backends.llvm_support import COMPUTED, DTYPES, map_arrays, running_on
+from tests.backends.math_reference import ulps_f32
 from tests.machines import HERE, NARROWER
 
 Array = np.ndarray[Any, Any]
@@ -350,6 +351,28 @@ def test_elementary_functions(op: str, dtype: DType, lanes: int) -> None:
         small = (np.abs(columns[0]) < 1e4) | ~np.isfinite(columns[0])
         got, expected = got[small], expected[small]
     close(got, expected)
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("exponent", [0, 1, 2, 3, 4, -1, -2, 0.5, -0.5, 1.5, 5])
+def test_powers_with_a_constant_exponent(exponent: float, dtype: DType, lanes: int) -> None:
+    """Written as multiplications and roots where that is as accurate; the special cases are those of pow."""
+    kind = numpy_dtype(dtype)
+    rng = np.random.default_rng(1)
+    spread = np.ldexp(rng.uniform(-1, 1, 2000), rng.integers(-140, 120, 2000))
+    x = np.concatenate([np.array(edge_values(dtype), kind), spread.astype(kind)])
+
+    def power(a: Expr) -> Expr:
+        return Op("pow", (a, Const(float(exponent), dtype)), dtype)
+
+    got = map_arrays(power, [x], [dtype], dtype, lanes)
+    exact = np.power(
+        x.astype(np.float64), np.full(x.size, float(exponent))
+    )  # a scalar 0.5 is a sqrt for NumPy
+    close(got, exact.astype(kind))
+    if dtype == F32:
+        assert ulps_f32(got, exact)[0] <= 2
 
 
 # ---------------------------------------------------------------- casts, logic, selection

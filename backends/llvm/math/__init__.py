@@ -15,7 +15,7 @@ from math import inf, sqrt
 
 from te.backends.llvm.arithmetic import extreme
 from te.backends.llvm.emitter import Emitter
-from te.backends.llvm.math.basic import COMPOSED, INTRINSICS
+from te.backends.llvm.math.basic import COMPOSED, INTRINSICS, constant_power
 from te.backends.llvm.math.table import ELEMENTARY, call, is_emulated
 from te.backends.llvm.values import Value, constant
 from te.ir.floats import nearest
@@ -39,4 +39,8 @@ def function(emit: Emitter, name: str, args: list[Value]) -> Value:
         return emit.intrinsic(INTRINSICS[name], args, costly=name == "sqrt")
     if name in COMPOSED:
         return COMPOSED[name](emit, args[0])
+    if name == "pow" and args[1].constant is not None:
+        power = constant_power(emit, args[0], float(args[1].constant))
+        if power is not None:
+            return power
     return call(emit, name, args)

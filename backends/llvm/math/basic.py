@@ -70,3 +70,42 @@ COMPOSED: dict[str, Callable[[Emitter, Value], Value]] = {
     "isinf": _is_infinite,
     "isfinite": _is_finite,
 }
+
+
+def constant_power(emit: Emitter, x: Value, exponent: float) -> Value | None:
+    """x ** exponent where a few multiplications or a square root are within 2 ULP of it; None for other exponents.
+
+    No intermediate result leaves the range of floats where the power does not.
+    """
+    one = constant(1, x.dtype, x.lanes)
+    match exponent:
+        case 0:
+            return one
+        case 1:
+            return x
+        case -1:
+            return binary(emit, "/", one, x)
+        case 2:
+            return binary(emit, "*", x, x)
+        case -2:
+            inverse = binary(
+                emit, "/", one, x
+            )  # the square of x would be too small or too large before this is
+            return binary(emit, "*", inverse, inverse)
+        case 3:
+            return binary(emit, "*", binary(emit, "*", x, x), x)
+        case 4:
+            square = binary(emit, "*", x, x)
+            return binary(emit, "*", square, square)
+        case 0.5:
+            return _root(emit, x)
+        case -0.5:
+            return binary(emit, "/", one, _root(emit, x))
+    return None
+
+
+def _root(emit: Emitter, x: Value) -> Value:
+    """x ** 0.5: as the square root, but +0 of -0, and infinity of -infinity (IEEE 754-2019, 9.2.1)."""
+    root = emit.intrinsic("sqrt", [binary(emit, "+", x, constant(0, x.dtype, x.lanes))], costly=True)
+    is_lowest = compare(emit, "==", x, constant(float("-inf"), x.dtype, x.lanes))
+    return emit.select(is_lowest, constant(float("inf"), x.dtype, x.lanes), root)

@@ -7,6 +7,8 @@ s = f / (2 + f) as a sum of two). What only special cases need stands in a block
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from te.backends.llvm.math.code import (
     Number,
     absolute,
@@ -46,13 +48,18 @@ LOG2_SHORT = (
 
 
 def pow(x: Number, y: Number) -> Number:
+    return with_special_cases(x, y, _pow_short if x.is_f32 else _pow_long)
+
+
+def with_special_cases(x: Number, y: Number, positive: Callable[[Number, Number], Number]) -> Number:
+    """`x ** y`, from a function that is right for finite x > 0 and finite y."""
     x, y = x.frozen(), y.frozen()
     size = absolute(x)
-    magnitude = _pow_short(size, y) if x.is_f32 else _pow_long(size, y)
+    magnitude = positive(size, y)
     infinity = float("inf")
     is_usual = (x > 0.0) & (x < infinity) & (absolute(y) < infinity)
     [result] = x.code.unlikely(
-        ~is_usual, [magnitude], lambda: [_with_special_cases(x, y, size, _at_limits(size, y, magnitude))]
+        ~is_usual, [magnitude], lambda: [_special_cases(x, y, size, _at_limits(size, y, magnitude))]
     )
     return result
 
@@ -124,7 +131,7 @@ def _product(a: tuple[Number, Number], b: tuple[Number, Number]) -> tuple[Number
     return high, low + (a[0] * b[1] + a[1] * b[0])
 
 
-def _with_special_cases(x: Number, y: Number, size: Number, magnitude: Number) -> Number:
+def _special_cases(x: Number, y: Number, size: Number, magnitude: Number) -> Number:
     infinity = float("inf")
     # Floats beyond 2**mantissa are even integers; so count infinities. Odd: an integer, and y/2 is none.
     is_integer = truncate(y).equals(y)

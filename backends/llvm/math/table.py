@@ -16,6 +16,7 @@ from te.backends.llvm.math import (
     trigonometric,
 )
 from te.backends.llvm.math.code import Code, Number, square_root
+from te.backends.llvm.math.fast import FAST
 from te.backends.llvm.values import Value
 from te.ir.types import F32, F64, DType
 
@@ -89,7 +90,9 @@ def _define(emit: Emitter, name: str, dtype: DType, lanes: int) -> str:
     code = Code(module, lanes)
     letters = {"pow": "xy", "atan2": "xy", "fma": "xyz"}.get(name, "x")
     parameters = [Number(code, dtype, f"%{letter}") for letter in letters]
-    result = (ELEMENTARY | EMULATED)[name][dtype](*parameters)
+    is_fast = module.has_fast_math and module.has_fma and dtype == F32 and name in FAST
+    function = FAST[name] if is_fast else (ELEMENTARY | EMULATED)[name][dtype]
+    result = function(*parameters)
     attributes = "#0 alwaysinline" if len(code.lines) <= INLINED and code.block == "entry" else "#0"
     head = (
         f"define internal {result.type} @{symbol}({', '.join(p.typed for p in parameters)}) {attributes} {{"
