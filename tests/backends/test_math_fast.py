@@ -11,9 +11,10 @@ import pytest
 import te
 from te.backends.llvm.math.fast import FAST
 from te.ir.types import F32, F64
-from te.target import TARGET_NAMES
+from te.target import parse_target
 from tests.backends.math_reference import BINARY, REFERENCE, Array, Compiled, samples_f32, ulps_f32
-from tests.backends.test_math_accuracy import arguments, native
+from tests.backends.test_math_accuracy import arguments
+from tests.machines import DISTINCT, HERE
 
 
 @pytest.fixture(autouse=True)
@@ -39,11 +40,11 @@ def test_each_has_a_stated_error() -> None:
 
 
 def results(name: str, target: str, *columns: Array) -> tuple[Array, Array]:
-    got = Compiled(name, F32, columns[0].size, 16, native(target), fast=True)(*columns)
+    got = Compiled(name, F32, columns[0].size, 16, parse_target(target), fast=True)(*columns)
     return got, REFERENCE[name](*[c.astype(np.float64) for c in columns])
 
 
-@pytest.mark.parametrize("target", TARGET_NAMES)
+@pytest.mark.parametrize("target", DISTINCT)
 @pytest.mark.parametrize("name", ULPS)
 def test_ulps(name: str, target: str) -> None:
     limit, low, high = ULPS[name]
@@ -53,7 +54,7 @@ def test_ulps(name: str, target: str) -> None:
     assert error <= limit, (error, x[at])
 
 
-@pytest.mark.parametrize("target", TARGET_NAMES)
+@pytest.mark.parametrize("target", DISTINCT)
 @pytest.mark.parametrize("name", ABSOLUTE)
 def test_absolute_errors(name: str, target: str) -> None:
     x = samples_f32(np.random.default_rng(0))
@@ -65,7 +66,7 @@ def test_absolute_errors(name: str, target: str) -> None:
     assert (np.isnan(got) == ~np.isfinite(x)).all()
 
 
-@pytest.mark.parametrize("target", TARGET_NAMES)
+@pytest.mark.parametrize("target", DISTINCT)
 def test_the_error_of_pow_grows_with_the_exponent(target: str) -> None:
     rng = np.random.default_rng(0)
     x = np.exp(rng.uniform(-80, 80, 1 << 16)).astype(np.float32)
@@ -75,7 +76,7 @@ def test_the_error_of_pow_grows_with_the_exponent(target: str) -> None:
     assert (relative <= 2.0**-23 * (2 + 1.5 * np.abs(np.log2(exact)))).all()
 
 
-@pytest.mark.parametrize("target", TARGET_NAMES)
+@pytest.mark.parametrize("target", DISTINCT)
 @pytest.mark.parametrize("name", FAST)
 def test_what_is_not_finite(name: str, target: str) -> None:
     special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 2.0], np.float32)
@@ -92,16 +93,16 @@ def test_a_lane_has_the_bits_of_the_scalar(name: str) -> None:
     columns = arguments(
         name, np.where(rng.random(448) < 0.5, x, rng.uniform(-8, 8, 448)).astype(np.float32), rng
     )
-    scalar = Compiled(name, F32, 448, 1, native("llvm"), fast=True)(*columns)
+    scalar = Compiled(name, F32, 448, 1, parse_target(HERE), fast=True)(*columns)
     for lanes in (7, 16, 32):
-        vector = Compiled(name, F32, 448, lanes, native("llvm"), fast=True)(*columns)
+        vector = Compiled(name, F32, 448, lanes, parse_target(HERE), fast=True)(*columns)
         same = (vector.view(np.uint32) == scalar.view(np.uint32)) | (np.isnan(vector) & np.isnan(scalar))
         assert same.all(), lanes
 
 
 def test_f64_is_not_affected() -> None:
     x = np.random.default_rng(2).uniform(-8, 8, 64)
-    strict, fast = (Compiled("tanh", F64, 64, 8, native("llvm"), fast=fast)(x) for fast in (False, True))
+    strict, fast = (Compiled("tanh", F64, 64, 8, parse_target(HERE), fast=fast)(x) for fast in (False, True))
     assert (strict == fast).all()
 
 
