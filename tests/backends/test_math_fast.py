@@ -29,10 +29,10 @@ ULPS = {
     "sigmoid": (7.0, -87.0, 3e38),
     "tanh": (6.0, -3e38, 3e38),
     "erf": (7.0, -3e38, 3e38),
-    "erfc": (7.0, -3e38, 9.0),
+    "erfc": (7.0, -3e38, 3e38),
 }
 # Not near zeros of the function: the largest absolute error for |x| <= 10,000.
-ABSOLUTE = {"sin": 3e-7, "cos": 3e-7}
+ABSOLUTE = {"sin": 2e-7, "cos": 4e-7}
 
 
 def test_each_has_a_stated_error() -> None:
