@@ -327,18 +327,19 @@ def test_interrupts_are_neither_lost_nor_harmful(is_native: bool) -> None:
         f"""
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits that it is ignored
         interrupts = 0
-        is_started = threading.Event()
+        is_ready = threading.Event()  # for the next signal: the last one has been caught
         def pester():
-            is_started.wait()
-            while interrupts < 20:
+            for _ in range(20):
+                is_ready.wait()
+                is_ready.clear()
                 time.sleep(0.003)
                 os.kill(os.getpid(), {int(signal.SIGINT)})
-                time.sleep(0.02)
         threading.Thread(target=pester, daemon=True).start()
         while interrupts < 20:
             try:
-                is_started.set()
-                call()
+                is_ready.set()
+                while True:
+                    call()
             except KeyboardInterrupt:
                 interrupts += 1
         signal.signal(signal.SIGINT, signal.SIG_IGN)
