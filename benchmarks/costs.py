@@ -25,12 +25,12 @@ Json = dict[str, Any]
 HERE = Path(__file__).parent
 
 
-def rows(wanted: Sequence[str], quick: bool, done: set[str]) -> Iterator[Json]:
+def rows(wanted: Sequence[str], quick: bool, done: set[tuple[str, str]]) -> Iterator[Json]:
     """The rows of the wanted groups, or of all."""
     plan = QUICK if quick else Plan(rounds=9)
     for group, measure in GROUPS.items():
         if (not wanted or group in wanted) and not (quick and not wanted and group in SLOW):
-            yield from (row for row in measure(plan) if row["name"] not in done)
+            yield from (row for row in measure(plan) if (row["group"], row["name"]) not in done)
 
 
 def cost(

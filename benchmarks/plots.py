@@ -19,7 +19,7 @@ MARKERS = "osD^vP*Xhpd"
 # What the roofline's points are: groups that belong together share a colour and a shape.
 FAMILIES = {
     "products": ("gemm", "gemm-odd", "gemm-forms", "skinny", "gelu", "drawn"),
-    "convolutions": ("conv", "conv-batch", "depthwise"),
+    "convolutions": ("conv", "conv-batch", "conv-fast", "depthwise"),
     "attention": ("attention",),
     "softmax, norms": ("softmax", "norms"),
     "elementwise": ("elementwise", "strided"),

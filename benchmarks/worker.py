@@ -48,15 +48,15 @@ def main() -> None:
             file.flush()
 
 
-def finished(results: Path) -> set[str]:
+def finished(results: Path) -> set[tuple[str, str]]:
     """The workloads of an earlier process that ended before its time, the one that ended it among them."""
     if not results.exists():
         return set()
     lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
-    return {line["name"] for line in lines if "name" in line}
+    return {(line["group"], line["name"]) for line in lines if "name" in line}
 
 
-def measure(options: argparse.Namespace, done: set[str]) -> Iterator[Json]:
+def measure(options: argparse.Namespace, done: set[tuple[str, str]]) -> Iterator[Json]:
     plan = QUICK if options.quick else Plan(budget=options.budget)
     if options.threads > 1:
         plan = replace(plan, pause=0.003)
@@ -65,7 +65,7 @@ def measure(options: argparse.Namespace, done: set[str]) -> Iterator[Json]:
         yield {"limits": limits.table(), "threads": options.threads}
     group = ""
     for workload in select(all_workloads(), options.select, options.quick):
-        if workload.name in done:
+        if (workload.group, workload.name) in done:
             continue
         yield {"name": workload.name, "group": workload.group, "threads": options.threads, "starts": True}
         chosen = [p for p in options.peers if p != "compile" or workload.compiles or options.compile_all]

@@ -6,7 +6,7 @@ import importlib
 
 from workload import Workload
 
-MODULES = ("products", "rows", "elementwise", "moves", "convolution", "attention", "narrow", "own")
+MODULES = ("products", "rows", "elementwise", "moves", "convolution", "attention", "narrow", "own", "drawn")
 
 
 def all_workloads() -> list[Workload]:

@@ -1,4 +1,4 @@
-"""The layers of ResNet-50, and depthwise ones, in NCHW with a bias."""
+"""The layers of ResNet-50, and depthwise ones, in NCHW with a bias. `conv-fast`: under math="fast", by Winograd."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def conv(
     *,
     n: int = 1,
     group: str = "conv",
+    math: str = "strict",
     quick: bool = False,
 ) -> Workload:
     """`size` × `size` filters, from C to K channels; `side` is the input's."""
@@ -39,6 +40,8 @@ def conv(
         ),
         bound=("weight", "bias"),
         consts={"stride": stride, "padding": padding},
+        options={"math": math},
+        tolerance=1e-4 if math == "strict" else 1e-3,
         reference=lambda x, w, b: _conv(x, w, b, stride, padding),
         flops=2 * n * k * c * size * size * out * out,
         floor=FLOOR,
@@ -121,6 +124,10 @@ WORKLOADS = [
     conv(512, 512, 7, 3),
     conv(512, 2048, 7, 1),
     conv(2048, 512, 7, 1),
+    *[
+        conv(c, c, side, 3, group="conv-fast", math="fast")
+        for c, side in ((64, 56), (128, 28), (256, 14), (512, 7))
+    ],
     conv(64, 64, 56, 3, n=32, group="conv-batch"),
     conv(256, 256, 14, 3, n=32, group="conv-batch"),
     depthwise(192, 28, quick=True),
