@@ -119,7 +119,9 @@ def in_child(work: Callable[[], None]) -> None:
             _notes = notes
             work()
             code = 0
-        except BaseException:
+        except (
+            BaseException
+        ):  # what pytest raises to fail or to skip is no Exception; nothing may leave the child
             note(traceback.format_exc())
         finally:
             sys.stdout.flush()

@@ -353,23 +353,33 @@ done:
   ret void
 }
 
-; The bit by which a caller says that it sleeps is the highest of `gone`.
-define internal void @wait_until_gone(ptr %gone.at, i32 %joined) #0 {
+; Spins, at most `limit` pauses long, until the word has the value (or, where `is_wanted` is false, another one).
+define internal i1 @spin(ptr %word, i32 %value, i1 %is_wanted, i64 %limit) #1 {
 entry:
-  %patience = load atomic i64, ptr @te_patience monotonic, align 8
   br label %look
 look:
   %pauses = phi i64 [ 0, %entry ], [ %pauses.next, %pause ]
-  %gone = load atomic i32, ptr %gone.at acquire, align 4
-  %is_done = icmp eq i32 %gone, %joined
-  br i1 %is_done, label %done, label %again
+  %now = load atomic i32, ptr %word acquire, align 4
+  %is_equal = icmp eq i32 %now, %value
+  %is_so = icmp eq i1 %is_equal, %is_wanted
+  br i1 %is_so, label %done, label %again
 again:
-  %is_tired = icmp uge i64 %pauses, %patience
-  br i1 %is_tired, label %tired, label %pause
+  %is_tired = icmp uge i64 %pauses, %limit
+  br i1 %is_tired, label %done, label %pause
 pause:
   call void @$pause_call
   %pauses.next = add i64 %pauses, 1
   br label %look
+done:
+  ret i1 %is_so
+}
+
+; The bit by which a caller says that it sleeps is the highest of `gone`.
+define internal void @wait_until_gone(ptr %gone.at, i32 %joined) #0 {
+entry:
+  %patience = load atomic i64, ptr @te_patience monotonic, align 8
+  %is_done = call i1 @spin(ptr %gone.at, i32 %joined, i1 true, i64 %patience)
+  br i1 %is_done, label %done, label %tired
 tired:
   %before = atomicrmw or ptr %gone.at, i32 -2147483648 acquire, align 4
   %now = or i32 %before, -2147483648
@@ -413,20 +423,9 @@ help:
   %helped = call i1 @te_help()
   br i1 %helped, label %look, label %idle
 idle:
-  %spin = load atomic i64, ptr @te_spin monotonic, align 8
-  br label %spinning
-spinning:
-  %pauses = phi i64 [ 0, %idle ], [ %pauses.next, %pause ]
-  %epoch.now = load atomic i32, ptr @te_epoch monotonic, align 4
-  %is_news = icmp ne i32 %epoch.now, %epoch
-  br i1 %is_news, label %look, label %again
-again:
-  %is_tired = icmp uge i64 %pauses, %spin
-  br i1 %is_tired, label %tired, label %pause
-pause:
-  call void @$pause_call
-  %pauses.next = add i64 %pauses, 1
-  br label %spinning
+  %limit = load atomic i64, ptr @te_spin monotonic, align 8
+  %is_news = call i1 @spin(ptr @te_epoch, i32 %epoch, i1 false, i64 %limit)
+  br i1 %is_news, label %look, label %tired
 tired:
   %sleepers = atomicrmw add ptr @te_sleepers, i32 1 seq_cst, align 4
   call void @sleep_on(ptr @te_epoch, i32 %epoch)

@@ -30,9 +30,9 @@ from te.ir.visit import variables
 from te.schedule.auto.cost import cost
 from te.schedule.auto.loops import lanes_of
 from te.schedule.auto.rows import SUMS
+from te.schedule.auto.tiles import fused
 from te.schedule.directives import (
     CacheRead,
-    Fuse,
     Online,
     Parallel,
     Reorder,
@@ -272,14 +272,14 @@ def within(a: Attention, kernel: Kernel, target: Target) -> list[Directive]:
     if sizes.queries < FEWEST_QUERIES:
         for nest in nests:
             _along_keys(a, nest, sizes, lines)
-        outermost = _fused(a, at, lines.shaped)
+        outermost = _all_tiles(a, at, lines.shaped)
     else:
         turned = Turned(a, kernel.program, at, _loop_of_blocks(tile, a))
         for nest in nests:
             _along_queries(a, nest, sizes, lines, turned)
         blocks = [nest.stage for nest in nests if _is_block(a, kernel.program, nest.stage)]
         lines.shaped[:0] = [_layout(a, kernel.program, name) for name in blocks]
-        outermost = _fused(a, at, lines.shaped)
+        outermost = _all_tiles(a, at, lines.shaped)
         lines.shaped += turned.lines(at, outermost)
     return [*lines.in_order(), Parallel((outermost,))]
 
@@ -415,20 +415,12 @@ def _with_last(axes: Sequence[str], last: str) -> Layout:
     return Layout(tuple(Var(name) for name in (*(n for n in axes if n != last), last)))
 
 
-def _fused(a: Attention, at: str, lines: list[Directive]) -> str:
-    """One loop over all tiles; its name. Adds the lines."""
+def _all_tiles(a: Attention, at: str, lines: list[Directive]) -> str:
+    """One loop over all tiles of all heads; its name. Adds the lines."""
     result, row = a.result, a.roles[a.result.name].row
     columns = _index_in(result, a.values, a.columns)
-    loops = [
-        *(loop_name(result.name, x.name) for x in result.axes if x.name not in (row, columns)),
-        at,
-    ]
-    fused = loops[0]
-    for n, inner in enumerate(loops[1:]):
-        name = "tile" if n == len(loops) - 2 else f"tile{n}"
-        lines.append(Fuse((fused, inner), name))
-        fused = loop_name(result.name, name)
-    return fused
+    others = [loop_name(result.name, x.name) for x in result.axes if x.name not in (row, columns)]
+    return fused(result, [*others, at], lines)
 
 
 def _extent(stage: Stage, name: str) -> int | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 
+import te
 from te.backends.interp.loop import run_kernel
 from te.diagnostics import Diagnostic, ScheduleError, Source
 from te.elaborate.elaborate import elaborate
@@ -104,6 +106,26 @@ def assert_same(before: Kernel, after: Kernel, *all_sizes: Mapping[str, int]) ->
             found = run_kernel(after, inputs, sizes, order=order)
             for name, array in expected.items():
                 np.testing.assert_array_equal(found[name], array, err_msg=f"{name}, {sizes}, {order}")
+
+
+def assert_built_same(text: str, *all_sizes: Mapping[str, int], **options: Any) -> None:
+    """The automatic schedule gives the results of `schedule="none"`; `options` are those of `te.build`."""
+    built = te.build(text, schedule="auto", **options)
+    consts = options.get("consts")
+    plain = te.build(text, schedule="none", consts=consts)
+    of = program(text, consts=consts)
+    for sizes in all_sizes:
+        inputs = random_inputs(of, sizes)
+        np.testing.assert_array_equal(built(**inputs), plain(**inputs), err_msg=str(sizes))
+
+
+def sizes_around(text: str, extents: Iterable[int], windows: int = 1) -> list[dict[str, int]]:
+    """For each extent, sizes of the op that begin with it and all differ; but R and S are `windows`."""
+    names = program(text).sizes
+    return [
+        {name: windows if name in ("R", "S") else extent + i for i, name in enumerate(names)}
+        for extent in extents
+    ]
 
 
 def loops(of: str | Program | Kernel, lines: str = "", **options: Mapping[str, object]) -> str:

@@ -22,10 +22,12 @@ from tests.schedule.scheduling import (
     PLANE,
     ROW_SUM,
     SOFTMAX,
+    assert_built_same,
     assert_same,
     program,
     random_inputs,
     setting_of,
+    sizes_around,
 )
 
 AVX2 = dataclasses.replace(
@@ -380,11 +382,7 @@ def test_contractions_compute_the_same(text: str, target: Target) -> None:
 
 @pytest.mark.parametrize("text", CONTRACTIONS)
 def test_compiled_contractions(text: str) -> None:
-    built, plain = te.build(text, schedule="auto"), te.build(text, schedule="none")
-    for extent in (1, 7, 40, 130):
-        of = program(text)
-        inputs = random_inputs(of, {n: extent + i for i, n in enumerate(of.sizes)})
-        np.testing.assert_array_equal(built(**inputs), plain(**inputs))
+    assert_built_same(text, *sizes_around(text, (1, 7, 40, 130)))
 
 
 def test_small_work_stays_on_one_thread() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import te
 from te.schedule.auto import auto_schedule
 from te.target import parse_target
-from tests.schedule.scheduling import program, random_inputs
+from tests.schedule.scheduling import assert_built_same, program, random_inputs, sizes_around
 
 AVX2 = dataclasses.replace(parse_target("llvm"), vector_bits=256, vector_registers=16)
 AVX512 = dataclasses.replace(parse_target("llvm"), vector_bits=512, vector_registers=32)
@@ -129,13 +129,7 @@ TEXTS = {
 @pytest.mark.parametrize("target", ["llvm", "llvm.avx2"])
 def test_results_stay_the_same(name: str, target: str) -> None:
     text, consts = TEXTS[name]
-    built = te.build(text, schedule="auto", target=target, consts=consts)
-    plain = te.build(text, schedule="none", consts=consts)
-    of = program(text, consts=consts)
-    for extent in (3, 5, 8, 17, 33):
-        sizes = {n: extent + i for i, n in enumerate(of.sizes)} | {n: 2 for n in of.sizes if n in ("R", "S")}
-        inputs = random_inputs(of, sizes)
-        np.testing.assert_array_equal(built(**inputs), plain(**inputs))
+    assert_built_same(text, *sizes_around(text, (3, 5, 8, 17, 33), windows=2), target=target, consts=consts)
 
 
 @given(st.data())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import te
 from te.schedule.auto import auto_schedule
 from te.target import parse_target
-from tests.schedule.scheduling import program, random_inputs
+from tests.schedule.scheduling import assert_built_same, program, random_inputs, sizes_around
 
 AVX512 = dataclasses.replace(parse_target("llvm"), vector_bits=512, vector_registers=32)
 
@@ -91,13 +91,7 @@ def test_narrow_rows_get_narrow_vectors() -> None:
 @pytest.mark.parametrize("text", [DEPTHWISE, POOL, CHANNELS_LAST, BLUR, LINE])
 @pytest.mark.parametrize("target", ["llvm", "llvm.avx2"])
 def test_results_stay_the_same(text: str, target: str) -> None:
-    built = te.build(text, schedule="auto", target=target)
-    plain = te.build(text, schedule="none")
-    of = program(text)
-    for extent in (3, 5, 8, 17, 33):
-        sizes = {n: extent + i for i, n in enumerate(of.sizes)} | {n: 3 for n in of.sizes if n in ("R", "S")}
-        inputs = random_inputs(of, sizes)
-        np.testing.assert_array_equal(built(**inputs), plain(**inputs))
+    assert_built_same(text, *sizes_around(text, (3, 5, 8, 17, 33), windows=3), target=target)
 
 
 @given(st.data())
