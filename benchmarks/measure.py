@@ -13,14 +13,15 @@ class Plan:
     """How much is measured: `rounds`, in each of which every action is repeated for about `seconds`.
 
     A workload takes about `budget` seconds in all, at the price of rounds, of which there are three at least.
-    After each action comes a `pause`: helpers of some libraries wait in a loop for a while after their
-    work, and must not do so in somebody else's time.
+    Where several threads take part, each action begins once the process has been `quiet`, for at most that many
+    seconds: helpers of some libraries wait in a loop after their work (OpenBLAS's for 0.15 s), and must not
+    do so in somebody else's time.
     """
 
     rounds: int = 9
     seconds: float = 0.02
     budget: float = 2.5
-    pause: float = 0.0
+    quiet: float = 0.0
 
 
 QUICK = Plan(rounds=3, seconds=0.005, budget=0.6)
@@ -50,19 +51,32 @@ class Times:
 
 def interleaved(actions: Mapping[str, Callable[[], object]], plan: Plan) -> dict[str, Times]:
     """All actions, in turns; each was called before, so that it has compiled and allocated what it needs."""
-    once = {name: _once(action) for name, action in actions.items()}
+    once = {}
+    for name, action in actions.items():
+        wait_until_quiet(plan.quiet)
+        once[name] = _once(action)
     counts = {name: max(1, round(plan.seconds / seconds)) for name, seconds in once.items()}
-    a_round = sum(count * once[name] + plan.pause for name, count in counts.items())
+    a_round = sum(count * once[name] for name, count in counts.items())
     rounds = max(3, min(plan.rounds, round(plan.budget / a_round)))
     times: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(rounds):
         for name, action in actions.items():
-            if once[name] < plan.seconds / 4:
-                action()  # with its own data in the cache again
+            wait_until_quiet(plan.quiet)
+            if plan.quiet or once[name] < plan.seconds / 4:
+                action()  # with its own data in the cache again, and its helpers awake
             times[name].append(timed(action, counts[name]))
-            if plan.pause:
-                time.sleep(plan.pause)
     return {name: Times(tuple(seconds)) for name, seconds in times.items()}
+
+
+def wait_until_quiet(most: float) -> None:
+    """Until no thread of this process computes any more; `most` seconds at most."""
+    window = 0.01  # two ticks of the clock by which Linux counts what another core does
+    end = time.perf_counter() + most
+    while time.perf_counter() < end:
+        before = time.process_time()
+        time.sleep(window)
+        if time.process_time() - before < 0.1 * window:
+            return
 
 
 def timed(action: Callable[[], object], count: int = 1) -> float:

@@ -59,7 +59,7 @@ def finished(results: Path) -> set[tuple[str, str]]:
 def measure(options: argparse.Namespace, done: set[tuple[str, str]]) -> Iterator[Json]:
     plan = QUICK if options.quick else Plan(budget=options.budget)
     if options.threads > 1:
-        plan = replace(plan, pause=0.003)
+        plan = replace(plan, quiet=0.4)
     limits = Limits(options.threads)
     if not done:
         yield {"limits": limits.table(), "threads": options.threads}

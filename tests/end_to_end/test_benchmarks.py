@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +71,25 @@ def row(
 
 
 # ---------------------------------------------------------------- a run
+
+
+def test_a_turn_begins_when_nobody_computes(module) -> None:
+    measure = module("measure")
+    end = time.perf_counter() + 0.15
+    computing = threading.Thread(target=lambda: hashed_until(end))
+    computing.start()
+    measure.wait_until_quiet(5.0)
+    assert time.perf_counter() >= end
+    computing.join()
+    before = time.perf_counter()
+    measure.wait_until_quiet(0.0)
+    assert time.perf_counter() - before < 1.0
+
+
+def hashed_until(end: float) -> None:
+    data = bytes(1 << 20)
+    while time.perf_counter() < end:
+        hashlib.sha256(data)
 
 
 def test_a_run_with_numpy_alone(tmp_path):
