@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median, quantiles
 
+WAKING = (
+    0.03  # seconds of calls, until helpers run on cores of their own: at first they may share the caller's
+)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -56,14 +60,18 @@ def interleaved(actions: Mapping[str, Callable[[], object]], plan: Plan) -> dict
         wait_until_quiet(plan.quiet)
         once[name] = _once(action)
     counts = {name: max(1, round(plan.seconds / seconds)) for name, seconds in once.items()}
-    a_round = sum(count * once[name] for name, count in counts.items())
+    a_round = sum(
+        count * once[name] + (WAKING + once[name] if plan.quiet else 0) for name, count in counts.items()
+    )
     rounds = max(3, min(plan.rounds, round(plan.budget / a_round)))
     times: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(rounds):
         for name, action in actions.items():
             wait_until_quiet(plan.quiet)
-            if plan.quiet or once[name] < plan.seconds / 4:
-                action()  # with its own data in the cache again, and its helpers awake
+            if plan.quiet:
+                timed(action, max(1, round(WAKING / once[name])))
+            elif once[name] < plan.seconds / 4:
+                action()  # with its own data in the cache again
             times[name].append(timed(action, counts[name]))
     return {name: Times(tuple(seconds)) for name, seconds in times.items()}
 
