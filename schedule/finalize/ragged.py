@@ -7,7 +7,8 @@ back. What the others hold does not matter, but what they read must exist:
   `min(ii, M - 1 - 8*io)`.
 - Lanes that overhang read 0 in place of an element: a load that differs between
   lanes becomes `where(32*jo + ji < N, B[k, 32*jo + ji], 0)`. A load that is the
-  same in all lanes stays, since there is a lane that reads it.
+  same in all lanes stays, since there is a real lane that reads it, too; but not where a
+  condition differs between lanes, for one that overhangs may be the only one that it holds for.
 
 Both need a first trip that is real, which has to be proved; other guards stay
 around the statement. Against guards around everything, a ragged tile of a matrix
@@ -20,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from te.ir.bounds import Facts, prove
-from te.ir.expr import Const, Expr, Load, Select, Var, compare, integer, minimum, sub
+from te.ir.expr import Const, Expr, Load, Op, Select, Var, compare, integer, minimum, sub
 from te.ir.loop import UNROLLED, For, Let, Stmt
 from te.ir.simplify import simplify
 from te.ir.types import DType
@@ -83,11 +84,17 @@ def _last_trip(
     return (name, last) if prove(compare("<=", integer(0), last), facts) else None
 
 
-def _masked(e: Expr, lane: str, real: Expr) -> Expr:
-    """Loads that differ between lanes, only where the lane is real."""
-    if isinstance(e, Load):
-        return Select(real, e, _zero(e.dtype)) if lane in variables(e) else e
-    return with_children(e, tuple([_masked(c, lane, real) for c in children(e)])) if children(e) else e
+def _masked(e: Expr, lane: str, real: Expr, *, by_lane: bool = False) -> Expr:
+    """Loads that differ between lanes, only where the lane is real. `by_lane`: so does whether they are reached."""
+    match e:
+        case Load():
+            return Select(real, e, _zero(e.dtype)) if by_lane or lane in variables(e) else e
+        case Select(condition=first) | Op(op="and" | "or", args=(first, *_)):
+            sides = by_lane or lane in variables(first)
+            masked = [_masked(c, lane, real, by_lane=by_lane if c is first else sides) for c in children(e)]
+        case _:
+            masked = [_masked(c, lane, real, by_lane=by_lane) for c in children(e)]
+    return with_children(e, tuple(masked)) if masked else e
 
 
 def _zero(dtype: DType) -> Const:

@@ -181,3 +181,24 @@ def test_a_ragged_tile_in_registers_asks_nothing_in_its_reduction() -> None:
     text = print_kernel(finalize(scheduled(BIAS, lines + "unroll ii\nvectorize ji, P.j, Y.j")))
     cold = text.split("else:")[1]
     assert "C.tile[ii, ji] sum= A[4 * io + min(M - 4 * io - 1, ii), k]" in cold
+
+
+DIAGONAL = """
+op f(X: f32[N, N - 2]) -> Y: f32[N, N - 2] {
+    require N >= 3
+    Y[i, l] = sum[j](%s)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "value", ["where(i == l, X[j, l], X[i, 0])", "where(i == l and X[j, l] > 0, 1.0, 0.0)"]
+)
+def test_a_lane_that_overhangs_reaches_no_load_that_no_real_one_reaches(value: str) -> None:
+    """Behind `i == l`, X[j, l] is X[j, i]: the same in all lanes, and missing where only a lane that overhangs is i."""
+    kernel = finalize(scheduled(DIAGONAL % value, "split Y.l by 8\nvectorize Y.li"))
+    for n in (3, 9, 11):
+        inputs = random_inputs(kernel.program, {"N": n})
+        expected = run_kernel(nest(kernel.program), inputs, {"N": n})
+        found = run_kernel(kernel, inputs, {"N": n})
+        np.testing.assert_array_equal(found["Y"], expected["Y"])
