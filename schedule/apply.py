@@ -15,6 +15,7 @@ from te.diagnostics import Diagnostic, Note, ScheduleError
 from te.ir.loop import Kernel
 from te.schedule.caches import check_prefetches, prefetch, stream
 from te.schedule.cases import cases_of
+from te.schedule.compensate import compensate
 from te.schedule.compute_at import compute_at, compute_root
 from te.schedule.copies import cache_read, cache_write
 from te.schedule.directives import (
@@ -22,6 +23,7 @@ from te.schedule.directives import (
     Bind,
     CacheRead,
     CacheWrite,
+    Compensate,
     ComputeAt,
     ComputeRoot,
     Distribute,
@@ -120,6 +122,7 @@ REWRITES: dict[type[Directive], Callable[[Kernel, Any], Kernel]] = {
     Align: align,
     Online: online,
     Tensorize: tensorize,
+    Compensate: compensate,
     Precompute: precompute,
     Swizzle: swizzle,
     Distribute: distribute,

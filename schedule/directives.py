@@ -544,6 +544,29 @@ class Tensorize(Directive):
 
 
 @dataclass(frozen=True, slots=True)
+class Compensate(Directive):
+    """Take zero points and signs out of a sum of products of bytes, so that an instruction computes it.
+
+    Before:  for i in 0..M: for k in 0..K: C[i] sum= i32(A[i, k]) * i32(x[k])
+    Line:    compensate C
+    After:   for d0 in 0..K: C_left[d0] = u8(x[d0]) ^ 128;
+             for i in 0..M: for k in 0..K: C_right_sum[i] sum= i32(A[i, k]);
+             for i in 0..M: for k in 0..K: C_product[i] sum= i32(C_left[k]) * i32(A[i, k]);
+             for i in 0..M: C[i] = C_product[i] - 128 * C_right_sum[i]
+
+    The terms are `(i32(A[..]) - a) * (i32(B[..]) - b)`, A and B in u8 or i8, each with a zero point that is
+    the same for all terms, or without one. `C_product` is the sum of products of u8 and i8, which
+    `tensorize` takes; `C` is put together from it and from `C_left_sum` and `C_right_sum`, the sums of the
+    factors alone. `C_left` is the factor that the last axis of C does not move along, where both
+    have the same dtype: in the other one, shifted by 128. Integers wrap around, so results are the same.
+
+    Errors: compensate-refused, stage-touched, stage-name, unknown-stage
+    """
+
+    stage: str = field(metadata=takes(Kind.STAGE))
+
+
+@dataclass(frozen=True, slots=True)
 class Precompute(Directive):
     """Compute stages of `param`s alone once for many calls: when the `param`s are bound.
 
@@ -683,6 +706,7 @@ VERBS: dict[str, type[Directive]] = {
     "specialize": Specialize,
     "online": Online,
     "tensorize": Tensorize,
+    "compensate": Compensate,
     "precompute": Precompute,
     "swizzle": Swizzle,
     "distribute": Distribute,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from te.diagnostics import Diagnostic, ScheduleError, Span, did_you_mean, error
-from te.ir.loop import SERIAL, For, Kernel, Let, Stmt, walk_stmt
+from te.ir.loop import SERIAL, Alloc, For, Kernel, Let, Stmt, walk_stmt
 from te.ir.tensor import Stage
 
 Path = tuple[Stmt, ...]
@@ -175,3 +175,22 @@ def require_serial(loop: For, verb: str, span: Span | None) -> None:
 def _listed(names: Sequence[str]) -> str:
     quoted = [f"`{name}`" for name in names]
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]]) if len(quoted) > 1 else "".join(quoted)
+
+
+def new_stage_name(kernel: Kernel, name: str, span: Span | None) -> str:
+    p = kernel.program
+    taken = {*p.sizes, *(t.name for t in p.inputs), *(s.name for s in p.stages)}
+    taken |= {t.tensor.name for t in p.tables}
+    taken |= {x.buffer.name for x, _ in walk_stmt(kernel.body) if isinstance(x, Alloc)}
+    taken |= {stage_of(loop.var) for loop, _ in all_loops(kernel)}
+    if name in taken:
+        raise ScheduleError(
+            error(
+                "stage-name",
+                f"there is a `{name}` already",
+                span,
+                "not new",
+                help="choose another name with `as`",
+            )
+        )
+    return name

@@ -75,7 +75,7 @@ def _inline_stage(kernel: Kernel, stage: Stage, span: Span | None) -> Kernel:
             if member.name in kernel.touched:
                 _refuse_touched(stage, member, span)
         nests[names] = nest_group(recurrence, group)
-    body = _replace_nests(kernel.body, nests)
+    body = replace_nests(kernel.body, nests)
     return replace(kernel, program=after, body=_without_alloc(body, stage.name))
 
 
@@ -172,14 +172,14 @@ def _with_definition(reader: Stage, stage: Stage, definition: Expr) -> Stage:
 # ---------------------------------------------------------------- of loops
 
 
-def _replace_nests(s: Stmt, nests: Mapping[frozenset[str], Stmt]) -> Stmt:
+def replace_nests(s: Stmt, nests: Mapping[frozenset[str], Stmt]) -> Stmt:
     """`s` with other nests for groups of stages. A group's nest is the largest statement of those stages alone."""
     stages = frozenset(_stages(s))
     if stages in nests and not isinstance(s, Alloc | Seq):
         return nests[stages]
     if not any(group <= stages for group in nests):
         return s
-    return with_bodies(s, tuple(_replace_nests(body, nests) for body in bodies(s)))
+    return with_bodies(s, tuple(replace_nests(body, nests) for body in bodies(s)))
 
 
 def _stages(s: Stmt) -> set[str]:

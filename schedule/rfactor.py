@@ -47,7 +47,7 @@ from te.schedule.directives import Rfactor
 from te.schedule.finalize.guards import tainted
 from te.schedule.forms import span_of
 from te.schedule.loops import Role, role
-from te.schedule.names import Path, all_loops, find_loop, find_stage, index_of, require_serial, stage_of
+from te.schedule.names import Path, all_loops, find_loop, find_stage, index_of, new_stage_name, require_serial
 from te.schedule.nest import nest_stage
 
 
@@ -60,7 +60,7 @@ def rfactor(kernel: Kernel, d: Rfactor) -> Kernel:
         of_sum = ", ".join(f"`{name}`" for name in sorted(step.over))
         reason = f"`{loop.var}` is no loop of its {step.reducer}"
         _refuse(d, stage, reason, span_of(d, "loop"), f"the loops of its {step.reducer}: {of_sum}")
-    name = _new_stage_name(kernel, d.as_ or f"{stage.name}_part", span_of(d, "as_"))
+    name = new_stage_name(kernel, d.as_ or f"{stage.name}_part", span_of(d, "as_"))
     nest = next(s for s in path if isinstance(s, For))
     _check_alone(nest, stage, path, d)
 
@@ -136,25 +136,6 @@ def _check_alone(nest: For, stage: Stage, around: Path, d: Rfactor) -> None:
             shared = [name for name in own if name in loops]
             if shared:
                 _refuse(d, stage, f"`{s.stage}` shares its loop `{shared[0]}`", span_of(d, "of"))
-
-
-def _new_stage_name(kernel: Kernel, name: str, span: Span | None) -> str:
-    p = kernel.program
-    taken = {*p.sizes, *(t.name for t in p.inputs), *(s.name for s in p.stages)}
-    taken |= {t.tensor.name for t in p.tables}
-    taken |= {x.buffer.name for x, _ in walk_stmt(kernel.body) if isinstance(x, Alloc)}
-    taken |= {stage_of(loop.var) for loop, _ in all_loops(kernel)}
-    if name in taken:
-        raise ScheduleError(
-            error(
-                "stage-name",
-                f"there is a `{name}` already",
-                span,
-                "not new",
-                help="choose another name with `as`",
-            )
-        )
-    return name
 
 
 # ---------------------------------------------------------------- the stages

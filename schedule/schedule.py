@@ -237,6 +237,9 @@ class Schedule:
     def tensorize(self, *loops: str, as_: str) -> Schedule:
         return self._line("tensorize", loops, as_=as_)
 
+    def compensate(self, stage: str) -> Schedule:
+        return self._line("compensate", [stage])
+
     def precompute(self, *stages: str) -> Schedule:
         return self._line("precompute", stages)
 

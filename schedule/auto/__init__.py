@@ -32,6 +32,13 @@ from te.ir.print import print_expr
 from te.ir.tensor import Program, Stage
 from te.schedule.auto import attention, convolution, windows, winograd
 from te.schedule.auto.columns import lines_for_columns
+from te.schedule.auto.compensation import (
+    byte_operands,
+    is_worth_it,
+    lines_for_column_sum,
+    may_compensate,
+    stages_of_params,
+)
 from te.schedule.auto.contraction import Contraction, Regime, contraction_of, shared_axes
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.auto.loops import parallel_loop, vector_axis, vectorize
@@ -41,7 +48,7 @@ from te.schedule.auto.scans import lines_for_scan
 from te.schedule.auto.streams import fetches_of, stream_of
 from te.schedule.auto.totals import lines_for_total
 from te.schedule.auto.transposes import lines_for_transpose
-from te.schedule.directives import Inline, Parallel, Specialize, Tensorize
+from te.schedule.directives import Compensate, Inline, Parallel, Precompute, Specialize, Tensorize
 from te.schedule.forms import Directive
 from te.schedule.schedule import ChosenCase, Schedule
 from te.schedule.written import assuming
@@ -77,8 +84,8 @@ def auto_cases(program: Program, target: Target, *, fast_math: bool = False) -> 
 
 def _asked(program: Program, general: Sequence[Directive]) -> list[Contraction]:
     """The contractions whose schedules depend on sizes that a condition can ask."""
-    inlined = [line for line in general if isinstance(line, Inline)]
-    kernel = Schedule(program, directives=inlined).steps()[-1].kernel
+    lines = [line for line in general if isinstance(line, Inline | Compensate)]
+    kernel = Schedule(program, directives=lines).steps()[-1].kernel
     used = {name for a in attention.attentions_of(kernel.program) for name in a.roles}
     used |= {line.loops[0].split(".")[0] for line in general if isinstance(line, Tensorize)}
     stages = [stage for stage in kernel.program.stages if stage.name not in used]
@@ -102,7 +109,8 @@ def case_for(program: Program, target: Target, regime: Regime, *, fast_math: boo
     """The lines for sizes of a regime, as far as the sizes themselves do not tell."""
     schedule = Schedule(program, target.name)
     attentions = attention.attentions_of(program)
-    inline = stages_to_inline(program, {name for a in attentions for name in a.roles})
+    kept = {name for a in attentions for name in a.roles} | byte_operands(program)
+    inline = stages_to_inline(program, kept)
     inline += [name for a in attentions for name in attention.stages_to_inline(a, program)]
     if inline:
         _try(schedule, [Inline(tuple(inline))])
@@ -110,6 +118,7 @@ def case_for(program: Program, target: Target, regime: Regime, *, fast_math: boo
     for found in attention.attentions_of(schedule.steps()[-1].kernel.program):
         _scheduled_as_attention(schedule, found, target, done)
     _scheduled_as_winograd(schedule, target, done)
+    _compensated(schedule, target, regime, done, fast_math)
     stages = schedule.steps()[-1].kernel.program.stages
     for stage in reversed(stages):
         if stage.name not in done and not contraction_of(stage):
@@ -129,11 +138,31 @@ def case_for(program: Program, target: Target, regime: Regime, *, fast_math: boo
         if outermost:
             _try(schedule, [Parallel((outermost,))])
     program = schedule.steps()[-1].kernel.program
+    for name in stages_of_params(program):
+        _try(schedule, [Precompute((name,))])
     for stage in program.stages:
         stream = stream_of(stage, program, target)
         if stream:
             _try(schedule, [stream])
     return schedule
+
+
+def _compensated(schedule: Schedule, target: Target, regime: Regime, done: set[str], fast_math: bool) -> None:
+    """Make products of bytes into those that an instruction computes, and schedule what that takes."""
+    for stage in filter(may_compensate, schedule.steps()[-1].kernel.program.stages):
+        if not _try(schedule, [Compensate(stage.name)]):
+            continue
+        program = schedule.steps()[-1].kernel.program
+        product = program.stage(f"{stage.name}_product")
+        if not is_worth_it(product, program, target, fast_math=fast_math):
+            schedule.undo(1)
+            continue
+        # Before rows are looked for: what puts the result together belongs to the product's tiles.
+        _scheduled_as_contraction(schedule, product, target, regime, done, fast_math)
+        for sums in (s for s in program.stages if s.name == f"{stage.name}_right_sum"):
+            lines = lines_for_column_sum(sums, target)
+            if lines and _try(schedule, lines):
+                done.add(sums.name)
 
 
 def _scheduled_as_attention(

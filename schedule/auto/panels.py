@@ -135,7 +135,7 @@ def _plan(c: Contraction, program: Program, target: Target, way: Way, with_reade
     order = (*loops.batches, *loops.blocks, *loops.tiles, *loops.terms, *loops.inside)
     lines.append(Reorder(order))
     if way.packed == "call":
-        lines += _packed(c, tile, loops.blocks[-1], axes, way)
+        lines += _packed(c, tile, loops.blocks[-1] if loops.blocks else None, axes, way)
     if way.streamed:
         at = loops.blocks[0]
     else:
@@ -192,9 +192,12 @@ def _block_of_terms(c: Contraction, way: Way) -> int | None:
     """How many terms are added up before the next tile, where that is not all of them."""
     if way.streamed:
         return STREAMED_TERMS // 2 if known_product(c.rows) == 1 else STREAMED_TERMS
-    if way.packed == "call":
-        return PANEL_BYTES // c.right.dtype.bytes
     known = known_product(c.terms)
+    if way.packed == "call":
+        size = PANEL_BYTES // c.right.dtype.bytes
+        # So many small numbers are rarely summed up, and each block would be code of its own.
+        is_small = way.instruction is not None and not c.batches and (known is None or known <= size)
+        return None if is_small else size
     is_long = known is not None and known > UNPACKED_TERMS  # unknown, it would cost 100 ms of each build
     return UNPACKED_TERMS if is_long and not way.packed and not c.batches else None
 
@@ -246,8 +249,8 @@ def _copy(c: Contraction) -> str:
     return f"{c.right.buffer}_packed"
 
 
-def _packed(c: Contraction, tile: Tile, at: str, axes: tuple[str, ...], way: Way) -> list[Directive]:
-    """A copy of B in panels, made for each block of terms."""
+def _packed(c: Contraction, tile: Tile, at: str | None, axes: tuple[str, ...], way: Way) -> list[Directive]:
+    """A copy of B in panels: of all of it, or of each block of terms."""
     column = c.columns[-1].name
     copy = _copy(c)
     batches = {b.name for b in c.batches}

@@ -225,6 +225,13 @@ PROGRAMS = {
     "quantized rows": """
         op f(A: u8[M, K], B: i8[N, K]) -> C: i32[M, N] { C[i, j] = sum[k](i32(A[i, k]) * i32(B[j, k])) }
     """,
+    "signed": "op f(A: i8[M, K], B: i8[K, N]) -> C: i32[M, N] { C[i, j] = sum[k](i32(A[i, k]) * i32(B[k, j])) }",
+    "zero points": """
+        op f(A: u8[M, K], B: u8[N, K], a: i32[M], b: u8) -> Y: i32[M, N] {
+            C[i, j] = sum[k]((i32(A[i, k]) - a[i]) * (i32(B[j, k]) - i32(b)))
+            Y[i, j] = max(C[i, j], 0)
+        }
+    """,
     "brain pairs": """
         op f(A: bf16[M, K, 2], B: bf16[K, N, 2]) -> C: f32[M, N] {
             C[i, j] = sum[k, q](f32(A[i, k, q]) * f32(B[k, j, q]))
@@ -760,6 +767,19 @@ SCHEDULES: dict[str, list[tuple[str, str]]] = {
         ("brain pairs", "split j by 16; reorder i, jo, k, ji, q; tensorize ji, q as vdpbf16ps"),
         ("brain pairs", LANES + "tensorize ji, q as vdpbf16ps; unroll ii"),
         ("brain pairs", "split j by 8; reorder i, jo, k, ji, q; tensorize ji, q as vdpbf16ps; parallel i"),
+    ],
+    "compensate": [
+        ("signed", "compensate C"),
+        ("signed", "compensate C; split C_product.j by 4; vectorize ji; parallel C.i"),
+        (
+            "signed",
+            "compensate C; split C_product.j by 16; split C_product.k by 4; "
+            "cache_read B[k, j] as Bp layout [j // 16, k // 4, j % 16, k % 4]; "
+            "reorder C_product.i, jo, ko, ji, ki; tensorize ji, ki as vpdpbusd",
+        ),
+        ("zero points", "compensate C; compute_at C_product, C_left_sum at C.i"),
+        ("zero points", "compensate C; inline C; vectorize Y.j by 4; compute_at C_product at Y.i"),
+        ("zero points", "split Y.i by 2; compensate C; vectorize C_left.d1 by 8"),
     ],
     "precompute": [
         ("weights", "precompute U"),

@@ -281,7 +281,7 @@ schedule f on llvm {
 }"""
     )
     assert "tensorize" not in lines_of(QUANTISED)
-    assert "cache_read B[k, j] at C.ko as B_packed layout [j // 32, k // 4, j % 32, k % 4]" in lines_of(
+    assert "cache_read B[k, j] as B_packed layout [j // 32, k // 4, j % 32, k % 4]" in lines_of(
         BYTES_MM, VNNI
     )
 

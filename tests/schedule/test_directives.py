@@ -142,6 +142,10 @@ OPS["for i in 0..N: e[i] = W[i] + 1.0; for i in 0..N: Y[i] = X[i] * e[i]"] = """
     }
 """
 
+OPS["for i in 0..M: for k in 0..K: C[i] sum= i32(A[i, k]) * i32(x[k])"] = (
+    "op f(A: i8[M, K], x: i8[K]) -> C: i32[M] { C[i] = sum[k](i32(A[i, k]) * i32(x[k])) }"
+)
+
 # What stands beside the op for the `Line` of a verb.
 BESIDE = {
     "use": [

@@ -39,6 +39,7 @@ from te.schedule.directives import (
     Bind,
     CacheRead,
     CacheWrite,
+    Compensate,
     ComputeAt,
     ComputeRoot,
     Distribute,
@@ -463,6 +464,12 @@ def _precompute(draw: st.DrawFn, seen: Seen) -> Directive | None:
     return Precompute((_one(draw, stages),)) if stages else None
 
 
+def _compensate(draw: st.DrawFn, seen: Seen) -> Directive | None:
+    """Of any stage with bytes in it, also one that has no zero points to take out."""
+    stages = [s.name for s in seen.kernel.program.stages if any(x.dtype.bits == 8 for x in loads(s.value))]
+    return Compensate(_one(draw, stages)) if stages else None
+
+
 def _tensorize(draw: st.DrawFn, seen: Seen) -> Directive | None:
     """`vpdpbusd` over the loops `ji` and `q` of a stage, or the next line on the way there."""
     found = {loop.var: loop for loop, _ in seen.loops if loop.kind == SERIAL}
@@ -519,6 +526,7 @@ DRAWERS: list[tuple[Drawer, int]] = [
     (_pipeline, 1),
     (_online, 1),
     (_precompute, 1),
+    (_compensate, 1),
     (_tensorize, 2),
     (_distribute, 1),
 ]
