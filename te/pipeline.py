@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TypeAlias
 
+from te import __version__
 from te.backends.base import Entry
 from te.diagnostics import CompileError, ScheduleError, Source, did_you_mean, error
 from te.elaborate.elaborate import CHECKED_RANK, elaborate
@@ -20,7 +22,9 @@ from te.grammar.parser import is_file, parse_directives, parse_file
 from te.ir import loop
 from te.ir.accesses import check_accesses
 from te.ir.expr import TRUE, Expr
+from te.ir.print import print_kernel
 from te.ir.tensor import Program, Tensor
+from te.ir.visit import loads
 from te.module import Op, Options
 from te.runtime.generic import Choice, GenericInput
 from te.runtime.interface import Interface, Prepared, Way, interface
@@ -203,16 +207,29 @@ def interface_of(op: Op, compilation: Compilation) -> Interface:
     ahead = iter(entries[len(compilation.variants) :])
     ways = []
     for variant, entry in zip(compilation.variants, entries, strict=False):
-        prepared = tuple(_prepared(part, next(ahead)) for part in variant.ahead)
+        prepared = tuple(
+            _prepared(part, next(ahead), variant.final, compilation.program) for part in variant.ahead
+        )
         kernels = [variant.final, *(part.kernel for part in variant.ahead)]
         limit = min(SizeLimit(kernel).limit or -1 for kernel in kernels)
         ways.append(Way(variant.condition, str(variant), limit, entry, variant.accesses, prepared))
     return interface(compilation.program, op.dimension_texts(), ways)
 
 
-def _prepared(part: Ahead, entry: Entry) -> Prepared:
+def _prepared(part: Ahead, entry: Entry, final: loop.Kernel, program: Program) -> Prepared:
     kept = tuple(Tensor(b.name, b.dtype, b.shape) for b in part.kept)
-    return Prepared(entry, part.params, part.sizes, kept)
+    names = {t.name for t in kept}
+    is_index = any(
+        load.buffer in names
+        for s, _ in loop.walk_stmt(final.body)
+        for e in loop.direct_exprs(s)
+        for read in loads(e)
+        for index in read.index
+        for load in loads(index)
+    )
+    computed = f"{__version__}\n{print_kernel(part.kernel)}\n{program.tables}"
+    digest = "" if is_index else hashlib.sha256(computed.encode()).hexdigest()
+    return Prepared(entry, part.params, part.sizes, kept, digest)
 
 
 # ---------------------------------------------------------------- schedules

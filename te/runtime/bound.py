@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from numpy import ndarray
 
 from te.diagnostics import did_you_mean
 from te.runtime.ahead import Kept
+from te.runtime.arrays import view
 
 if TYPE_CHECKING:
     from te.runtime.generic import GenericKernel
     from te.runtime.kernel import Kernel, Timing
+    from te.runtime.saved import Key
 
-__all__ = ["BoundKernel"]
+__all__ = ["BoundKernel", "bind_saved"]
 
 
 class BoundKernel:
@@ -26,7 +29,12 @@ class BoundKernel:
     and raise what the kernel raises.
     """
 
-    def __init__(self, kernel: Kernel | GenericKernel, bound: Mapping[str, Any]):
+    def __init__(
+        self,
+        kernel: Kernel | GenericKernel,
+        bound: Mapping[str, Any],
+        saved: Mapping[Key, Sequence[ndarray]] | None = None,
+    ):
         names = [p.name for p in kernel.inputs]
         for name in bound:
             if name not in names:
@@ -35,7 +43,7 @@ class BoundKernel:
         self.kernel = kernel
         self.bound = dict(bound)
         self._free = tuple(name for name in names if name not in bound)
-        self._kept = Kept(bound)
+        self._kept = Kept(bound, saved)
         kernel.compute_ahead(bound, self._kept)
         self.__doc__ = kernel.__doc__
 
@@ -51,6 +59,25 @@ class BoundKernel:
     def bind(self, **arrays: Any) -> BoundKernel:
         """Bind more inputs. One that is bound already takes the new array."""
         return BoundKernel(self.kernel, {**self.bound, **arrays})
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the bound arrays to a file, and what the schedule computed from them so far (`te help precompute`).
+
+        `kernel.bind_saved(path)`, of the same op in this or another process, gives a bound kernel that need not
+        compute it again. Where sizes or dtypes were open, save after a first call. Raises OSError where the
+        file cannot be written, and TypeError for a bound value that is no array.
+
+        >>> import numpy as np, te, tempfile, os
+        >>> text = "op f(X: f32[M, K], param W: f32[N, K]) -> Y: f32[M, N] { Y[i, j] = sum[k](X[i, k] * W[j, k]) }"
+        >>> linear, path = te.build(text), os.path.join(tempfile.mkdtemp(), "weights")
+        >>> linear.bind(W=np.ones((2, 3), np.float32)).save(path)
+        >>> linear.bind_saved(path)(np.ones((1, 3), np.float32))
+        array([[3., 3.]], dtype=float32)
+        """
+        from te.runtime.saved import Saved, write_saved
+
+        arrays = {name: view(value, f"{self.name}: {name}") for name, value in self.bound.items()}
+        write_saved(path, Saved(self.name, arrays, self._kept.computed()))
 
     def __call__(self, /, *arrays: Any, out: Any = None, **named: Any) -> Any:
         if not named and len(arrays) == len(self._free):
@@ -84,3 +111,15 @@ class BoundKernel:
 
     def __repr__(self) -> str:
         return f"<te.BoundKernel {self.name}({', '.join(self._free)}) with {', '.join(self.bound)} bound>"
+
+
+def bind_saved(
+    kernel: Kernel | GenericKernel, path: str | PathLike[str], *, mapped: bool = False
+) -> BoundKernel:
+    """See `Kernel.bind_saved`."""
+    from te.runtime.saved import read_saved
+
+    saved = read_saved(path, mapped=mapped)
+    if saved.op != kernel.name:
+        raise ValueError(f"{path} is of the op {saved.op}, and this kernel of {kernel.name}")
+    return BoundKernel(kernel, saved.bound, saved.ahead)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache", "Request"]
 
-FORMAT = 1  # of the entries
+FORMAT = 2  # of the entries
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from threading import Lock
 from typing import Any, TypeAlias
 
@@ -14,7 +15,7 @@ from te.ir.types import DTYPES, numpy_dtype
 from te.runtime.ahead import Kept
 from te.runtime.arguments import Parameter
 from te.runtime.arrays import dtype_of, view
-from te.runtime.bound import BoundKernel
+from te.runtime.bound import BoundKernel, bind_saved
 from te.runtime.kernel import Kernel, Timing
 
 __all__ = ["GenericInput", "GenericKernel"]
@@ -145,6 +146,10 @@ class GenericKernel:
     def bind(self, **arrays: Any) -> BoundKernel:
         """The kernel with some inputs given once. See `Kernel.bind`."""
         return BoundKernel(self, arrays)
+
+    def bind_saved(self, path: str | PathLike[str], *, mapped: bool = False) -> BoundKernel:
+        """A bound kernel from a file. See `Kernel.bind_saved`."""
+        return bind_saved(self, path, mapped=mapped)
 
     def time(self, /, *arrays: Any, repeat: int = 20, **named: Any) -> Timing:
         """How long the code takes on these inputs. See `Kernel.time`."""

@@ -20,13 +20,15 @@ __all__ = ["Interface", "Prepared", "Way"]
 class Prepared:
     """Code that runs once where `params` are bound, and the tensors that calls take over from it.
 
-    It takes the inputs, the tables and then those tensors. `sizes` are those that it depends on.
+    It takes the inputs, the tables and then those tensors. `sizes` are those that it depends on. `digest` tells
+    apart what is computed, across processes; it is empty where calls use that as indices.
     """
 
     entry: Entry
     params: tuple[str, ...]
     sizes: tuple[str, ...]
     kept: tuple[Tensor, ...]
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)

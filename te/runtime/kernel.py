@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import count
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from te.ir.visit import variables
 from te.runtime.ahead import AheadPlan, Kept, plan_function
 from te.runtime.arguments import MAX_BYTES, Parameter, Shape, Signature
 from te.runtime.arrays import Array, address, aligned_empty, as_it_is, giver, overlap, ready
-from te.runtime.bound import BoundKernel
+from te.runtime.bound import BoundKernel, bind_saved
 from te.runtime.direct import WORKSPACE_ALIGNMENT, DirectCalls, Known, direct_functions
 from te.runtime.hidden import Hidden
 from te.runtime.interface import Interface
@@ -504,6 +505,17 @@ class Kernel:
         array([ 2., 10.], dtype=float32)
         """
         return BoundKernel(self, arrays)
+
+    def bind_saved(self, path: str | PathLike[str], *, mapped: bool = False) -> BoundKernel:
+        """A bound kernel from the file that `BoundKernel.save` wrote, with the arrays in it.
+
+        What was computed from them is used where it is of the same code and sizes, and computed anew
+        elsewhere: by another version of te, for another schedule, or for another CPU where that
+        has another one. With `mapped`, arrays stay in the file, which all processes that map it share in memory; it
+        must not become shorter then. Raises OSError for a file that cannot be read, and ValueError for
+        one that is broken or of another op.
+        """
+        return bind_saved(self, path, mapped=mapped)
 
     def time(self, /, *arrays: Any, repeat: int = 20, **named: Any) -> Timing:
         """How long the code takes on these inputs, without checks, copies and allocation of results.

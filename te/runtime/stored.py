@@ -135,7 +135,7 @@ def _read_expr(data: Plain) -> Expr:
 
 
 def _way(w: Way) -> Plain:
-    prepared = [[p.params, p.sizes, [_tensor(t) for t in p.kept]] for p in w.prepared]
+    prepared = [[p.params, p.sizes, [_tensor(t) for t in p.kept], p.digest] for p in w.prepared]
     return [_expr(w.condition), w.schedule, w.size_limit, prepared]
 
 
@@ -143,8 +143,8 @@ def _read_way(data: Plain, entry: Entry, ahead: list[Entry]) -> Way:
     """`ahead`: the entries of what is prepared, which stand behind those of all ways."""
     condition, schedule, limit, parts = data
     prepared = tuple(
-        Prepared(ahead.pop(0), tuple(params), tuple(sizes), tuple(map(_read_tensor, kept)))
-        for params, sizes, kept in parts
+        Prepared(ahead.pop(0), tuple(params), tuple(sizes), tuple(map(_read_tensor, kept)), str(digest))
+        for params, sizes, kept, digest in parts
     )
     return Way(_read_expr(condition), schedule, limit, entry, prepared=prepared)
 
