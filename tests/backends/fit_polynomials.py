@@ -16,6 +16,7 @@ import numpy as np
 Function = Callable[[Any], Any]
 GRID = 601  # odd: no point is 0
 ROUNDS = 12
+ERFC_K, ERFC_C = mp.mpf(2.171875), mp.mpf(float(np.float32(0.5 / 2.171875)))
 
 
 def remez(f: Function, low: Any, high: Any, degree: int, weight: Function) -> tuple[list[Any], float]:
@@ -66,6 +67,12 @@ def _erfc_scaled(center: int) -> Function:
         return (1 + 2 * a) * mp.exp(a * a) * mp.erfc(a)
 
     return scaled
+
+
+def _erfc_of_inverse(s: Any) -> Any:
+    inverse = s + ERFC_C
+    a = 1 / inverse - ERFC_K
+    return mp.exp(a * a) * mp.erfc(a) / inverse
 
 
 def fits() -> list[tuple[str, Function, Any, Any, int, Function]]:
@@ -134,6 +141,8 @@ def fits() -> list[tuple[str, Function, Any, Any, int, Function]]:
         scaled = _erfc_scaled(center)
         last = (mp.mpf(end) - center) / (mp.mpf(end) + center)
         table.append((name, scaled, -1, last, degree, lambda q, scaled=scaled: 1 / scaled(q)))
+    inverses = (1 / (mp.mpf(10.1) + ERFC_K) - ERFC_C, 1 / ERFC_K - ERFC_C)
+    table.append(("ERFC_F32", _erfc_of_inverse, *inverses, 10, lambda s: 1 / _erfc_of_inverse(s)))
     return table
 
 

@@ -4,12 +4,22 @@ erf: x + x * Q(x**2) near 0. Beyond, for f32, 1 - exp(-a * S(a)) with a = |x| (a
 "fast implementation of erff", NVIDIA developer forums, 2019); for f64, 1 - erfc(a).
 erfc: exp(-a**2) * G(q) / (1 + 2a) with q = (a - K) / (a + K), which is smooth from 0 to infinity
 (M. Shepherd & J. Laframboise, "Chebyshev approximation of (1 + 2x) exp(x**2) erfc(x) in 0 <= x < inf",
-Mathematics of Computation 36, 1981). f32 in f64. The coefficients are minimax, ours.
+Mathematics of Computation 36, 1981). For f32 it is exp(-a**2) * H(1 / (a + K)) / (a + K), which has one division;
+without FMA, where its errors cannot be taken along cheaply, the former in f64. The coefficients are minimax, ours.
 """
 
 from __future__ import annotations
 
-from te.backends.llvm.math.code import Number, absolute, clamp, copy_sign, horner, multiply_add, select
+from te.backends.llvm.math.code import (
+    Number,
+    absolute,
+    clamp,
+    copy_sign,
+    horner,
+    multiply_add,
+    product_error,
+    select,
+)
 from te.backends.llvm.math.exponential import exp_in_range, less_one, reduce
 
 # erf(x)/x - 1 in x**2: |x| <= 0.93, 2^-25.8; |x| <= 1, 2^-62.
@@ -39,6 +49,21 @@ LOG_ERFC_F32 = (
     -4.95986133e-05,
     -4.55785812e-05,
     4.93797643e-06,
+)
+# (a + K) exp(a**2) erfc(a) in 1 / (a + K) - C, a <= 10.1: 2^-30. With this K the first coefficients are near to f32.
+ERFC_K, ERFC_C = 2.171875, 0.230215833
+ERFC_F32 = (
+    1.03468526,
+    3.18460799,
+    6.48603973,
+    6.56734477,
+    -3.87351751,
+    -16.7194262,
+    4.09904666,
+    46.4201855,
+    -25.4641412,
+    -121.736657,
+    167.209543,
 )
 # (1 + 2a) exp(a**2) erfc(a) in q: K = 2, a <= 10.1, 2^-30; K = 4, a <= 27.5, 2^-61.
 ERFC_SHORT = (
@@ -99,20 +124,49 @@ def erf(x: Number) -> Number:
 
 def erfc(x: Number) -> Number:
     a = absolute(x)
-    if not x.is_f32:
-        part = _complement(clamp(a, None, 28.0))
-        part = select(x < 0.0, 2.0 - part, part)
-        # Near 0 the terms of G are larger than their sum: up to 6 ULP.
-        near_zero = multiply_add(horner(x * x, ERF_F64), x, x)
-        return select(a < 0.5, 1.0 - near_zero, part)
+    if x.is_f32:
+        part = _fused_complement(clamp(a, None, 10.1)) if x.code.module.has_fma else _wide_complement(a)
+        return select(x < 0.0, 2.0 - part, part)
+    part = _complement(clamp(a, None, 28.0))
+    part = select(x < 0.0, 2.0 - part, part)
+    # Near 0 the terms of G are larger than their sum: up to 6 ULP.
+    near_zero = multiply_add(horner(x * x, ERF_F64), x, x)
+    return select(a < 0.5, 1.0 - near_zero, part)
+
+
+def _wide_complement(a: Number) -> Number:
+    """erfc(a) for a >= 0, f32 by f64."""
     wide = clamp(a, None, 11.0).widen()
     scaled = wide + wide + 1.0
     shifted = wide + 2.0
     inverse = 1.0 / (scaled * shifted)  # one division for both
     q = (wide - 2.0) * scaled * inverse
     power = exp_in_range(-(wide * wide), is_short=True)
-    part = horner(q, ERFC_SHORT) * power * (shifted * inverse)
-    return select(x < 0.0, 2.0 - part, part).narrow()
+    return (horner(q, ERFC_SHORT) * power * (shifted * inverse)).narrow()
+
+
+def _fused_complement(a: Number) -> Number:
+    """erfc(a) for 0 <= a <= 10.1, f32 by FMA.
+
+    The rounded 1 / (a + K) is that of a number near to a, whose erfc is computed: `ahead` is how far it lies beyond a.
+    So -2a * ahead goes into the exponent and 2/sqrt(pi) * exp(-a**2) * ahead is added. The errors of the last steps of
+    the polynomial and of its product are added, too.
+    """
+    total = a + ERFC_K
+    inverse = 1.0 / total
+    lost = (total - ERFC_K) - a  # exactly: total - (a + K)
+    ahead = total * multiply_add(inverse, lost, product_error(inverse, total, inverse.like(1.0)))
+    s = inverse - ERFC_C
+    rest = horner(s, ERFC_F32[1:])
+    g = multiply_add(rest, s, ERFC_F32[0])
+    g_low = multiply_add(rest, s, ERFC_F32[0] - g)
+    part = g * inverse
+    part_low = multiply_add(g_low, inverse, multiply_add(ahead, 1.12837917, -product_error(g, inverse, part)))
+    square = a * a
+    power, r = reduce(-square)
+    r = r + multiply_add(a * ahead, -2.0, product_error(a, a, square))
+    low = less_one(r)
+    return power.times(multiply_add(part, low, multiply_add(part_low, low, part_low)) + part)
 
 
 def _complement(a: Number) -> Number:
