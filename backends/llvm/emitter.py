@@ -293,13 +293,16 @@ class Emitter:
         if may_be_skipped:
             has_trip = self.pure(f"icmp slt i64 {low.text}, {high.text}", BOOL, [low, high])
             self.effect(f"br i1 {has_trip.text}, label %{before}, label %{end}")
+            self.start_block(before)
         else:
-            self.effect(f"br label %{before}")
+            # No block of its own: of two empty ones in a row LLVM keeps none, and what the loops of both
+            # sides of a condition begin with, 24 vectors each, is then made before it and spilled.
+            before = self.block
         for buffer in writes:
             self.stored(buffer)  # a trip sees what the trips before it stored
         hoisted: Lines = []
         lines: Lines = []
-        self.scopes[-1].lines += [f"{before}:", hoisted, f"  br label %{body}", lines]
+        self.scopes[-1].lines += [hoisted, f"  br label %{body}", lines]
         hoist = Scope(HOIST, hoisted, may_be_skipped=may_be_skipped)
         with self.scope(hoist), self.scope(Scope(BODY, lines, writes)):
             self.start_block(body)
