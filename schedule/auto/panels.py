@@ -25,6 +25,7 @@ from te.ir.expr import Expr, Var, floor_div, floor_mod, integer
 from te.ir.tensor import Program, Stage
 from te.schedule.auto.contraction import Contraction, Regime, instruction_for, known_product
 from te.schedule.auto.loops import PARALLEL_WORK, lanes_of
+from te.schedule.auto.register_tiles import Sizes, Tile, best_tile
 from te.schedule.auto.tiles import Plan, fused, pointwise_readers, size_of
 from te.schedule.directives import (
     CacheRead,
@@ -47,14 +48,6 @@ PANEL_BYTES = 4096  # of a column of a packed panel: 128 KiB in 32 columns
 UNPACKED_TERMS = 512  # of B as it is, that many tiles in a column read from the caches
 STREAMED_TERMS = 16  # rows of B that are read side by side; for a single row of A half as many
 STREAMED_COLUMNS = 4096  # of B, at most, that a thread reads of each row
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """Rows and columns that are summed up in registers."""
-
-    rows: int
-    columns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +88,40 @@ def _ways(c: Contraction, program: Program, target: Target, regime: Regime, fast
 
 
 def tile_for(c: Contraction, target: Target, way: Way) -> Tile:
-    """A tile that leaves registers for two vectors of B and a broadcast element of A.
+    """The tile for the sizes that are known, at most two vectors wide where panels are packed.
 
-    Two vectors wide where panels are packed; four where B is read as it lies, whose rows are then
-    read in longer pieces.
+    Four vectors where B is read as it lies, whose rows are then read in longer pieces.
     """
     lanes = lanes_of(c.stage, target)
     many = target.vector_registers >= 32
-    packed = way.packed is not None
-    rows, vectors = ((8, 2) if packed else (6, 4)) if many else (6, 2)
+    if way.instruction is not None:
+        return _fixed_tile(c, lanes, 8 if many else 6, 2)
     if way.streamed:
-        rows, vectors = (4, 4) if many else (4, 2)
-    columns, width = size_of(c.columns[-1]), vectors * lanes
-    while columns is not None and width > lanes and width // 2 >= columns:
-        width //= 2
-        rows = min(2 * rows, 14 if many else 6)
-    known = size_of(c.rows[-1]) if c.rows else 1
-    return Tile(min(rows, known) if known else rows, width)
+        return _fixed_tile(c, lanes, 4, 4 if many else 2)
+    vectors = 4 if many and way.packed is None else 2
+    near = target.caches[1] // 2 if len(target.caches) > 1 else target.caches[-1]
+    return best_tile(_sizes(c), lanes, target.vector_registers, vectors, near)
+
+
+def _fixed_tile(c: Contraction, lanes: int, rows: int, vectors: int) -> Tile:
+    """A tile of so many rows and vectors, and of no more than there are."""
+    columns, known = size_of(c.columns[-1]), size_of(c.rows[-1]) if c.rows else 1
+    while columns is not None and vectors > 1 and vectors * lanes // 2 >= columns:
+        rows, vectors = 2 * rows, vectors // 2
+    return Tile(min(rows, known) if known else rows, vectors * lanes)
+
+
+def _sizes(c: Contraction) -> Sizes:
+    """The sizes of a product that decide about its tile."""
+    rows, columns = size_of(c.rows[-1]) if c.rows else 1, size_of(c.columns[-1])
+    left_bytes = row_bytes = terms = known_product(c.terms)
+    if terms is not None:
+        every = known_product((*c.rows, *c.terms))
+        left_bytes = None if every is None else every * c.left.dtype.bytes
+        row_bytes = terms * c.left.dtype.bytes
+    if c.rows and c.left.index[-1] == Var(c.rows[-1].name):
+        row_bytes = c.left.dtype.bytes
+    return Sizes(rows, columns, terms, c.right.dtype.bytes, left_bytes, row_bytes)
 
 
 @dataclass(slots=True)

@@ -219,3 +219,12 @@ def test_the_automatic_schedule_keeps_its_tile_in_registers(target: str, fused: 
     assert len(products) >= 12
     assert len(products) >= len(loop) / 2
     assert not [line for line in loop if stack in line or line.startswith(("call", "bl\t"))]
+
+
+@pytest.mark.parametrize(("target", "fused"), [("llvm.avx512", "vfmadd"), ("llvm.avx2", "vfmadd")])
+def test_tiles_at_the_borders_keep_their_registers_apart(target: str, fused: str) -> None:
+    """Neither the whole tiles' loop nor that of the rest has sums on the stack, though each is made of zeros."""
+    text = "op f(A: f32[M, K], B: f32[K, N]) -> C: f32[M, N] { C[i, j] = sum[k](A[i, k] * B[k, j]) }"
+    loop = hottest_loop(te.build(text, "auto", target, sizes={"M": 1201, "K": 239, "N": 21}).ir("asm"))
+    assert len([line for line in loop if line.startswith(fused)]) >= 12
+    assert not [line for line in loop if line.endswith("(%rsp)")]  # AVX2 reads a mask from there

@@ -302,6 +302,22 @@ def test_narrow_results_get_narrow_tiles() -> None:
     assert "split C.i by 2" in lines_of(MATMUL, sizes={"M": 2, "N": 100, "K": 100})
 
 
+@pytest.mark.parametrize(
+    ("sizes", "rows", "columns"),
+    [
+        ({"M": 512, "N": 512, "K": 512}, 6, 64),
+        ({"M": 609, "N": 73, "K": 419}, 13, 16),  # five tiles aside, of 80 columns, not two of 128
+        ({"M": 12, "N": 40, "K": 100}, 12, 16),  # one tile down, three aside
+        ({"M": 96, "N": 96, "K": 1024}, 8, 32),  # rows of A 4 KiB apart: a set of the cache holds eight
+    ],
+)
+def test_the_tile_wastes_few_rows_and_columns(sizes: dict[str, int], rows: int, columns: int) -> None:
+    wide = dataclasses.replace(AVX2, vector_bits=512, vector_registers=32, levels=levels_of("llvm.avx512"))
+    text = lines_of(MATMUL, wide, sizes=sizes)
+    assert f"split C.i by {rows}\n" in text
+    assert f"split C.j by {columns}\n" in text
+
+
 NORM = """
 op norm(X: f32[M, N], g: f32[N]) -> Y: f32[M, N] {
     s[i]    = sum[j](X[i, j] * X[i, j])
