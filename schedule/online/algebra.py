@@ -11,7 +11,8 @@ passes if it is made of
 
 - `exp(c * (s - m))` or `exp2(c * (s - m))`, where `s` is what `m` is the maximum of;
 - products and quotients of what passes and of what does not read `m`: the factors multiply;
-- sums of parts that all have the same factor, and choices (`where`) between such parts.
+- sums of parts that all have the same factor, and choices (`where`) between such parts;
+- a choice between such a part and 0, if its condition is the `where` of the maximum (`unmasked`).
 
 One more factor may be linear in `m`, as in the entropy's `exp(s - m) * (s - m)`. Then the sum `t`
 moves together with the sum `u` of the same terms without it (`u = sum(exp(s - m))`):
@@ -31,7 +32,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 
-from te.ir.expr import Cast, Const, Expr, Load, Op, Select, mul, sub
+from te.ir.expr import Cast, Const, Expr, Load, Op, Select, conjuncts, mul, sub
 from te.ir.print import print_expr
 from te.ir.tensor import Stage
 from te.ir.types import DType
@@ -127,6 +128,33 @@ def rescaling(term: Expr, running: Running) -> Rescaling:
         if linear is None:
             raise
     return Rescaling(_factors(_rates(linear.terms, running), term.dtype), linear)
+
+
+# ---------------------------------------------------------------- masks
+
+
+def unmasked(term: Expr, running: str) -> tuple[tuple[Expr, ...], Expr]:
+    """The conditions outside which what reads the running value is 0, and the term where they hold.
+
+    `where(c, exp(s - m), 0) * v` is `exp(s - m) * v` where `c` holds. A sum of it over all elements is
+    a sum over those of `c`, but for what 0 times an infinity or NaN makes of it: a NaN, rescaled or not.
+    Only factors are looked at: a zero deeper in a term says nothing of the whole.
+    """
+    match term:
+        case Select(condition, value, Const(0)) if any(load.buffer == running for load in loads(value)):
+            conditions, inner = unmasked(value, running)
+            return (*conjuncts(condition), *conditions), inner
+        case Op("*", (a, b)):
+            left, a_inner = unmasked(a, running)
+            right, b_inner = unmasked(b, running)
+            return (*left, *right), mul(a_inner, b_inner) if left or right else term
+        case Op("/", (a, b)):
+            conditions, inner = unmasked(a, running)
+            return conditions, Op("/", (inner, b), term.dtype) if conditions else term
+        case Cast(value=value):
+            conditions, inner = unmasked(value, running)
+            return conditions, Cast(inner, term.dtype) if conditions else term
+    return (), term
 
 
 # ---------------------------------------------------------------- factors

@@ -15,7 +15,15 @@ from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Program, Reduction, Stage
 from te.ir.visit import loads, substitute, variables
 from te.schedule.context import program_facts
-from te.schedule.online.algebra import NotRescalable, Rescaling, Running, expanded, rescaling, same_terms
+from te.schedule.online.algebra import (
+    NotRescalable,
+    Rescaling,
+    Running,
+    expanded,
+    rescaling,
+    same_terms,
+    unmasked,
+)
 from te.schedule.placement import reads_of
 
 
@@ -98,8 +106,9 @@ class _Group:
         names = self._in_indices_of(member, read, leader)
         own = substitute(self.term(leader), names)
         axes = frozenset(axis.name for axis in member.reduction.axes)
-        self._check_elements(member, leader, names)
-        found = rescaling(self.term(member), Running(read, own, axes))
+        conditions, term = unmasked(self.term(member), read.buffer)
+        self._check_elements(member, conditions, leader, names)
+        found = rescaling(term, Running(read, own, axes))
         partner = self._partner(member, read, found) if found.linear else None
         return Follows(read, _in_rows(found, read, leader, member), partner)
 
@@ -151,9 +160,12 @@ class _Group:
         names |= {theirs[k].name: Var(axis.name) for k, axis in enumerate(ours)}
         return names | {axis.name: i for axis, i in zip(leader.stage.axes, read.index, strict=True)}
 
-    def _check_elements(self, member: Member, leader: Member, names: Mapping[str, Expr]) -> None:
+    def _check_elements(
+        self, member: Member, conditions: Sequence[Expr], leader: Member, names: Mapping[str, Expr]
+    ) -> None:
+        """The terms are those of the leader's elements; outside of them, `conditions` may make them 0."""
         facts = program_facts(self.program)
-        ours = {simplify(c, facts) for c in conjuncts(member.reduction.where)}
+        ours = {simplify(c, facts) for c in (*conjuncts(member.reduction.where), *conditions)}
         theirs = {simplify(substitute(c, names), facts) for c in conjuncts(leader.reduction.where)}
         if ours != theirs:
             raise NotRescalable(
@@ -171,7 +183,7 @@ class _Group:
                 continue
             names = {axis.name: i for axis, i in zip(other.stage.axes, index, strict=True)}
             names |= dict(zip(_names(other), map(Var, _names(member)), strict=False))
-            if same_terms(substitute(self.term(other), names), found.linear.terms):
+            if same_terms(substitute(unmasked(self.term(other), read.buffer)[1], names), found.linear.terms):
                 return Load(other.name, index, other.stage.tensor.dtype)
         raise NotRescalable(
             f"its terms are linear in `{read.buffer}`, and it moves with a sum that is not in the group",

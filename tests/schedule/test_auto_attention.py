@@ -99,6 +99,14 @@ def test_a_bias_and_a_mask_are_turned_for_a_block() -> None:
     assert "cache_read mask[x0, x1] at m.jo as mask_turned layout [x1, x0]" in lines
 
 
+def test_a_mask_of_the_weights_leaves_the_sums_without_a_condition() -> None:
+    text = attention(extra=", mask: bool[M, N]").replace("max[j]", "max[j where mask[i, j]]")
+    masked = text.replace("= exp(S[h, i, j] - m[h, i])", "= where(mask[i, j], exp(S[h, i, j] - m[h, i]), 0)")
+    lines = lines_of(masked, **SIZES)
+    assert "online j of m, l, A at O.io by 64" in lines
+    assert "cache_read mask[x0, x1] at m.jo as mask_turned layout [x1, x0]" in lines
+
+
 def test_queries_need_not_be_the_axis_before_the_last() -> None:
     text = """
 op attention(Q: f32[M, H, D], K: f32[N, H, D], V: f32[N, H, D]) -> O: f32[M, H, D] {

@@ -188,6 +188,25 @@ CASES = {
         """,
         "split Y.i by 3\nonline j of m, l, A at Y.io by 4",
     ),
+    "mask of the weights": Case(
+        """
+        m[i]    = max[j where B[i, j] > 0.0](X[i, j])
+        p[i, j] = where(B[i, j] > 0.0, exp(X[i, j] - m[i]), 0.0)
+        l[i]    = sum[j](p[i, j])
+        A[i]    = sum[j](p[i, j] * B[i, j])
+        Y[i]    = A[i] / l[i]
+        """,
+        "split Y.i by 3\nonline j of m, l, A at Y.io by 4",
+    ),
+    "a mask, and a condition": Case(
+        """
+        m[i] = max[j where j <= i and B[i, j] > 0.0](X[i, j])
+        l[i] = sum[j where j <= i](where(B[i, j] > 0.0, exp(X[i, j] - m[i]), 0.0) / (1.0 + B[i, j] * B[i, j]))
+        A[i] = sum[j where j <= i](where(B[i, j] > 0.0, exp(X[i, j] - m[i]), 0.0))
+        Y[i] = A[i] / l[i]
+        """,
+        "split Y.i by 3\nonline j of m, l, A at Y.io by 4",
+    ),
     "mask in the logits": Case(
         """
         S[i, j] = where(B[i, j] > 0.0, X[i, j], -inf)

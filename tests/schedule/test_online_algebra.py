@@ -106,6 +106,65 @@ def test_what_does_not_follow(term: str, reason: str) -> None:
         following(term)
 
 
+MASKED = "where(B[i, j] > 0.0, exp(X[i, j] - m[i]), 0.0)"
+
+
+def masked(term: str, where: str = "", leader: str = "B[i, j] > 0.0") -> Follows | None:
+    """How a sum of a term over the elements `where` follows the maximum over those of `leader`."""
+    over = f"[j < N where {where}]" if where else "[j < N]"
+    p = program(f"""
+    op f(X: f64[M, N], B: f64[M, N]) -> l: f64[M] {{
+        m[i < M] = max[j < N where {leader}](X[i, j])
+        l[i < M] = sum{over}({term})
+    }}
+    """)
+    stages = [s for s in (p.stage("m"), p.stage("l")) if s.reduction is not None]
+    return followers(p, [Member(s, s.reduction.axes[0]) for s in stages if s.reduction])[1].follows
+
+
+@pytest.mark.parametrize(
+    ("term", "where", "leader"),
+    [
+        (MASKED, "", "B[i, j] > 0.0"),
+        (f"{MASKED} * B[i, j]", "", "B[i, j] > 0.0"),
+        (f"B[i, j] * ({MASKED} / 2.0)", "", "B[i, j] > 0.0"),
+        (MASKED, "B[i, j] > 0.0", "B[i, j] > 0.0"),
+        (MASKED, "j <= i", "j <= i and B[i, j] > 0.0"),
+        (f"where(j <= i, {MASKED}, 0.0)", "", "B[i, j] > 0.0 and j <= i"),
+        ("where(j <= i, B[i, j], 0.0) * exp(X[i, j] - m[i])", "B[i, j] > 0.0", "B[i, j] > 0.0"),
+    ],
+)
+def test_a_term_that_is_0_where_the_maximum_does_not_look_follows_it(
+    term: str, where: str, leader: str
+) -> None:
+    follows = masked(term, where, leader)
+    assert follows is not None
+    assert shown(follows) == "exp(old[i] - m[i])"
+
+
+@pytest.mark.parametrize(
+    ("term", "where", "leader", "reason"),
+    [
+        # A NaN or an infinity that only the maximum sees would spoil the factor and not the plain sum.
+        (MASKED, "", "j <= i", "conditions differ"),
+        (MASKED, "", "j <= i or B[i, j] > 0.0", "conditions differ"),
+        (f"where(j <= i, {MASKED}, 0.0)", "", "B[i, j] > 0.0", "conditions differ"),
+        (f"{MASKED} + 0.0", "", "B[i, j] > 0.0", "conditions differ"),
+        (f"{MASKED} + exp(X[i, j] - m[i])", "B[i, j] > 0.0", "B[i, j] > 0.0", "different factors"),
+        (
+            "where(B[i, j] > 0.0, exp(X[i, j] - m[i]), 1.0)",
+            "B[i, j] > 0.0",
+            "B[i, j] > 0.0",
+            "different factors",
+        ),
+        (f"1.0 / {MASKED}", "B[i, j] > 0.0", "B[i, j] > 0.0", "different factors"),
+    ],
+)
+def test_a_term_that_is_0_elsewhere_does_not(term: str, where: str, leader: str, reason: str) -> None:
+    with pytest.raises(NotRescalable, match=reason):
+        masked(term, where, leader)
+
+
 def test_polynomials_do_not_cancel() -> None:
     x, y = Load("x", (), F64), Load("y", (), F64)
     zero = Op("-", (x, x), F64)
