@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from te.collector import paused_collector
 from te.diagnostics import Source, did_you_mean
 from te.elaborate.files import UsedFiles
 from te.runtime.cache import Cache, Request
@@ -140,6 +141,10 @@ class _Build:
             self._op = op
 
     def run(self) -> Kernel | GenericKernel:
+        with paused_collector():
+            return self._run()
+
+    def _run(self) -> Kernel | GenericKernel:
         found = self._cache.find(None)
         if isinstance(found, Stored):
             return self._restored(None, found)
@@ -163,8 +168,9 @@ class _Build:
 
     def _kernel(self, choices: Mapping[str, Choice]) -> Kernel:
         """The kernel for the dtypes and ranks that a call has chosen."""
-        found = self._cache.find(choices)
-        return self._restored(choices, found) if isinstance(found, Stored) else self._compiled(choices)
+        with paused_collector():  # also at a call
+            found = self._cache.find(choices)
+            return self._restored(choices, found) if isinstance(found, Stored) else self._compiled(choices)
 
     def _compiled(self, choices: Mapping[str, Choice] | None) -> Kernel:
         from te.pipeline import interface_of

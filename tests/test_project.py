@@ -29,6 +29,7 @@ LAYERS = (
     "te.backends",
     "te.runtime",
     "te.sources",
+    "te.collector",
     "te.module",
     "te.pipeline",
     "te.build",

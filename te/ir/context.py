@@ -112,7 +112,8 @@ def _extend(facts: Facts) -> Context | None:
             if isinstance(part, Op) and part.op == "==":
                 return None
             _assume(part, context)
-    return None if _doubtful_divisors(known) else _completed(context)
+    is_news = any(is_positive(d, known) and not is_positive(d, base.known) for d in _doubtful_divisors(known))
+    return None if is_news else _completed(context)
 
 
 def _completed(context: Context) -> Context:

@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import llvmlite.binding as binding
 import numpy as np
 import pytest
 
@@ -210,3 +211,25 @@ def test_a_child_compiles_though_another_thread_was_compiling() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_others_who_use_llvm_get_the_code_that_they_expect() -> None:
+    text = llvm.emit([matmul(4, 2, 8)], host()).text
+    before = plain_object(text)
+    binding.set_option("test", "-disable-lsr=true")
+    try:
+        without = plain_object(text)
+    finally:
+        binding.set_option("test", "-disable-lsr=false")
+    compile_text(text, host())
+    assert before == plain_object(text) != without
+
+
+def plain_object(text: str) -> bytes:
+    """What LLVM makes of the text with its options as they are."""
+    target = host()
+    machine = binding.Target.from_triple(binding.get_process_triple()).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=3, reloc="pic"
+    )
+    module = binding.parse_assembly(text, context=binding.create_context())
+    return bytes(machine.emit_object(module))
