@@ -63,7 +63,7 @@ def facts_inside(s: Stmt, body: Stmt | None, facts: Facts, trust_lets: bool = Tr
     """What holds in `body`, which stands directly in `s`, where `facts` hold around `s`."""
     match s:
         case For():
-            return _ranging(facts, s.var, s.extent)
+            return ranging(facts, s.var, s.extent)
         case If():
             if s.otherwise is None or body is s.body:
                 return assuming(s.condition, facts)
@@ -71,7 +71,7 @@ def facts_inside(s: Stmt, body: Stmt | None, facts: Facts, trust_lets: bool = Tr
                 return assuming(negation(s.condition), facts)
             return facts  # `not (a and b)` says too little to be worth a proof
         case Let():
-            return _ranging(facts, s.var, s.extent) if trust_lets or follows_from_loops(s, facts) else facts
+            return ranging(facts, s.var, s.extent) if trust_lets or follows_from_loops(s, facts) else facts
         case _:
             return facts
 
@@ -84,7 +84,8 @@ def assuming(condition: Expr, facts: Facts) -> Facts:
     return facts
 
 
-def _ranging(facts: Facts, name: str, extent: Expr) -> Facts:
+def ranging(facts: Facts, name: str, extent: Expr) -> Facts:
+    """What is known where a variable runs through `0..extent`."""
     return _remembered(
         facts, ("for", name, extent), facts.with_range, name, integer(0), sub(extent, integer(1))
     )

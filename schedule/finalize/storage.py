@@ -35,7 +35,7 @@ from te.ir.loop import (
 from te.ir.simplify import simplify
 from te.ir.types import I64
 from te.ir.visit import rewrite, substitute
-from te.schedule.context import facts_inside
+from te.schedule.context import facts_inside, ranging
 
 
 def lay_out_buffers(s: Stmt, facts: Facts) -> Stmt:
@@ -96,7 +96,20 @@ def _swizzled(index: tuple[Expr, ...], by: Swizzle, facts: Facts) -> tuple[Expr,
 
 
 def physical_shape(buffer: Buffer, facts: Facts) -> tuple[Expr, ...]:
-    """The extents of a buffer's physical index."""
+    """The extents of a buffer's physical index.
+
+    Many ask for those of one buffer at one place: with what is known there, they are kept.
+    """
+    kept = facts.cache.setdefault("shapes", {})
+    assert isinstance(kept, dict)
+    if buffer not in kept:
+        kept[buffer] = _physical_shape(buffer, facts)
+    found = kept[buffer]
+    assert isinstance(found, tuple)
+    return found
+
+
+def _physical_shape(buffer: Buffer, facts: Facts) -> tuple[Expr, ...]:
     layout = buffer.layout
     if buffer.fold:
         axis, by = buffer.fold
@@ -120,7 +133,7 @@ def _last(dim: Expr, buffer: Buffer, layout: Layout, facts: Facts) -> Expr:
     """The largest value of a dimension of the physical index."""
     inside = facts
     for axis, extent in zip(layout.axes, buffer.shape, strict=True):
-        inside = inside.with_range(axis, integer(0), sub(extent, integer(1)))
+        inside = ranging(inside, axis, extent)
     _, last = bounds(dim, inside, layout.axes)
     if last is None:
         raise ValueError(f"a dimension of the layout of {buffer.name} has no bound: {dim}")
