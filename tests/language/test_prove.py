@@ -8,6 +8,7 @@ from functools import reduce
 
 import pytest
 
+from te.ir import context
 from te.ir.bounds import NO_FACTS, Facts, bounds, counterexample, evaluate, magnitude_limit, prove
 from te.ir.expr import BOOL, Cast, Const, Expr, Load, Op, Select, Var, integer
 from te.ir.simplify import simplify
@@ -503,3 +504,38 @@ def test_magnitude_limit() -> None:
     assert limit("ids[N*M] + 5*i", facts="i < N") == 2**31
     assert limit("where(i < N*N, 0, 1)", facts="i < 4") == 2**31
     assert limit("4611686018427387904 * 2") == 0
+
+
+class TestFactsThatGrow:
+    """What is known is taken over from the facts around, also where a divisor may be 0."""
+
+    def around(self) -> Facts:
+        facts = NO_FACTS.with_range("g", integer(0), parse("G - 1")).with_assumption(parse("H // P <= 7"))
+        return facts.with_range("h", integer(0), parse("H // G - 1"))
+
+    @pytest.mark.parametrize("question", ["h < H // G", "h + 1 <= H // G", "H // P <= 8", "H // G >= 1"])
+    def test_a_doubtful_divisor_stays_understood(self, question: str) -> None:
+        grown = self.around().with_range("i", integer(0), parse("N - 1")).with_assumption(parse("i < M"))
+        fresh = Facts(grown.ranges, grown.assumptions)  # that know nothing of those around
+        assert prove(parse(question), grown)
+        assert prove(parse(question), fresh)
+
+    def test_a_divisor_that_is_told_to_be_positive_is_one_for_what_was_known_before(self) -> None:
+        facts = NO_FACTS.with_assumption(parse("H % P == 0")).with_range("i", integer(0), parse("H // P - 1"))
+        assert prove(parse("i * P < H"), facts.with_assumption(parse("P >= 1")))
+
+    def test_the_facts_around_are_not_worked_out_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        built: list[Facts] = []
+        build = context._build
+
+        def counted(facts: Facts, *prior: context._Prior) -> context.Context:
+            built.append(facts)
+            return build(facts, *prior)
+
+        monkeypatch.setattr(context, "_build", counted)
+        outer = self.around()
+        context.context_of(outer)
+        built.clear()
+        inner = outer.with_range("i", integer(0), parse("N - 1")).with_assumption(parse("i < M"))
+        assert prove(parse("h < H // G"), inner)
+        assert not built
