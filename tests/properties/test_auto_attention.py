@@ -56,19 +56,24 @@ class Drawn:
     columns: int
     fixed: bool
     seed: int
+    of_weights: bool  # the condition makes weights 0, and the sums take all of them
 
     @property
     def text(self) -> str:
         where = f" where {self.condition}" if self.condition else ""
+        of_sums = "" if self.of_weights else where
+        weight = "exp(S[h, i, j] - m[h, i])"
+        if self.of_weights and self.condition:
+            weight = f"where({self.condition}, {weight}, 0)"
         return f"""
 op attention<T: float>(Q: T[H, M, D], K: T[G, N, D], V: T[G, N, E], bias: T[M, N], mask: bool[M, N])
         -> O: T[H, M, E] {{
     require G >= 1 and H % G == 0
     S[h, i, j] = sum[d](Q[h, i, d] * K[h // (H // G), j, d]){self.score}
     m[h, i]    = max[j{where}](S[h, i, j])
-    p[h, i, j] = exp(S[h, i, j] - m[h, i])
-    l[h, i]    = sum[j{where}](p[h, i, j])
-    A[h, i, e] = sum[j{where}](p[h, i, j] * V[h // (H // G), j, e])
+    p[h, i, j] = {weight}
+    l[h, i]    = sum[j{of_sums}](p[h, i, j])
+    A[h, i, e] = sum[j{of_sums}](p[h, i, j] * V[h // (H // G), j, e])
     O[h, i, e] = A[h, i, e] / l[h, i]
 }}"""
 
@@ -98,6 +103,7 @@ def drawn(draw: st.DrawFn) -> Drawn:
         draw(st.sampled_from(WIDTHS)),
         draw(st.sampled_from([True, True, False])),
         draw(st.integers(0, 99)),
+        draw(st.booleans()),
     )
 
 
