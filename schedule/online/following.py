@@ -168,9 +168,10 @@ class _Group:
         ours = {simplify(c, facts) for c in (*conjuncts(member.reduction.where), *conditions)}
         theirs = {simplify(substitute(c, names), facts) for c in conjuncts(leader.reduction.where)}
         if ours != theirs:
+            masks = " (a choice between terms and 0 counts as one)" if conditions else ""
             raise NotRescalable(
                 f"it runs over other elements than `{leader.name}`: their conditions differ",
-                f"give both the same `where`; `{leader.name}` may be the {leader.reduction.reducer} of the same "
+                f"give both the same `where`{masks}; `{leader.name}` may be the {leader.reduction.reducer} of the same "
                 "elements only",
             )
 
