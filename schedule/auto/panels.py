@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import gcd
 
 from te.ir.expr import Expr, Var, floor_div, floor_mod, integer
 from te.ir.tensor import Program, Stage
@@ -46,6 +47,7 @@ from te.target import Target
 
 PANEL_BYTES = 4096  # of a column of a packed panel: 128 KiB in 32 columns
 UNPACKED_TERMS = 512  # of B as it is, that many tiles in a column read from the caches
+CACHE_WAYS = 8  # lines of the second-level cache at the same place
 STREAMED_TERMS = 16  # rows of B that are read side by side; for a single row of A half as many
 STREAMED_COLUMNS = 4096  # of B, at most, that a thread reads of each row
 
@@ -180,11 +182,12 @@ def _split(c: Contraction, tile: Tile, target: Target, way: Way, lines: list[Dir
         lines.append(Split(c.loop(column, "t"), by=tile.columns, into=(f"{column.name}o", f"{column.name}i")))
     else:
         lines.append(Split(c.loop(column), by=tile.columns))
-    tiles = [*map(c.loop, c.columns[:-1]), c.loop(column, "o"), *row_tiles]
+    columns = [*map(c.loop, c.columns[:-1]), c.loop(column, "o")]
+    tiles = [*row_tiles, *columns] if not way.packed and _keeps_right(c, target) else [*columns, *row_tiles]
     blocks = [c.loop(column, "b")] if block else []
 
     *outer, last = map(c.loop, c.terms)
-    size = _block_of_terms(c, way)
+    size = _block_of_terms(c, tile, target, way)
     if size:
         lines.append(Split(last, by=size))
         blocks, outer, last = [*blocks, *outer, f"{last}o"], [], f"{last}i"
@@ -198,7 +201,17 @@ def _split(c: Contraction, tile: Tile, target: Target, way: Way, lines: list[Dir
     return _Loops([*map(c.loop, c.batches)], blocks, tiles, terms, [*rows, *width])
 
 
-def _block_of_terms(c: Contraction, way: Way) -> int | None:
+def _keeps_right(c: Contraction, target: Target) -> bool:
+    """Whether B stays in the second-level cache and A or the result does not: then each of their rows comes once."""
+    rows, columns, terms = (known_product(axes) for axes in (c.rows, c.columns, c.terms))
+    if rows is None or columns is None or terms is None or len(target.caches) < 2:
+        return False
+    half = target.caches[1] // 2
+    others = rows * (terms * c.left.dtype.bytes + columns * c.stage.tensor.dtype.bytes)
+    return columns * terms * c.right.dtype.bytes <= half < others
+
+
+def _block_of_terms(c: Contraction, tile: Tile, target: Target, way: Way) -> int | None:
     """How many terms are added up before the next tile, where that is not all of them."""
     if way.streamed:
         return STREAMED_TERMS // 2 if known_product(c.rows) == 1 else STREAMED_TERMS
@@ -208,8 +221,22 @@ def _block_of_terms(c: Contraction, way: Way) -> int | None:
         # So many small numbers are rarely summed up, and each block would be code of its own.
         is_small = way.instruction is not None and not c.batches and (known is None or known <= size)
         return None if is_small else size
-    is_long = known is not None and known > UNPACKED_TERMS  # unknown, it would cost 100 ms of each build
-    return UNPACKED_TERMS if is_long and not way.packed and not c.batches else None
+    if way.packed or c.batches or known is None:  # unknown, it would cost 100 ms of each build
+        return None
+    return UNPACKED_TERMS if known > UNPACKED_TERMS and not _stays(c, known, tile, target) else None
+
+
+def _stays(c: Contraction, terms: int, tile: Tile, target: Target) -> bool:
+    """Whether what a column of tiles reads of B stays in the second-level cache from one tile to the next.
+
+    Rows of B whose distance is a multiple of much compete for few places in it.
+    """
+    columns = known_product(c.columns)
+    if columns is None or len(target.caches) < 2:
+        return False
+    cache, row = target.caches[1], tile.columns * c.right.dtype.bytes
+    apart = gcd(columns * c.right.dtype.bytes, cache // CACHE_WAYS)
+    return 2 * terms * row <= cache * min(1, row / apart)
 
 
 def _column_block(c: Contraction, tile: Tile, target: Target) -> int:

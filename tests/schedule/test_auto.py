@@ -296,6 +296,12 @@ def test_rows_of_a_turned_operand_are_packed() -> None:
     assert "cache_read W[j, k] at C.ko as W_packed layout [j // 16, k, j % 16]" in lines_of(LINEAR)
 
 
+def test_what_stays_in_the_cache_is_read_again_and_the_rest_once() -> None:
+    assert "reorder C.io, C.jo" in lines_of(MATMUL, sizes={"M": 4000, "N": 600, "K": 20})
+    assert "reorder C.jo, C.io" in lines_of(MATMUL, sizes={"M": 100, "N": 600, "K": 20})
+    assert "reorder C.jo, C.io" in lines_of(MATMUL, sizes={"M": 200, "N": 4000, "K": 100})
+
+
 def test_narrow_results_get_narrow_tiles() -> None:
     text = lines_of(MATMUL, sizes={"M": 100, "N": 8, "K": 100})
     assert "split C.j by 8" in text
