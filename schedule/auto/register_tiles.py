@@ -58,7 +58,7 @@ def best_tile(sizes: Sizes, lanes: int, registers: int, most_vectors: int, near_
 
 def _candidates(sizes: Sizes, registers: int, most_vectors: int) -> Iterator[tuple[int, int]]:
     """Rows and vectors that fit the registers, with the vectors of B and an element of A; large ones first."""
-    most_rows = MOST_ROWS if sizes.rows is None else min(MOST_ROWS, sizes.rows)
+    most_rows = MOST_ROWS if sizes.rows is None else max(1, min(MOST_ROWS, sizes.rows))  # a size may be 0
     most_rows = min(most_rows, _rows_in_cache(sizes.row_bytes))
     vectors = most_vectors
     while vectors:

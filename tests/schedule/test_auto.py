@@ -296,6 +296,11 @@ def test_rows_of_a_turned_operand_are_packed() -> None:
     assert "cache_read W[j, k] at C.ko as W_packed layout [j // 16, k, j % 16]" in lines_of(LINEAR)
 
 
+@pytest.mark.parametrize("empty", ["M", "N", "K"])
+def test_sizes_may_be_fixed_to_0(empty: str) -> None:
+    assert_built_same(MATMUL, {"M": 3, "N": 4, "K": 5} | {empty: 0}, sizes={empty: 0})
+
+
 def test_what_stays_in_the_cache_is_read_again_and_the_rest_once() -> None:
     assert "reorder C.io, C.jo" in lines_of(MATMUL, sizes={"M": 4000, "N": 600, "K": 20})
     assert "reorder C.jo, C.io" in lines_of(MATMUL, sizes={"M": 100, "N": 600, "K": 20})
