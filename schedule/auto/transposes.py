@@ -17,8 +17,10 @@ from te.ir.expr import Const, Load, Var
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import variables
 from te.schedule.auto.loops import lanes_of, parallel_work, vectorize
+from te.schedule.auto.streams import stream_of
+from te.schedule.auto.tiles import size_of
 from te.schedule.directives import Fuse, Parallel, Reorder, Split, Unroll, Vectorize
-from te.schedule.forms import Directive
+from te.schedule.forms import Directive, Tail
 from te.schedule.nest import loop_name
 from te.schedule.placement import reads_of
 from te.target import Target
@@ -27,6 +29,7 @@ ROWS = 16  # that are transposed together; their vectors take half the registers
 FEWEST_ROWS = 4
 NEIGHBOURS = 16  # rows that are moved together where the last axis stays
 TILES = 4  # side by side in a strip
+APART = 1024  # bytes: rows a multiple of it apart have their lines at a quarter of all places at most
 
 
 def lines_for_transpose(stage: Stage, program: Program, target: Target) -> Iterator[list[Directive]]:
@@ -44,20 +47,39 @@ def lines_for_transpose(stage: Stage, program: Program, target: Target) -> Itera
         return loop_name(stage.name, axis.name + part)
 
     strip, tile = loop(column, "o"), loop(axis, "o")
-    inside = [loop(axis, "i"), loop(column, "i")]
-    lines: list[Directive] = [Split(loop(axis), by=rows), Split(loop(column), by=TILES * columns)]
-    lines.append(Split(loop(column, "i"), by=columns, into=(column.name + "t", column.name + "v")))
-    inside = [loop(column, "t"), loop(axis, "i"), loop(column, "v")]
+    width = _tiles_aside(stage, program, target) * columns
     others = [loop(other) for other in stage.axes[:-1] if other is not axis]
-    lines.append(Reorder((*others, strip, tile, *inside)))
-    lines += [Unroll((loop(axis, "i"),)), Vectorize((loop(column, "v"),))]
-    if parallel_work(stage):
-        fused = others[0] if others else strip
-        if not others:
-            lines.append(Fuse((strip, tile), "tile"))
-            fused = loop_name(stage.name, "tile")
-        lines.append(Parallel((fused,)))
-    yield lines
+    inside = [loop(axis, "i"), loop(column, "i")]
+    is_known = size_of(axis) is not None and size_of(column) is not None
+    for tail in (Tail.SHIFT, Tail.GUARD) if is_known else (Tail.GUARD,):
+        lines: list[Directive] = [
+            Split(loop(axis), by=rows, tail=tail),
+            Split(loop(column), by=width, tail=tail),
+        ]
+        if width > columns:
+            lines.append(Split(loop(column, "i"), by=columns, into=(column.name + "t", column.name + "v")))
+            inside = [loop(column, "t"), loop(axis, "i"), loop(column, "v")]
+        lines.append(Reorder((*others, strip, tile, *inside)))
+        lines += [Unroll((loop(axis, "i"),)), Vectorize((inside[-1],))]
+        if parallel_work(stage):
+            fused = others[0] if others else strip
+            if not others:
+                lines.append(Fuse((strip, tile), "tile"))
+                fused = loop_name(stage.name, "tile")
+            lines.append(Parallel((fused,)))
+        yield lines
+
+
+def _tiles_aside(stage: Stage, program: Program, target: Target) -> int:
+    """How many tiles a strip is wide: several where what is written should run on, else one.
+
+    That is where rows of the result lie so that their lines compete for places in the caches, and where it is stored
+    past these.
+    """
+    size = size_of(stage.axes[-1])
+    row = None if size is None else size * stage.tensor.dtype.bytes
+    is_apart = row is not None and row % APART != 0
+    return 1 if is_apart and stream_of(stage, program, target) is None else TILES
 
 
 def _lines_for_rows_moved(stage: Stage, target: Target) -> Iterator[list[Directive]]:

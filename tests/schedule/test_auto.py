@@ -296,6 +296,24 @@ def test_rows_of_a_turned_operand_are_packed() -> None:
     assert "cache_read W[j, k] at C.ko as W_packed layout [j // 16, k, j % 16]" in lines_of(LINEAR)
 
 
+def test_a_transpose_of_known_sizes_has_no_masked_tiles() -> None:
+    text = "op f(X: f32[M, N]) -> Y: f32[N, M] { Y[i, j] = X[j, i] }"
+    lines = lines_of(text, sizes={"M": 1000, "N": 3000})
+    assert "split Y.j by 8 tail shift" in lines  # a strip is one tile wide
+    assert "split Y.j by 32 tail shift" in lines_of(
+        text, sizes={"M": 1024, "N": 3000}
+    )  # rows are 4 KiB apart
+    assert "split Y.j by 32\n" in lines_of(text)
+    for sizes in (
+        {"M": 45, "N": 70},
+        {"M": 8, "N": 9},
+        {"M": 40, "N": 8},
+        {"M": 256, "N": 19},
+        {"M": 5, "N": 3},
+    ):
+        assert_built_same(text, sizes, sizes=sizes)
+
+
 @pytest.mark.parametrize("empty", ["M", "N", "K"])
 def test_sizes_may_be_fixed_to_0(empty: str) -> None:
     assert_built_same(MATMUL, {"M": 3, "N": 4, "K": 5} | {empty: 0}, sizes={empty: 0})
