@@ -18,12 +18,13 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B
 MARKERS = "osD^vP*Xhpd"
 # What the roofline's points are: groups that belong together share a colour and a shape.
 FAMILIES = {
-    "products": ("gemm", "gemm-odd", "gemm-forms", "skinny", "gelu", "drawn"),
+    "products": ("gemm", "gemm-odd", "gemm-forms", "skinny", "gelu"),
     "convolutions": ("conv", "conv-batch", "conv-fast", "depthwise"),
     "attention": ("attention",),
     "softmax, norms": ("softmax", "norms"),
     "elementwise": ("elementwise", "strided"),
     "transposes, sums": ("transpose", "sums"),
+    "drawn by a seed": ("drawn",),
 }
 
 

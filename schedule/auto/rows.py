@@ -17,12 +17,16 @@ from te.ir.tensor import Program, Stage
 from te.schedule.auto.contraction import contraction_of
 from te.schedule.auto.convolution import convolution_of
 from te.schedule.auto.loops import SUMS, lanes_of, parallel_loop, vector_axis, vectorize
+from te.schedule.auto.tiles import size_of
 from te.schedule.auto.windows import windows_of
-from te.schedule.directives import ComputeAt, Parallel, Vectorize
+from te.schedule.directives import ComputeAt, Parallel, Split, Vectorize
 from te.schedule.forms import Directive
 from te.schedule.nest import loop_name
 from te.schedule.placement import readers_of, reads_of
 from te.target import Target
+
+TOGETHER = 4  # short rows
+SHORT_VECTORS = 16  # of a row, up to which it is short
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +91,33 @@ def _reads_own_row(reader: Stage, stage: Stage, rows: int) -> bool:
 def lines_for_rows(rows: Rows, target: Target) -> list[Directive]:
     """The lines that compute everything at its row, in vectors along it."""
     last = rows.last
-    at = loop_name(last.name, last.axes[rows.count - 1].name)
-    lines: list[Directive] = [ComputeAt(tuple(stage.name for stage in rows.members), at)]
+    at = row = loop_name(last.name, last.axes[rows.count - 1].name)
+    lines: list[Directive] = []
+    if _is_short(rows, target):
+        at = f"{row}o"
+        lines.append(Split(row, by=TOGETHER))
+    lines.append(ComputeAt(tuple(stage.name for stage in rows.members), at))
     for stage in (*rows.members, last):
         axis = vector_axis(stage)
         if axis is None or (axis in stage.axes and stage.axes.index(axis) < rows.count):
             continue
         lines.append(_in_vectors(stage, target) or vectorize(stage, axis, target))
     outermost = parallel_loop(last, None)
-    return [*lines, Parallel((outermost,))] if outermost else lines
+    if outermost:
+        lines.append(Parallel((at if outermost == row else outermost,)))
+    return lines
+
+
+def _is_short(rows: Rows, target: Target) -> bool:
+    """Whether rows are so short that combining the lanes of one takes long beside the rest of it.
+
+    Then some rows are computed together, stage by stage, so that the processor combines the lanes of several at a time.
+    """
+    last = rows.last
+    count, length = size_of(last.axes[rows.count - 1]), size_of(last.axes[-1])
+    if rows.count == len(last.axes) or count is None or length is None:
+        return False
+    return count % TOGETHER == 0 and length <= SHORT_VECTORS * lanes_of(last, target)
 
 
 def _in_vectors(stage: Stage, target: Target) -> Vectorize | None:

@@ -296,6 +296,20 @@ def test_rows_of_a_turned_operand_are_packed() -> None:
     assert "cache_read W[j, k] at C.ko as W_packed layout [j // 16, k, j % 16]" in lines_of(LINEAR)
 
 
+def test_short_rows_are_computed_several_at_a_time() -> None:
+    short = lines_of(NORM, sizes={"M": 100, "N": 100})
+    assert "split" in short
+    assert "io" in short.split("compute_at")[1].split("\n")[0]
+    for sizes in ({"M": 100, "N": 1000}, {"M": 99, "N": 100}, {"N": 100}):
+        assert "compute_at" in lines_of(NORM, sizes=sizes)
+        assert "split" not in lines_of(NORM, sizes=sizes)
+    text = PROGRAMS["softmax"]
+    for sizes in ({"M": 8, "N": 30}, {"M": 12, "N": 1}, {"M": 4, "N": 200}):
+        inputs = random_inputs(program(text), sizes)
+        built = te.build(text, schedule="auto", sizes=sizes)
+        np.testing.assert_allclose(built(**inputs), te.build(text, schedule="none")(**inputs), rtol=2e-6)
+
+
 def test_a_transpose_of_known_sizes_has_no_masked_tiles() -> None:
     text = "op f(X: f32[M, N]) -> Y: f32[N, M] { Y[i, j] = X[j, i] }"
     lines = lines_of(text, sizes={"M": 1000, "N": 3000})
