@@ -28,6 +28,7 @@ from te.schedule.auto.contraction import Contraction, Regime, instruction_for, k
 from te.schedule.auto.loops import PARALLEL_WORK, lanes_of
 from te.schedule.auto.register_tiles import Sizes, Tile, best_tile
 from te.schedule.auto.tiles import Plan, fused, pointwise_readers, size_of
+from te.schedule.auto.vector_products import lines_by_parts
 from te.schedule.directives import (
     CacheRead,
     ComputeAt,
@@ -69,6 +70,13 @@ def lines_for(
     `regime` is what to assume where the sizes do not tell.
     """
     for way in _ways(c, program, target, regime, fast_math):
+        parts = (
+            lines_by_parts(c, target, tile_for(c, target, way).columns)
+            if _is_single(c) and way.streamed
+            else None
+        )
+        if parts:
+            yield parts
         for with_readers in (True, False):
             yield _plan(c, program, target, way, with_readers)
 
@@ -78,8 +86,7 @@ def _ways(c: Contraction, program: Program, target: Target, regime: Regime, fast
     instruction = instruction_for(c, target, fast_math)
     if instruction is not None:
         yield Way("bound" if is_bound else "call", instruction=instruction)
-    single = known_product(c.rows) == 1 and not c.is_turned  # of a bound B, too, nothing is read twice
-    if single or (not (is_bound or c.is_turned) and c.is_of(Regime.FEW, regime)):
+    if _is_single(c) or (not (is_bound or c.is_turned) and c.is_of(Regime.FEW, regime)):
         yield Way(streamed=True)
     if is_bound:
         yield Way("bound")
@@ -87,6 +94,11 @@ def _ways(c: Contraction, program: Program, target: Target, regime: Regime, fast
         yield Way("call")
     if not (is_bound and c.is_turned):
         yield Way()
+
+
+def _is_single(c: Contraction) -> bool:
+    """Whether A is one row: of a bound B, too, nothing is read twice then."""
+    return known_product(c.rows) == 1 and not c.is_turned
 
 
 def tile_for(c: Contraction, target: Target, way: Way) -> Tile:

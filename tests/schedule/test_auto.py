@@ -238,11 +238,12 @@ schedule matmul on llvm {
 
 
 def test_a_vector_times_a_matrix_streams_the_matrix() -> None:
+    alone = dataclasses.replace(AVX2, cores=1)
     assert (
-        str(auto_schedule(program(VECMAT, sizes={"N": 1000, "K": 1000}), AVX2))
+        str(auto_schedule(program(VECMAT, sizes={"N": 1000, "K": 1000}), alone))
         == """\
 schedule f on llvm {
-    split z.j by 512 into jb, jt
+    split z.j by 1008 into jb, jt
     split z.jt by 16 into jo, ji
     split z.k by 8
     reorder z.jb, z.ko, z.jo, z.ki, z.ji
@@ -252,6 +253,16 @@ schedule f on llvm {
     parallel z.jb
 }"""
     )
+
+
+def test_each_thread_reads_rows_of_a_matrix_that_is_multiplied_by_a_vector() -> None:
+    text = lines_of(VECMAT, sizes={"N": 1000, "K": 1001})
+    assert "split z.k by 501 into kc, kr" in text
+    assert "rfactor z.kc of z as z_part" in text
+    assert "reorder z_part.kc, z_part.kro, z_part.jo, z_part.kri, z_part.ji" in text
+    assert "parallel z_part.kc" in text
+    assert "rfactor" not in lines_of(VECMAT, sizes={"N": 1000, "K": 20})
+    assert_built_same(VECMAT, {"N": 1000, "K": 1001}, sizes={"N": 1000, "K": 1001})
 
 
 VNNI = dataclasses.replace(
