@@ -458,6 +458,9 @@ def _check_registers(s: Store | Accumulate, at: _Place, place: str) -> None:
     registers = {a.buffer.name for a in at.path if isinstance(a, Alloc) and a.buffer.scope == "register"}
     lanes = {loop.var for loop in at.loops if loop.kind == VECTOR}
     constant = {loop.var for loop in at.loops if loop.kind == UNROLLED}
+    for around in at.path:
+        if isinstance(around, Let) and variables(around.value) <= constant:
+            constant.add(around.var)
     accesses = [(load.buffer, load.index) for e in direct_exprs(s) for load in loads(e)]
     for buffer, index in ((s.buffer, s.index), *accesses):
         if buffer not in registers:

@@ -25,8 +25,10 @@ from te.ir.tensor import Axis, Reduction, Requirement, identity
 from te.ir.types import BOOL, F32, F64, I32, I64, LITERAL_INT, U8
 from te.ir.verify import InvalidIR, verify_kernel, verify_program
 from te.ir.visit import rewrite
+from te.schedule.finalize import finalize
 from te.schedule.nest import nest
 from tests.hand_built import Builder, read
+from tests.schedule.scheduling import scheduled
 
 FLOATS = dict.fromkeys(["A", "B", "C", "T", "R", "X", "Y"], F32)
 
@@ -329,3 +331,9 @@ def test_a_range_that_a_let_states():
     wrong = Let("C.i", e("C_f // 8"), e("M + 1"), loop("C.j", "N", store()))
     with pytest.raises(InvalidIR, match=r"`C\.i` lies outside axis 0 of `C`"):
         verify_kernel(kernel(loop("C.f", "8 * M + 1", wrong)))
+
+
+def test_a_register_may_be_chosen_by_parts_of_an_unrolled_loop() -> None:
+    text = "op f(X: f32[M, N]) -> Y: f32[N, M] { Y[j, i] = X[i, j] + X[i, j // 2] * f32(j % 2) }"
+    lines = "tile Y.i, Y.j by 8, 4\ncache_write Y at Y.jo as U in register\nfuse Y.ii, Y.ji into f"
+    verify_kernel(finalize(scheduled(text, lines)))
