@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from te.cli.files import te_files
 from te.cli.output import show_diagnostics
 from te.diagnostics import CompileError
 from te.grammar.format import format_source
+from te.runtime.replacing import replacing
 from te.sources import decode_source
 
 STDIN = "-"
@@ -87,13 +87,6 @@ def replace_file(file: str, content: bytes) -> None:
         raise OSError(0, "no regular file, and nothing else is written", file)
     if not os.access(path, os.W_OK):
         raise PermissionError(0, "the file may not be written", file)
-    folder, base = os.path.split(path)
-    handle, new = tempfile.mkstemp(prefix=f".{base}.", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
-        shutil.copymode(path, new)
-        os.replace(new, path)
-    except BaseException:
-        os.unlink(new)
-        raise
+    with replacing(path, mode=0o600) as out:
+        out.write(content)
+        shutil.copymode(path, out.name)

@@ -19,11 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from te.runtime.replacing import UNFINISHED, replacing
+
 __all__ = ["Folder", "NoFolder", "folder_path", "open_folder", "size_limit"]
 
 MARK = b"te cache 1\n"
 _HASH, _LENGTH = 32, struct.Struct("<Q")
-SUFFIX, UNFINISHED = ".entry", ".tmp"
+SUFFIX = ".entry"
 DEFAULT_LIMIT = 256 << 20
 ABANDONED = 3600  # seconds after which an unfinished file has no writer any more
 SCAN_SHARE = 64  # an entry this part of the limit makes room at once; of smaller ones, one in 16
@@ -67,25 +69,14 @@ class Folder:
         return found
 
     def write(self, key: str, header: bytes, code: bytes) -> None:
-        import tempfile  # which loads slowly, and readers do not need it
-
         content = _packed(header, code)
         if len(content) > self.limit:
             return
         try:
-            handle, unfinished = tempfile.mkstemp(dir=self.path, suffix=UNFINISHED)
-        except OSError:
-            return
-        try:
-            with open(handle, "wb") as file:
+            with replacing(self._name(key), mode=0o600) as file:
                 file.write(content)
-            os.replace(unfinished, self._name(key))
         except OSError:
-            _remove(unfinished)
             return
-        except BaseException:
-            _remove(unfinished)
-            raise
         if len(content) > self.limit // SCAN_SHARE or key.startswith("0"):
             self.make_room()
 

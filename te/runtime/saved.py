@@ -22,6 +22,7 @@ import numpy as np
 
 from te.ir.types import DTYPES, numpy_dtype
 from te.runtime.arrays import LINE_BYTES, Array, aligned_empty
+from te.runtime.replacing import replacing
 
 __all__ = ["Saved", "read_saved", "write_saved"]
 
@@ -58,18 +59,11 @@ def write_saved(path: str | os.PathLike[str], saved: Saved) -> None:
         ],
     }
     text = json.dumps(header).encode()
-    unfinished = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(MARK + _LENGTH.pack(len(text)) + text)
-            for array in arrays:
-                file.write(bytes(-file.tell() % LINE_BYTES))
-                file.write(array.reshape(-1).view(np.uint8).data)
-        os.replace(unfinished, path)
-    except BaseException:
-        if os.path.exists(unfinished):
-            os.unlink(unfinished)
-        raise
+    with replacing(path) as file:
+        file.write(MARK + _LENGTH.pack(len(text)) + text)
+        for array in arrays:
+            file.write(bytes(-file.tell() % LINE_BYTES))
+            file.write(array.reshape(-1).view(np.uint8).data)
 
 
 def read_saved(path: str | os.PathLike[str], *, mapped: bool) -> Saved:
