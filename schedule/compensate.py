@@ -46,7 +46,9 @@ def compensate(kernel: Kernel, d: Compensate) -> Kernel:
         raise _too_late(stage, span)
     stages = list(_stages(stage, found, kernel.program))
     for new in stages[:-1]:
-        new_stage_name(kernel, new.name, span)
+        new_stage_name(
+            kernel, new.name, span, "that is what the line calls a stage that it makes: rename yours"
+        )
     nests = seq(*[nest_stage(s) for s in stages])
     body = replace_nests(kernel.body, {frozenset({stage.name}): nests})
     for new in stages[:-1]:
@@ -107,23 +109,31 @@ class ProductOfBytes:
 
 
 def product_of_bytes(stage: Stage) -> ProductOfBytes | str:
-    """The factors of a stage that `compensate` takes, or why it is none."""
-    reduction, value = stage.reduction, stage.value
-    if reduction is None or reduction.reducer != "sum" or reduction.where != TRUE:
-        return "it is no sum without a condition"
-    if not isinstance(value, Op) or value.op != "*" or value.dtype != I32:
-        return "its terms are no products in i32"
-    terms = {axis.name for axis in reduction.axes}
-    factors = [_factor(side, terms) for side in value.args]
+    """What `compensate` takes of a stage, or why that is nothing."""
+    factors = factors_of_bytes(stage)
+    if isinstance(factors, str):
+        return factors
     left, right = factors
-    if left is None or right is None:
-        return "a factor is no byte less a zero point that is the same for all terms"
     if stage.axes and stage.axes[-1].name in variables(left.read):
         left, right = right, left  # the other one is read in vectors, and a copy of it would be packed again
     found = ProductOfBytes(left, right)
     if not found.shift and left.zero is None and right.zero is None:
         return "it is a product of u8 and i8 without zero points already"
     return found
+
+
+def factors_of_bytes(stage: Stage) -> tuple[Factor, Factor] | str:
+    """The factors of the terms of a stage in the order in which they are written, or why it is no sum of such."""
+    reduction, value = stage.reduction, stage.value
+    if reduction is None or reduction.reducer != "sum" or reduction.where != TRUE:
+        return "it is no sum without a condition"
+    if not isinstance(value, Op) or value.op != "*" or value.dtype != I32:
+        return "its terms are no products in i32"
+    terms = {axis.name for axis in reduction.axes}
+    first, second = (_factor(side, terms) for side in value.args)
+    if first is None or second is None:
+        return "a factor is no byte less a zero point that is the same for all terms"
+    return first, second
 
 
 def _factor(e: Expr, terms: set[str]) -> Factor | None:

@@ -177,7 +177,10 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(quoted[:-1]), quoted[-1]]) if len(quoted) > 1 else "".join(quoted)
 
 
-def new_stage_name(kernel: Kernel, name: str, span: Span | None) -> str:
+def new_stage_name(
+    kernel: Kernel, name: str, span: Span | None, help: str = "choose another name with `as`"
+) -> str:
+    """The name, if nothing is called so; `help` says what to do if something is."""
     p = kernel.program
     taken = {*p.sizes, *(t.name for t in p.inputs), *(s.name for s in p.stages)}
     taken |= {t.tensor.name for t in p.tables}
@@ -190,7 +193,7 @@ def new_stage_name(kernel: Kernel, name: str, span: Span | None) -> str:
                 f"there is a `{name}` already",
                 span,
                 "not new",
-                help="choose another name with `as`",
+                help=help,
             )
         )
     return name

@@ -117,7 +117,7 @@ def _is_constant(*values: Value) -> bool:
 
 
 def _extreme_by_masks(emit: Emitter, op: str, a: Value, b: Value) -> Value:
-    """The same for vectors of AVX-512 in three instructions, where LLVM's take seven.
+    """The same for vectors of AVX-512: a maximum, and bitwise instructions under one mask. LLVM takes six to eight.
 
     Where `a` and `b` are equal or one is NaN, `vmaxps` gives `b`. There bits are joined: `or` keeps a NaN, and equal
     numbers as they are; the sign of zeros, for `max` by `and`.

@@ -31,13 +31,13 @@ from te.ir.expr import TRUE, Const, Expr, both
 from te.ir.print import print_expr
 from te.ir.tensor import Program, Stage
 from te.schedule.auto import attention, convolution, windows, winograd
+from te.schedule.auto.ahead import stages_of_params
 from te.schedule.auto.columns import lines_for_columns
 from te.schedule.auto.compensation import (
     byte_operands,
     is_worth_it,
     lines_for_column_sum,
     may_compensate,
-    stages_of_params,
 )
 from te.schedule.auto.contraction import Contraction, Regime, contraction_of, shared_axes
 from te.schedule.auto.inlining import stages_to_inline

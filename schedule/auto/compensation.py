@@ -5,11 +5,11 @@ The line is tried, and stays where the product that it leaves is one of an instr
 
 from __future__ import annotations
 
-from te.ir.expr import Cast, Load, Op, Var
+from te.ir.expr import Var
 from te.ir.tensor import Program, Stage
 from te.ir.visit import loads
 from te.schedule.auto.contraction import Contraction, contraction_of, instruction_for, known_product
-from te.schedule.compensate import product_of_bytes
+from te.schedule.compensate import factors_of_bytes, product_of_bytes
 from te.schedule.directives import Parallel, Reorder, Split, Vectorize
 from te.schedule.forms import Directive
 from te.schedule.nest import loop_name
@@ -20,21 +20,8 @@ FEWEST_ROWS = 4  # below, summing up a matrix that is not bound takes as long as
 
 def byte_operands(program: Program) -> set[str]:
     """The tensors of bytes that are factors of sums: an instruction reads them in memory, so they stay stages."""
-    found = set()
-    for stage in program.stages:
-        match stage.reduction, stage.value:
-            case (reduction, Op(op="*", args=sides)) if reduction is not None and reduction.reducer == "sum":
-                found |= {read.buffer for side in sides for read in _bytes(side)}
-    return found
-
-
-def _bytes(factor: object) -> list[Load]:
-    match factor:
-        case Cast(value=Load() as read) if read.dtype.bits == 8:
-            return [read]
-        case Op(op="-", args=(minuend, _)):
-            return _bytes(minuend)
-    return []
+    found = [factors_of_bytes(stage) for stage in program.stages]
+    return {factor.read.buffer for factors in found if not isinstance(factors, str) for factor in factors}
 
 
 def may_compensate(stage: Stage) -> bool:
@@ -55,7 +42,7 @@ def _pays(c: Contraction, program: Program) -> bool:
 def lines_for_column_sum(sums: Stage, target: Target) -> list[Directive]:
     """One line of the caches at a time down a matrix of bytes: short, for it is little work beside the product's.
 
-    None where neighbours in a vector are no neighbours in memory.
+    No lines where neighbours in a vector are no neighbours in memory: there a row is summed up.
     """
     (read,) = loads(sums.value)
     if not sums.axes or sums.reduction is None or read.index[-1] != Var(sums.axes[-1].name):
@@ -69,15 +56,3 @@ def lines_for_column_sum(sums: Stage, target: Target) -> list[Directive]:
         Vectorize((f"{column}i",)),
         Parallel((others[0] if others else f"{column}o",)),
     ]
-
-
-def stages_of_params(program: Program) -> list[str]:
-    """Intermediate stages that are computed from `param`s and tables alone, in order."""
-    known = {*program.params, *(table.tensor.name for table in program.tables)}
-    found = []
-    for stage in program.stages:
-        reads = {load.buffer for load in loads(stage.value)}
-        if reads and reads <= known and stage.name not in program.outputs:
-            known.add(stage.name)
-            found.append(stage.name)
-    return found

@@ -70,13 +70,8 @@ def lines_for(
     `regime` is what to assume where the sizes do not tell.
     """
     for way in _ways(c, program, target, regime, fast_math):
-        parts = (
-            lines_by_parts(c, target, tile_for(c, target, way).columns)
-            if _is_single(c) and way.streamed
-            else None
-        )
-        if parts:
-            yield parts
+        if way.streamed and _is_single(c):
+            yield from lines_by_parts(c, target, tile_for(c, target, way).columns)
         for with_readers in (True, False):
             yield _plan(c, program, target, way, with_readers)
 

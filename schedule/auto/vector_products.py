@@ -8,6 +8,8 @@ were slower than one; where each has rows, what it reads lies together. The part
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from te.schedule.auto.contraction import Contraction, known_product
 from te.schedule.auto.loops import lanes_of
 from te.schedule.auto.tiles import Plan
@@ -20,16 +22,16 @@ LEAST_BYTES = 1 << 20  # of B, below which it comes from caches, in which the or
 SIDE_BY_SIDE = 8  # rows of B that are read at a time
 
 
-def lines_by_parts(c: Contraction, target: Target, columns: int) -> Plan | None:
-    """The lines for a product of a single row whose sizes are known; None where it is no work for threads.
+def lines_by_parts(c: Contraction, target: Target, columns: int) -> Iterator[Plan]:
+    """The lines for a product of a single row whose sizes are known, if it is work for several threads.
 
     `columns` of the result are in registers at a time.
     """
     terms, width = known_product(c.terms), known_product(c.columns)
     if target.cores < 2 or terms is None or width is None or len(c.terms) != 1 or c.batches:
-        return None
+        return
     if terms * width * c.right.dtype.bytes < LEAST_BYTES or terms < 2 * SIDE_BY_SIDE * target.cores:
-        return None
+        return
     name, term, column = c.stage.name, c.terms[0].name, c.columns[-1].name
     part = f"{name}_part"
 
@@ -50,4 +52,4 @@ def lines_by_parts(c: Contraction, target: Target, columns: int) -> Plan | None:
         Parallel((loop(f"{term}c"),)),
         Vectorize((loop_name(name, column),), by=lanes_of(c.stage, target)),
     ]
-    return Plan(tuple(lines), (name, part))
+    yield Plan(tuple(lines), (name, part))
