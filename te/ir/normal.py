@@ -54,7 +54,7 @@ from te.ir.linear import (
     weight,
 )
 from te.ir.readable import comparison, to_expr
-from te.ir.types import BOOL, I64, DType
+from te.ir.types import BOOL, I64, DType, wrap_integer
 from te.ir.visit import children, with_children
 
 MAX_REMEMBERED = 20_000
@@ -246,6 +246,8 @@ def _combine(op: str, operands: list[Linear], known: Knowledge) -> Linear | None
     try:
         if not any(reads_data(operand) for operand in operands):
             form = _arithmetic(op, operands, known)
+            if not any(part.terms for part in (form, *operands)):
+                return constant(wrap_integer(form.constant, I64))  # what was data before it was known
             return form if size_of(form) <= MAX_SIZE else None
         # On data only some operators cannot wrap. A sum is one atom: regrouped, its terms could wrap.
         positive = not operands[-1].terms and operands[-1].constant > 0

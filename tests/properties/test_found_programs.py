@@ -121,6 +121,12 @@ CASES = {
         (COLUMNS,),
         np.where(COLUMNS > 9, COLUMNS, np.iinfo(np.int64).min),
     ),
+    # Where a guard is known to fail, data is a constant, and wraps as before.
+    "power-of-what-stands-outside": Case(
+        "op f(X: i64[N], S: i32[3]) -> Y: i64[3, N] { Y[i, w] = i64(S[w + w - 1] else -2147483647) ** 5 + X[w] * 0 }",
+        (COLUMNS, np.arange(3, dtype=np.int32)),
+        np.tile(np.where(COLUMNS == 1, np.int64(1), np.full(20, -2147483647) ** 5), (3, 1)),
+    ),
     # What the automatic schedule puts in place of `T` is data as before, and may wrap.
     "inlined-power-of-an-index": Case(
         "op f(X: bool[N]) -> Y: i64[N] { T[i < N] = i ** 2; Y[i] = (T[i] ** 5) ** 8 }",
