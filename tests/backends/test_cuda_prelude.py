@@ -14,8 +14,13 @@ from te.backends.interp.arithmetic import FUNCTIONS as INTERPRETED
 from te.backends.interp.arithmetic import quietly
 from te.backends.interp.casts import cast
 from te.ir.expr import ARITHMETIC, BITWISE, FUNCTIONS, PREDICATES
+from te.backends.llvm.math import table
+from te.backends.llvm.math.fast import FAST
 from te.ir.types import BOOL, DTYPES, F32, F64, DType, integer_limits, numpy_dtype
+from te.target import parse_target
+from tests.backends.math_reference import Compiled, samples_f32
 from tests.backends.prelude_on_cpu import OnCPU, gxx
+from tests.machines import NATIVE
 
 Array = np.ndarray[Any, Any]
 
@@ -37,11 +42,14 @@ def operators() -> Iterator[tuple[str, DType, int, DType]]:
 
 
 OPERATORS = list(operators())
+ELEMENTARY = [(name, t) for name in table.ELEMENTARY for t in FLOATS]
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> OnCPU:
     wanted = {prelude.function_name(op, t): ([t] * arity, r) for op, t, arity, r in OPERATORS}
+    wanted |= {prelude.function_name(op, t): ([t] * FUNCTIONS[op][1], t) for op, t in ELEMENTARY}
+    wanted |= {prelude.function_name(op, F32, fast=True): ([F32] * FUNCTIONS[op][1], F32) for op in FAST}
     wanted |= {prelude.cast_name(a, b): ([a], b) for a, b in PAIRS}
     return OnCPU(wanted, tmp_path_factory.mktemp("prelude"))
 
@@ -54,8 +62,10 @@ def values(dtype: DType) -> Array:
     words = numpy_dtype(DTYPES[f"u{dtype.bits}"])
     if dtype.bits <= 16:
         return np.arange(1 << dtype.bits, dtype=np.uint64).astype(words).view(numpy_dtype(dtype))
-    bits = rng.integers(0, 1 << dtype.bits, 4000, dtype=np.uint64, endpoint=False) if dtype.bits < 64 else (
-        rng.integers(0, (1 << 64) - 1, 4000, dtype=np.uint64, endpoint=True)
+    bits = (
+        rng.integers(0, 1 << dtype.bits, 4000, dtype=np.uint64, endpoint=False)
+        if dtype.bits < 64
+        else (rng.integers(0, (1 << 64) - 1, 4000, dtype=np.uint64, endpoint=True))
     )
     return np.concatenate([special(dtype), bits.astype(words).view(numpy_dtype(dtype))])
 
@@ -123,6 +133,60 @@ def test_casts(compiled: OnCPU, source: DType, to: DType) -> None:
     assert_same(compiled(prelude.cast_name(source, to), x), wanted)
 
 
+# ---------------------------------------------------------------- elementary functions
+
+
+def arguments_of(name: str, dtype: DType) -> list[Array]:
+    rng = np.random.default_rng(0)
+    x = samples_f32(rng)
+    if dtype == F64:
+        words = rng.integers(0, (1 << 64) - 1, 1 << 15, dtype=np.uint64).view(np.float64)
+        with quietly():
+            near = np.concatenate([x[::8], rng.uniform(-30, 30, 1 << 15)]) * (1 + rng.uniform(0, 1e-7))
+        x = np.concatenate([words, near, special(F64)])
+    x = x[: x.size // 64 * 64]
+    if name not in ("pow", "atan2"):
+        return [x]
+    y = rng.permutation(x)
+    if name == "pow":  # half of them where the result is neither 0 nor infinite
+        with quietly():
+            ordinary = rng.uniform(-140, 120, x.size) / np.log2(np.abs(x.astype(np.float64)))
+        y[::2] = ordinary[::2].astype(y.dtype)
+        y[::16], x[::48] = (
+            np.rint(rng.uniform(-9, 9, y[::16].size)),
+            rng.choice([-0.0, 0.0, -1, 1, np.inf, -np.inf]),
+        )
+    return [x, y]
+
+
+@gxx
+@pytest.mark.gxx
+@pytest.mark.skipif("llvm.avx2" not in NATIVE, reason="needs a CPU with AVX2 and FMA")
+@pytest.mark.parametrize(("name", "dtype"), ELEMENTARY, ids=lambda v: str(v))
+def test_elementary_functions_have_the_bits_of_the_llvm_backend(
+    compiled: OnCPU, name: str, dtype: DType
+) -> None:
+    arguments = arguments_of(name, dtype)
+    lanes = 8 if dtype == F32 else 4
+    wanted = Compiled(name, dtype, arguments[0].size, lanes, parse_target("llvm.avx2"))(*arguments)
+    assert_same(compiled(prelude.function_name(name, dtype), *arguments), wanted)
+
+
+@gxx
+@pytest.mark.gxx
+@pytest.mark.skipif("llvm.avx2" not in NATIVE, reason="needs a CPU with AVX2 and FMA")
+@pytest.mark.parametrize("name", sorted(FAST))
+def test_fast_functions_have_the_bits_of_the_llvm_backend(compiled: OnCPU, name: str) -> None:
+    arguments = arguments_of(name, F32)
+    target = parse_target("llvm.avx2")
+    wanted = Compiled(name, F32, arguments[0].size, 8, target, fast=True)(*arguments)
+    assert_same(compiled(prelude.function_name(name, F32, fast=True), *arguments), wanted)
+
+
+def test_the_fast_functions_are_those_of_the_llvm_backend() -> None:
+    assert set(FAST) == prelude.FAST
+
+
 def test_every_operator_has_a_function_or_is_c() -> None:
     kinds = {"number": INTEGERS + FLOATS, "integer": INTEGERS, "float": FLOATS}
     wanted = {op: kind for op, kind in (ARITHMETIC | BITWISE | PREDICATES).items()}
@@ -139,6 +203,9 @@ def test_every_operator_has_a_function_or_is_c() -> None:
 
 def test_definitions_stand_before_what_needs_them() -> None:
     text = prelude.definitions("te_cast_i64_f8e5m2")
-    places = [text.index(name) for name in ("typedef unsigned int te_u32", "te_u32 te_narrow(", "te_cast_f32_f8e5m2(")]
+    places = [
+        text.index(name)
+        for name in ("typedef unsigned int te_u32", "te_u32 te_narrow(", "te_cast_f32_f8e5m2(")
+    ]
     assert places == sorted(places)
     assert "te_exp" not in text

@@ -6,7 +6,7 @@ it uses (`definitions`). Interface, by convention:
     te_OP_DTYPE(...)      operators and functions of `te.ir.expr`: te_add_i32, te_floordiv_i64, te_exp_f32
     te_cast_FROM_TO(x)    all pairs of different dtypes
     te_DTYPE              the types; f32, f64 and bool are C's own
-    te_fast_OP_f32(...)   the shorter functions of `math="fast"`: `FAST`
+    te_fast_OP_f32(...)   the shorter functions of `math="fast"`, for the operators in `FAST`
 
 A paragraph below a line `//@ T: i8 i16` is one for each dtype, with `@T` for its name and more as `_words` says.
 The same text is compiled by NVRTC, nvcc and, for the emulator, g++: it takes nothing from headers but the intrinsics
@@ -24,7 +24,23 @@ from itertools import product
 
 from te.ir.types import BOOL, DTYPES, F32, F64, DType, integer_limits
 
-FILES = ("types", "integers", "floats", "casts")
+FILES = (
+    "types",
+    "integers",
+    "floats",
+    "casts",
+    "elementary",
+    "exponential",
+    "logarithm",
+    "trigonometric",
+    "inverse_trigonometric",
+    "hyperbolic",
+    "error_function",
+    "power",
+    "fast",
+)
+# Functions of f32 that have a shorter form under `math="fast"`.
+FAST = frozenset("sigmoid tanh erf erfc sin cos pow".split())
 OPERATORS = {
     "+": "add",
     "-": "sub",
@@ -49,12 +65,14 @@ class Definition:
     needs: frozenset[str]
 
 
-def function_name(op: str, dtype: DType) -> str:
-    """The function for an operator of `te.ir.expr`.
+def function_name(op: str, dtype: DType, *, fast: bool = False) -> str:
+    """The function for an operator of `te.ir.expr`; `fast` as under `math="fast"`.
 
     >>> function_name("//", DTYPES["i32"])
     'te_floordiv_i32'
     """
+    if fast and dtype == F32 and op in FAST:
+        return f"te_fast_{op}_f32"
     return f"te_{OPERATORS.get(op, op)}_{dtype}"
 
 
