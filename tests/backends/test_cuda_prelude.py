@@ -13,9 +13,9 @@ from te.backends.cuda import prelude
 from te.backends.interp.arithmetic import FUNCTIONS as INTERPRETED
 from te.backends.interp.arithmetic import quietly
 from te.backends.interp.casts import cast
-from te.ir.expr import ARITHMETIC, BITWISE, FUNCTIONS, PREDICATES
 from te.backends.llvm.math import table
 from te.backends.llvm.math.fast import FAST
+from te.ir.expr import ARITHMETIC, BITWISE, FUNCTIONS, PREDICATES
 from te.ir.types import BOOL, DTYPES, F32, F64, DType, integer_limits, numpy_dtype
 from te.target import parse_target
 from tests.backends.math_reference import Compiled, samples_f32
@@ -189,7 +189,7 @@ def test_the_fast_functions_are_those_of_the_llvm_backend() -> None:
 
 def test_every_operator_has_a_function_or_is_c() -> None:
     kinds = {"number": INTEGERS + FLOATS, "integer": INTEGERS, "float": FLOATS}
-    wanted = {op: kind for op, kind in (ARITHMETIC | BITWISE | PREDICATES).items()}
+    wanted = ARITHMETIC | BITWISE | PREDICATES
     wanted |= {op: kind for op, (kind, _) in FUNCTIONS.items()} | {"popcount": "integer"}
     lacking = {
         prelude.function_name(op, t)
