@@ -13,8 +13,8 @@ from te.backends.cuda.scope import Scope
 from te.diagnostics import Span
 from te.ir.expr import Const
 from te.ir.loop import (
+    BINDINGS,
     BLOCKS,
-    SERIAL,
     UNROLLED,
     VECTOR,
     Accumulate,
@@ -82,18 +82,15 @@ class Statements:
     # ------------------------------------------------------------ loops
 
     def _for(self, s: For, is_last: bool) -> None:
-        match s.kind:
-            case kind if kind in (SERIAL, UNROLLED):
-                self._serial(s)
-            case kind if kind == VECTOR:
-                self._serial(s)
-            case _:
-                self._bound(s, is_last)
+        if s.kind in BINDINGS:
+            self._bound(s, is_last)
+        else:
+            self._serial(s)
 
     def _serial(self, s: For) -> None:
         writer = self.scope.writer
         extent = index(self.scope, s.extent)
-        if s.kind != SERIAL:
+        if s.kind in (UNROLLED, VECTOR):
             writer.line("#pragma unroll")
         variable = Index("", low=0, high=extent.high)  # one trip more than it has ends it
         name = self.scope.names.index(s.var)
