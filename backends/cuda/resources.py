@@ -66,7 +66,9 @@ class Resources:
 
     def __str__(self) -> str:
         u = self.usage
-        spills = f"spills {u.spill_stores} + {u.spill_loads} B" if u.spill_stores + u.spill_loads else "no spills"
+        spills = (
+            f"spills {u.spill_stores} + {u.spill_loads} B" if u.spill_stores + u.spill_loads else "no spills"
+        )
         return (
             f"{u.symbol}: {u.registers} registers, {spills}, {self.shared} B of shared memory, {self.threads} threads; "
             f"{self.blocks} blocks a multiprocessor, occupancy {self.occupancy:.0%} (limited by {self.limiter})"
