@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["LIMITS", "Multiprocessor", "Resources", "Usage", "occupancy", "usages"]
+__all__ = ["Multiprocessor", "Resources", "Usage", "multiprocessor", "occupancy", "usages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +27,24 @@ class Multiprocessor:
 
 
 # By compute capability.
-LIMITS: dict[int, Multiprocessor] = {
+_LIMITS: dict[int, Multiprocessor] = {
     75: Multiprocessor(32, 16, 64 << 10, 64 << 10, 0),
     80: Multiprocessor(64, 32, 164 << 10, 163 << 10, 1 << 10),
     86: Multiprocessor(48, 16, 100 << 10, 99 << 10, 1 << 10),
     89: Multiprocessor(48, 24, 100 << 10, 99 << 10, 1 << 10),
     90: Multiprocessor(64, 32, 228 << 10, 227 << 10, 1 << 10),
     100: Multiprocessor(64, 32, 228 << 10, 227 << 10, 1 << 10),
+    120: Multiprocessor(48, 24, 100 << 10, 99 << 10, 1 << 10),
 }
 WARP = 32
 _REGISTER_UNIT = 256  # a warp's registers are allocated in steps of this
-_WARP_UNIT = 4  # and a block's warps in steps of this: one for each quarter of the multiprocessor
+_WARP_UNIT = 4  # a multiprocessor's quarters have a quarter of the registers each, and as many warps
 _SHARED_UNIT = 128
+
+
+def multiprocessor(sm: int) -> Multiprocessor:
+    """Of a compute capability, 80 for 8.0; of one that is not in the table, of the next one below."""
+    return _LIMITS[max(known for known in _LIMITS if known <= max(sm, min(_LIMITS)))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ def occupancy(usage: Usage, block: Sequence[int], shared: int, sm: int) -> Resou
     >>> r.blocks, r.occupancy, r.limiter
     (2, 0.25, 'registers')
     """
-    has = LIMITS[sm]
+    has = multiprocessor(sm)
     threads = block[0] * block[1] * block[2]
     warps = -(-threads // WARP)
     bytes = usage.static_shared + shared
@@ -122,7 +128,7 @@ def occupancy(usage: Usage, block: Sequence[int], shared: int, sm: int) -> Resou
     fitting = {
         "warps": has.warps // warps,
         "blocks": has.blocks,
-        "registers": has.registers // of_warp // _WARP_UNIT * _WARP_UNIT // _up(warps, _WARP_UNIT),
+        "registers": has.registers // of_warp // _WARP_UNIT * _WARP_UNIT // warps,
         "shared memory": has.shared // of_block if of_block else has.blocks,
     }
     limiter = min(fitting, key=lambda what: fitting[what])

@@ -16,9 +16,9 @@ of CUDA that the emulator supplies too. What has PTX in it has a twin in C++.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from itertools import product
 
@@ -54,6 +54,7 @@ OPERATORS = {
 _NAME = re.compile(r"\bte_\w+")
 _DEFINED = re.compile(r"struct (te_\w+)|(te_\w+)(?=\s*[({;[=:])")
 _COMMENT = re.compile(r"//.*")
+_WORD = re.compile(r"@(LAST_BIT|MIN|MAX|CS|[A-Z])")
 _FLOAT = re.compile(r"\b(?:float|double)\b")
 
 
@@ -203,10 +204,14 @@ def _expanded(paragraph: str) -> Iterator[str]:
     body = "\n".join(line for line in lines if line not in heads)
     for dtypes in product(*(dtype.split() for _, dtype in choices)):
         if len(set(dtypes)) == len(dtypes):
-            words = {}
+            words: dict[str, str] = {}
             for (letter, _), dtype in zip(choices, dtypes, strict=True):
                 words |= _words(letter, DTYPES[dtype])
-            yield re.sub(r"@(LAST_BIT|MIN|MAX|CS|[A-Z])", lambda m, words=words: words[m[1]], body)
+            yield _WORD.sub(partial(_replaced, words), body)
+
+
+def _replaced(words: Mapping[str, str], word: re.Match[str]) -> str:
+    return words[word[1]]
 
 
 def _words(letter: str, dtype: DType) -> dict[str, str]:
