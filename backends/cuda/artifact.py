@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 
 from te.backends.base import Entry, ObjectCode
 from te.backends.cuda.compile import Compiled, compile_text, disassemble
@@ -76,7 +76,9 @@ def emit_artifact(
 
 def _entry(kernel: Kernel, program: Program) -> Entry:
     symbol = f"te_{kernel.name}"
-    size = reduce(_sum, [_aligned(part.bytes) for part in program.workspace], integer(0))
+    size: Expr = integer(0)
+    for part in program.workspace:
+        size = _sum(size, _aligned(part.bytes))
     return Entry(kernel.name, symbol, program.arguments, program.sizes, size, integer(0), False)
 
 
