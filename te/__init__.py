@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from te.backends.cuda.unavailable import CudaUnavailable
     from te.backends.llvm.threads import set_num_threads
     from te.build import build, knobs
     from te.diagnostics import CompileError, Diagnostic, ScheduleError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BoundKernel",
     "CompileError",
+    "CudaUnavailable",
     "Diagnostic",
     "GenericKernel",
     "Kernel",
@@ -49,6 +51,7 @@ __all__ = [
 _HOMES = {
     "BoundKernel": "te.runtime.bound",
     "CompileError": "te.diagnostics",
+    "CudaUnavailable": "te.backends.cuda.unavailable",
     "Diagnostic": "te.diagnostics",
     "GenericKernel": "te.runtime.generic",
     "Kernel": "te.runtime.kernel",
