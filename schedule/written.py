@@ -22,11 +22,11 @@ from te.schedule.directives import Specialize, Use
 from te.schedule.forms import Directive, span_of
 from te.schedule.knobs import Knob, read_knobs
 from te.schedule.text import names_in, read_directives
-from te.target import TARGET_NAMES
+from te.target import EMULATED, TARGET_NAMES
 
-# All targets there are, on this machine or another: a schedule for one is legal anywhere.
 MAX_USES = 12  # each line may double the number of lines, so that few levels make many
-TARGETS = (*TARGET_NAMES, "cuda")
+# All targets that schedules are for, on this machine or another: a schedule for one is legal anywhere.
+TARGETS = tuple(name for name in TARGET_NAMES if name != EMULATED)
 
 
 @dataclass(frozen=True, slots=True)

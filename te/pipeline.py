@@ -179,7 +179,7 @@ def _setting(
     )
     own = read_module(op.module.file, library)
     given_file = read_module(given, library) if isinstance(given, tree.File) else None
-    return Setting(program, target.name, target.levels, own, given_file, knobs)
+    return Setting(program, target.schedule_name, target.levels, own, given_file, knobs)
 
 
 def knobs_of_build(op: Op, options: Options, given: Given, target: Target) -> dict[str, Knob]:
@@ -287,7 +287,9 @@ def _written_schedules(setting: Setting, target: Target, *, fast_math: bool) -> 
 
 def _cases(lines: Sequence[Directive], setting: Setting, target: Target) -> list[ChosenCase]:
     cases = cases_of(lines, setting.program)
-    return [ChosenCase(Schedule(setting.program.name, target.name, c.lines), c.condition) for c in cases]
+    return [
+        ChosenCase(Schedule(setting.program.name, target.schedule_name, c.lines), c.condition) for c in cases
+    ]
 
 
 def _refuse_unknown_knobs(setting: Setting, known: Collection[str]) -> None:

@@ -4,6 +4,9 @@ A target is named by a backend and, optionally, a feature: `llvm` is this machin
 `llvm.avx2` a machine with AVX2 and no more. Schedules say `on llvm.avx512`; they apply to every
 target that satisfies the name (`Target.satisfies`). Targets of another family of processors are for
 code that runs elsewhere, under Linux.
+
+`cuda` is this machine's NVIDIA GPU, or one of compute capability 8.0 where none is known; `cuda.sm_90` one
+of 9.0. `cuda-emulated` runs what would run on `cuda.sm_80` on the CPU, to test and debug it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from pathlib import Path
 
 from te.diagnostics import did_you_mean
 
-__all__ = ["TARGET_NAMES", "Target", "available_cores", "parse_target"]
+__all__ = ["TARGET_NAMES", "Target", "available_cores", "is_gpu", "parse_target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class Target:
     `cpu` and `features` are LLVM's names (`znver4`, `+avx2,-avx512f,...`), `vector_bits` the
     width of its vector registers. `caches` are the bytes of its caches for data, the nearest first.
     `is_native` tells whether this machine can run the code. `triple` is LLVM's name of another family of
-    processors, and empty for this machine's.
+    processors, and empty for this machine's. `sm` is a GPU's compute capability, 80 for 8.0; its vectors
+    are what one access of a thread moves at most.
     """
 
     name: str
@@ -40,6 +44,12 @@ class Target:
     levels: frozenset[str]
     caches: tuple[int, ...]
     triple: str = ""
+    sm: int = 0
+
+    @property
+    def schedule_name(self) -> str:
+        """What schedules for it are `on`: the emulator takes those of the GPU."""
+        return "cuda" if self.name == EMULATED else self.name
 
     def satisfies(self, name: str) -> bool:
         """Whether a schedule written `on name` may be used: `llvm.avx2` serves on an AVX-512 machine too."""
@@ -79,11 +89,23 @@ _FAMILY = _ARM if platform.machine().lower() in ("arm64", "aarch64") else _X86
 # What a machine is taken to have that is named, or does not tell: a common server's.
 DEFAULT_CACHES = (32 << 10, 1 << 20, 32 << 20)
 
-TARGET_NAMES = ("llvm", *_X86, *_ARM)
+# Compute capabilities: Turing, Ampere (A100; RTX 30), Ada, Hopper, Blackwell.
+_CUDA = {f"cuda.sm_{sm}": sm for sm in (75, 80, 86, 89, 90, 100)}
+_LEAST_KNOWN = 80  # what `cuda` stands for where no GPU is known
+EMULATED = "cuda-emulated"
+
+TARGET_NAMES = ("llvm", *_X86, *_ARM, "cuda", *_CUDA, EMULATED)
+
+
+def is_gpu(name: str) -> bool:
+    """Whether the target of that name has blocks and threads."""
+    return name == EMULATED or name.partition(".")[0] == "cuda"
 
 
 def levels_of(name: str) -> frozenset[str]:
     """The targets whose schedules serve one of this name, whatever this machine is."""
+    if is_gpu(name):
+        return _cuda_levels(_CUDA.get(name, _LEAST_KNOWN))
     for family in _FAMILIES.values():
         if name in family:
             return frozenset({"llvm", *list(family)[: list(family).index(name) + 1]})
@@ -104,7 +126,28 @@ def parse_target(spec: str) -> Target:
         raise ValueError(
             f"there is no target `{spec}`; the targets are: {known}" + (f" ({hint})" if hint else "")
         )
-    return _parse(spec)
+    return _cuda(spec) if is_gpu(spec) else _parse(spec)
+
+
+def _cuda(spec: str) -> Target:
+    sm = _CUDA.get(spec, _LEAST_KNOWN)
+    return Target(
+        name=spec,
+        backend="cuda",
+        cpu=f"sm_{sm}",
+        features="",
+        vector_bits=128,
+        vector_registers=255,
+        cores=1,
+        is_native=False,
+        levels=_cuda_levels(sm) | {spec},
+        caches=(),
+        sm=sm,
+    )
+
+
+def _cuda_levels(sm: int) -> frozenset[str]:
+    return frozenset({"cuda", *(name for name, level in _CUDA.items() if level <= sm)})
 
 
 @cache

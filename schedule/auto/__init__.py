@@ -52,7 +52,7 @@ from te.schedule.directives import Compensate, Inline, Parallel, Precompute, Spe
 from te.schedule.forms import Directive
 from te.schedule.schedule import ChosenCase, Schedule
 from te.schedule.written import assuming
-from te.target import Target
+from te.target import Target, is_gpu
 
 KINDS = (lines_for_transpose, lines_for_columns, lines_for_total, lines_for_scan)  # tried in this order
 MOST_CONDITIONS = 4  # of contractions that have a case of their own together
@@ -66,11 +66,13 @@ def auto_schedule(program: Program, target: Target, *, fast_math: bool = False) 
     """
     *special, general = auto_cases(program, target, fast_math=fast_math)
     blocks = [Specialize(print_expr(case.condition), case.schedule.directives) for case in special]
-    return Schedule(program.name, target.name, (*blocks, *general.schedule.directives))
+    return Schedule(program.name, target.schedule_name, (*blocks, *general.schedule.directives))
 
 
 def auto_cases(program: Program, target: Target, *, fast_math: bool = False) -> list[ChosenCase]:
     """The cases of the automatic schedule, each applied to the program where its condition holds."""
+    if is_gpu(target.name):
+        return [ChosenCase(Schedule(program.name, target.schedule_name), TRUE)]
     general = case_for(program, target, Regime.OTHER, fast_math=fast_math)
     cases: list[ChosenCase] = []
     asked = _asked(program, general.directives)
@@ -107,7 +109,7 @@ def _common_condition(contractions: Sequence[Contraction], regime: Regime) -> Ex
 
 def case_for(program: Program, target: Target, regime: Regime, *, fast_math: bool = False) -> Schedule:
     """The lines for sizes of a regime, as far as the sizes themselves do not tell."""
-    schedule = Schedule(program, target.name)
+    schedule = Schedule(program, target.schedule_name)
     attentions = attention.attentions_of(program)
     kept = {name for a in attentions for name in a.roles} | byte_operands(program)
     inline = stages_to_inline(program, kept)

@@ -29,7 +29,19 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from te.ir.loop import CONCURRENT, FINAL, SCHEDULED, SERIAL, UNROLLED, Alloc, Buffer, Kernel, Stmt, walk_stmt
+from te.ir.loop import (
+    BINDINGS,
+    CONCURRENT,
+    FINAL,
+    SCHEDULED,
+    SERIAL,
+    UNROLLED,
+    Alloc,
+    Buffer,
+    Kernel,
+    Stmt,
+    walk_stmt,
+)
 from te.schedule.context import program_facts
 from te.schedule.finalize.accumulators import promote_accumulators
 from te.schedule.finalize.allocations import hoist_allocations, name_buffers_apart
@@ -44,6 +56,10 @@ from te.schedule.finalize.starts import place_starts
 from te.schedule.finalize.storage import lay_out_buffers
 from te.schedule.finalize.tensorized import settle_tensorized
 from te.schedule.finalize.trim import trim_loops
+
+# All threads of a block run the same loops: there a guard costs nothing, and an end of its own would.
+_THREADS = frozenset(level for level, rank in BINDINGS.items() if rank > BINDINGS["block.x"])
+_TRIMMED = (SERIAL, *(CONCURRENT - _THREADS))
 
 
 def finalize(kernel: Kernel) -> Kernel:
@@ -61,7 +77,7 @@ def finalize(kernel: Kernel) -> Kernel:
     body = place_starts(body, kernel.program)  # before loops of one trip, and their names, go
     body = place_completed(body, facts)
     body = clean(body, facts)
-    body = trim_loops(body, facts, (SERIAL, *CONCURRENT))  # so that the hot loops end where guards do
+    body = trim_loops(body, facts, _TRIMMED)  # so that the hot loops end where guards do
     body = split_hot_from_cold(name_ends_apart(body), facts)
     body = name_ends_apart(name_buffers_apart(body))
     body = clean(body, facts)  # what is hot lost its guards: clamps, choices and empty rests go too

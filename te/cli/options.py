@@ -10,7 +10,7 @@ from typing import Any
 import te
 from te.cli.failures import Usage
 
-LEVELS = ("tensor", "loop", "final", "llvm", "asm")  # te.runtime.kernel.LEVELS, without loading NumPy
+LEVELS = ("tensor", "loop", "final", "llvm", "cuda", "asm")  # te.runtime.kernel.LEVELS, without loading NumPy
 
 
 def parser() -> argparse.ArgumentParser:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LEVELS", "Compilation", "Kernel", "Timing", "Variant", "duration"]
 
-LEVELS = ("tensor", "loop", "final", "llvm", "asm")
+LEVELS = ("tensor", "loop", "final", "llvm", "cuda", "asm")
 
 MOST_THREADS = 1 << 15
 ALIGNED_BYTES = 1 << 20  # of a result, from which on it begins at a line of the caches
@@ -209,7 +209,8 @@ class Kernel:
         """The op as text at a level of the compiler.
 
         `tensor`: what is computed. `loop`: the loops after all directives. `final`: as the backend
-        sees them. `llvm`: LLVM IR. `asm`: the machine's instructions. Raises ValueError for another.
+        sees them. `llvm`: LLVM IR. `cuda`: CUDA C++. `asm`: the machine's instructions. Raises ValueError
+        for another, and for one that code for this target does not have.
         """
         match level:
             case "tensor":
@@ -218,8 +219,14 @@ class Kernel:
                 return self._listing([print_kernel(v.scheduled) for v in self._compilation.variants])
             case "final":
                 return self._listing([_finals(v) for v in self._compilation.variants])
-            case "llvm":
-                return self._compilation.artifact.text
+            case "llvm" | "cuda":
+                artifact = self._compilation.artifact
+                if artifact.target.backend != level:
+                    raise ValueError(
+                        f"{self.name}: code for {artifact.target.name} has no level `{level}`, "
+                        f"but `{artifact.target.backend}`"
+                    )
+                return artifact.text
             case "asm":
                 return self._compilation.artifact.asm()
         hint = did_you_mean(level, LEVELS)

@@ -15,6 +15,10 @@ def attention(q: Array, k: Array, v: Array, sees: Array) -> Array:
         return special.softmax(np.where(sees, score, -np.inf), -1) @ v
 
 
+def masked(q: Array, k: Array, v: Array, sees: Array) -> Array:
+    return np.where(sees.any(-1, keepdims=True), attention(q, k, v, sees), 0)
+
+
 def plain(q: Array, k: Array, v: Array, is_causal: bool = False) -> Array:
     sees = np.tri(q.shape[-2], k.shape[-2], dtype=bool) if is_causal else np.bool_(True)
     return attention(q, k, v, sees)
@@ -45,7 +49,7 @@ def filled_to(length: int, *shape: int):
 
 def some(rng: np.random.Generator) -> Array:
     mask = rng.random(size=(3, 5)) < 0.5
-    mask[:, 0] = True
+    mask[0], mask[1] = True, False
     return mask
 
 
@@ -85,7 +89,7 @@ CASES = [
     case("nn.scaled_dot_product_attention", plain, PLAIN, is_causal=True),
     case(
         "nn.masked_attention",
-        attention,
+        masked,
         [((3, 4), (5, 4), (5, 2), some), ((2, 3, 4), (2, 5, 4), (2, 5, 2), some)],
     ),
     case("nn.grouped_query_attention", grouped, GROUPED),

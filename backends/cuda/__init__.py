@@ -1,0 +1,47 @@
+"""Final loop kernels to CUDA C++.
+
+    launches.py     what the host does: launches, in loops and under conditions over sizes
+    programs.py     a kernel to a program: where launches begin, their grids, parameters and names
+    function.py     one `__global__` function
+    statements.py   statements; vectors.py for vector loops
+    expressions.py  expressions; indices.py for index arithmetic, which knows its ranges
+    text.py         lines of text that know the `.te` lines they come from; names.py
+    artifact.py     the text with its programs
+    prelude/        the device functions that the text calls
+
+`te.backends.base` says what `emit` and `load` return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from te.target import Target, parse_target
+
+if TYPE_CHECKING:
+    from te.backends.base import Executable, ObjectCode
+    from te.backends.cuda.artifact import CudaArtifact
+    from te.ir.loop import Kernel
+
+__all__ = ["emit", "load", "name", "target"]
+
+name = "cuda"
+
+
+def target(spec: str) -> Target:
+    return parse_target(spec)
+
+
+def emit(
+    kernels: Sequence[Kernel], target: Target, *, has_lines: bool = False, has_fast_math: bool = False
+) -> CudaArtifact:
+    """Final kernels to CUDA C++, with the launches that run them."""
+    from te.backends.cuda.artifact import emit_artifact
+
+    return emit_artifact(kernels, target, has_lines=has_lines, has_fast_math=has_fast_math)
+
+
+def load(artifact: CudaArtifact | ObjectCode) -> Executable:
+    """An artifact to something callable. Raises ValueError: this machine cannot run it."""
+    raise ValueError(f"this machine cannot run code for `{artifact.target.name}`")

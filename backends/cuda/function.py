@@ -1,0 +1,120 @@
+"""`__global__` functions: parameters, block and thread indices, shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import prod
+
+from te.backends.cuda.indices import Index
+from te.backends.cuda.launches import Launch
+from te.backends.cuda.names import Names, identifier
+from te.backends.cuda.prelude import type_name
+from te.backends.cuda.scope import Place, Scope
+from te.backends.cuda.statements import AXES, Statements
+from te.backends.cuda.text import Writer
+from te.diagnostics import Span
+from te.ir.expr import Const, Expr, integer
+from te.ir.loop import Accumulate, Alloc, Buffer, For, Kernel, Let, Stmt, Store, direct_exprs, walk_stmt
+from te.ir.visit import loads, variables
+
+SHARED = "te_shared"
+ALIGNMENT = 16
+
+
+@dataclass
+class Functions:
+    """The functions of one artifact as they are written."""
+
+    has_fast_math: bool = False
+    writer: Writer = field(default_factory=Writer)
+    symbols: Names = field(default_factory=Names)
+    buffers: dict[str, Buffer] = field(default_factory=dict)  # of the kernel, in device memory
+    _scalars: list[str] = field(default_factory=list)  # sizes and host variables in scope
+    _spans: dict[str, Span | None] = field(default_factory=dict)
+    _name: str = ""
+
+    def begin(self, kernel: Kernel) -> None:
+        """What is launched from now on belongs to this kernel."""
+        self.buffers = {b.name: b for b in kernel.arguments}
+        self._scalars = list(kernel.program.sizes)
+        self._spans = {stage.name: stage.span for stage in kernel.program.stages}
+        self._name = kernel.name
+
+    @contextmanager
+    def host_variable(self, name: str) -> Iterator[None]:
+        self._scalars.append(name)
+        yield
+        self._scalars.pop()
+
+    def launch(self, s: Stmt) -> Launch:
+        """Write the function of a statement."""
+        symbol = self.symbols.unique(f"te_{identifier(self._name)}")
+        block = _block(s)
+        reads, writes = _touched(s)
+        used = {name for x, _ in walk_stmt(s) for e in direct_exprs(x) for name in variables(e)}
+        used |= {
+            n
+            for b in reads | writes
+            if b in self.buffers
+            for d in self.buffers[b].shape
+            for n in variables(d)
+        }
+        buffers = [name for name in self.buffers if name in reads | writes]
+        scalars = [name for name in self._scalars if name in used]
+        names = Names()
+        scope = Scope(Writer(), names, has_fast_math=self.has_fast_math)
+        parameters = [self._pointer(scope, name, name in writes) for name in buffers]
+        for name in scalars:
+            text = names.index(name)
+            scope.variables[name] = Index(text, low=0)
+            parameters.append(f"te_i64 {text}")
+        head = f'extern "C" __global__ void __launch_bounds__({prod(block)}) {symbol}('
+        scope.writer.line(head)
+        for number, parameter in enumerate(parameters):
+            scope.writer.line(f"    {parameter}{')' if number == len(parameters) - 1 else ','}")
+        with scope.writer.block():
+            shared = _shared(s, scope)
+            Statements(scope, self._spans, block).write(s, is_last=True)
+        self.writer.extend(scope.writer)
+        self.writer.blank()
+        return Launch(symbol, _grid(s), block, shared, tuple(buffers), tuple(scalars))
+
+    def _pointer(self, scope: Scope, name: str, is_written: bool) -> str:
+        buffer = self.buffers[name]
+        text = scope.names.fresh(name)
+        scope.buffers[name] = Place(text, buffer.dtype, buffer.shape, "global")
+        return f"{'' if is_written else 'const '}{type_name(buffer.dtype)}* __restrict__ {text}"
+
+
+def _touched(s: Stmt) -> tuple[set[str], set[str]]:
+    reads = {load.buffer for x, _ in walk_stmt(s) for e in direct_exprs(x) for load in loads(e)}
+    writes = {x.buffer for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)}
+    reads |= {x.buffer for x, _ in walk_stmt(s) if isinstance(x, Accumulate)}
+    return reads, writes
+
+
+def _block(s: Stmt) -> tuple[int, int, int]:
+    """How many threads a block has along each axis: as many as the largest loop wants."""
+    threads = [1, 1, 1]
+    for x, _ in walk_stmt(s):
+        level, _, axis = x.kind.partition(".") if isinstance(x, For) else ("", "", "")
+        if isinstance(x, For) and level == "thread":
+            if not isinstance(x.extent, Const):
+                raise ValueError(f"the loop `{x.var}` has no constant number of threads")
+            threads[AXES[axis]] = max(threads[AXES[axis]], int(x.extent.value))
+    return threads[0], threads[1], threads[2]
+
+
+def _grid(s: Stmt) -> tuple[Expr, Expr, Expr]:
+    grid: list[Expr] = [integer(1)] * 3
+    while isinstance(s, For | Let | Alloc):
+        if isinstance(s, For) and s.kind.startswith("block"):
+            grid[AXES[s.kind[-1]]] = s.extent
+        s = s.body
+    return grid[0], grid[1], grid[2]
+
+
+def _shared(s: Stmt, scope: Scope) -> int:
+    return 0

@@ -1,0 +1,174 @@
+"""Statements to text. What each means for the threads of a block, `te.schedule.finalize.gpu` has settled."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from math import prod
+
+from te.backends.cuda.expressions import element, index, step, terms_of, value
+from te.backends.cuda.indices import Index, Text
+from te.backends.cuda.launches import LIMITS
+from te.backends.cuda.prelude import type_name
+from te.backends.cuda.scope import Scope
+from te.diagnostics import Span
+from te.ir.expr import Const
+from te.ir.loop import (
+    SERIAL,
+    UNROLLED,
+    VECTOR,
+    Accumulate,
+    Alloc,
+    For,
+    If,
+    Let,
+    Seq,
+    Stmt,
+    Store,
+)
+from te.ir.print import print_expr
+
+AXES = {"x": 0, "y": 1, "z": 2}
+
+
+class Statements:
+    """Writes the statements of one function."""
+
+    def __init__(self, scope: Scope, spans: dict[str, Span | None], block: tuple[int, int, int]):
+        self.scope = scope
+        self.spans = spans
+        self.block = block  # how many threads there are along each axis
+
+    def write(self, s: Stmt, *, is_last: bool = False) -> None:
+        """`is_last`: what is declared here may be seen until the block of C++ ends."""
+        match s:
+            case Seq():
+                for n, item in enumerate(s.items):
+                    self.write(item, is_last=is_last and n == len(s.items) - 1)
+            case For():
+                with self._at(s.stage):
+                    self._for(s, is_last)
+            case Let():
+                self._declared(s.var, index(self.scope, s.value), s, s.body, is_last)
+            case If():
+                self._if(s)
+            case Alloc():
+                with nullcontext() if is_last else self.scope.writer.block():
+                    self._alloc(s)
+            case Store():
+                with self._at(s.stage):
+                    target = element(self.scope, self.scope.buffers[s.buffer], s.index)
+                    self.scope.writer.line(f"{target} = {value(self.scope, s.value).code};")
+            case Accumulate():
+                with self._at(s.stage):
+                    self._accumulate(s)
+
+    def _at(self, stage: str) -> AbstractContextManager[None]:
+        return self.scope.writer.at(self.spans.get(stage))
+
+    # ------------------------------------------------------------ loops
+
+    def _for(self, s: For, is_last: bool) -> None:
+        match s.kind:
+            case kind if kind in (SERIAL, UNROLLED):
+                self._serial(s)
+            case kind if kind == VECTOR:
+                self._serial(s)
+            case _:
+                self._bound(s, is_last)
+
+    def _serial(self, s: For) -> None:
+        writer = self.scope.writer
+        extent = index(self.scope, s.extent)
+        if s.kind != SERIAL:
+            writer.line("#pragma unroll")
+        variable = Index("", low=0, high=extent.high)  # one trip more than it has ends it
+        name = self.scope.names.index(s.var)
+        loop = f"for ({variable.type} {name} = 0; {name} < {extent.code}; ++{name})"
+        with writer.block(loop), self.scope.bind(s.var, Index(name, low=0, high=_last(extent))):
+            self.write(s.body, is_last=True)
+        self.scope.names.release(name)
+
+    def _bound(self, s: For, is_last: bool) -> None:
+        level, _, axis = s.kind.partition(".")
+        extent = index(self.scope, s.extent)
+        self.scope.writer.comment(f"{s.kind} for {s.var} < {print_expr(s.extent)}")
+        match level:
+            case "block":
+                self._blocks(s, AXES[axis], extent, is_last)
+            case "thread":
+                self._threads(s, f"threadIdx.{axis}", self.block[AXES[axis]], extent, is_last)
+            case _:
+                raise ValueError(f"the loop `{s.var}` is bound to {s.kind}")
+
+    def _blocks(self, s: For, axis: int, extent: Index, is_last: bool) -> None:
+        letter, limit = "xyz"[axis], LIMITS[axis]
+        if extent.high is not None and extent.high <= limit:
+            value = Index(f"blockIdx.{letter}", low=0, high=max(extent.high - 1, 0))
+            self._declared(s.var, value, s, s.body, is_last)
+            return
+        name = self.scope.names.index(s.var)
+        loop = f"for (te_i64 {name} = blockIdx.{letter}; {name} < {extent.code}; {name} += gridDim.{letter})"
+        with self.scope.writer.block(loop), self.scope.bind(s.var, Index(name, low=0, high=_last(extent))):
+            self.write(s.body, is_last=True)
+        self.scope.names.release(name)
+
+    def _threads(self, s: For, number: str, threads: int, extent: Index, is_last: bool) -> None:
+        here = Index(number, low=0, high=threads - 1)
+        if extent.constant == threads:
+            self._declared(s.var, here, s, s.body, is_last)
+            return
+        raise ValueError(f"the loop `{s.var}` does not run on all threads")
+
+    def _declared(self, var: str, value: Index, s: For | Let, body: Stmt, is_last: bool) -> None:
+        """The body with a name for a value."""
+        extent = index(self.scope, s.extent)
+        last = _last(extent)
+        high = last if value.high is None else value.high if last is None else min(value.high, last)
+        low = 0 if value.low is None else max(value.low, 0)
+        with nullcontext() if is_last else self.scope.writer.block():
+            name = self.scope.names.index(var)
+            made = Index(name, low=low, high=high)
+            self.scope.writer.line(f"const {made.type} {name} = {value.code};")
+            with self.scope.bind(var, made):
+                self.write(body, is_last=True)
+        if not is_last:
+            self.scope.names.release(name)
+
+    # ------------------------------------------------------------ conditions
+
+    def _if(self, s: If) -> None:
+        writer = self.scope.writer
+        head = f"if ({value(self.scope, s.condition).code})"
+        with writer.block(head):
+            self.write(s.body, is_last=True)
+        if s.otherwise is not None:
+            with writer.otherwise():
+                self.write(s.otherwise, is_last=True)
+
+    # ------------------------------------------------------------ memory
+
+    def _alloc(self, s: Alloc) -> None:
+        buffer = s.buffer
+        name = self.scope.names.fresh(buffer.name)
+        extents = [int(d.value) for d in buffer.shape if isinstance(d, Const)]
+        if buffer.scope not in ("register", "stack") or len(extents) < len(buffer.shape):
+            raise ValueError(f"`{buffer.name}` is allocated in {buffer.scope} in a kernel")
+        if buffer.scope == "register":
+            axes = "".join(f"[{extent}]" for extent in extents)
+        else:
+            axes = f"[{max(1, prod(extents))}]"
+        self.scope.writer.line(f"{type_name(buffer.dtype)} {name}{axes};")
+        self.scope.place(buffer, name)
+        self.write(s.body, is_last=True)
+        del self.scope.buffers[buffer.name]
+
+    def _accumulate(self, s: Accumulate) -> None:
+        place = self.scope.buffers[s.buffer]
+        target = element(self.scope, place, s.index)
+        terms = terms_of(self.scope, s.reducer, s.value)
+        new = step(s.reducer, place.dtype, Text(target), terms)
+        self.scope.writer.line(f"{target} = {new.code};")
+
+
+def _last(extent: Index) -> int | None:
+    return None if extent.high is None else max(extent.high - 1, 0)

@@ -1,0 +1,61 @@
+"""The functions that emitted CUDA code calls, compiled by g++ and run on arrays."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from te.backends.cuda import prelude
+from te.ir.types import DType, numpy_dtype
+
+Array = np.ndarray[Any, Any]
+
+gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+
+
+class OnCPU:
+    """Functions by name: `functions["te_add_i32"](x, y)` on arrays.
+
+    `wanted` gives for each name the dtypes of its arguments and of its result.
+    """
+
+    def __init__(self, wanted: Mapping[str, tuple[Sequence[DType], DType]], folder: Path):
+        self.wanted = wanted
+        loops = "\n".join(_loop(name, *types) for name, types in wanted.items())
+        host = (resources.files(prelude.__package__) / "host.h").read_text(encoding="utf-8")
+        (folder / "host.h").write_text(host, encoding="utf-8")
+        source = f'#include "host.h"\n{prelude.definitions(loops)}\n{loops}'
+        stem = hashlib.sha256(source.encode()).hexdigest()[:16]
+        text, library = folder / f"{stem}.cpp", folder / f"{stem}.so"
+        text.write_text(source, encoding="utf-8")
+        flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+        command = ["g++", *flags, "-Wno-unused-function", str(text), "-o", str(library)]
+        subprocess.run(command, check=True)
+        self.library = ctypes.CDLL(str(library))
+
+    def __call__(self, name: str, *columns: Array) -> Array:
+        arguments, result = self.wanted[name]
+        columns = tuple(np.ascontiguousarray(c) for c in np.broadcast_arrays(*columns))
+        assert [c.dtype for c in columns] == [numpy_dtype(a) for a in arguments]
+        out = np.empty(columns[0].shape, numpy_dtype(result))
+        pointers = [ctypes.c_void_p(c.ctypes.data) for c in (*columns, out)]
+        getattr(self.library, f"run_{name}")(ctypes.c_long(out.size), *pointers)
+        return out
+
+
+def _loop(name: str, arguments: Sequence[DType], result: DType) -> str:
+    parameters = "".join(f", const {prelude.type_name(a)} *x{n}" for n, a in enumerate(arguments))
+    values = ", ".join(f"x{n}[i]" for n in range(len(arguments)))
+    return (
+        f'extern "C" void run_{name}(long n{parameters}, {prelude.type_name(result)} *y) {{\n'
+        f"    for (long i = 0; i < n; i++) y[i] = {name}({values});\n}}"
+    )
