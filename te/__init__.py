@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from te.backends.cuda.emulator.findings import EmulationError
+    from te.backends.cuda.unavailable import CudaUnavailable
     from te.backends.llvm.threads import set_num_threads
     from te.build import build, knobs
     from te.diagnostics import CompileError, Diagnostic, ScheduleError
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BoundKernel",
     "CompileError",
+    "CudaUnavailable",
     "Diagnostic",
+    "EmulationError",
     "GenericKernel",
     "Kernel",
     "Knob",
@@ -49,7 +53,9 @@ __all__ = [
 _HOMES = {
     "BoundKernel": "te.runtime.bound",
     "CompileError": "te.diagnostics",
+    "CudaUnavailable": "te.backends.cuda.unavailable",
     "Diagnostic": "te.diagnostics",
+    "EmulationError": "te.backends.cuda.emulator.findings",
     "GenericKernel": "te.runtime.generic",
     "Kernel": "te.runtime.kernel",
     "Knob": "te.schedule.knobs",

@@ -60,7 +60,8 @@ def emit_artifact(
 def _entry(kernel: Kernel, program: Program) -> Entry:
     symbol = f"te_{kernel.name}"
     size = reduce(_sum, [_aligned(part.bytes) for part in program.workspace], integer(0))
-    return Entry(kernel.name, symbol, program.arguments, program.sizes, size, integer(0), False)
+    arguments = tuple(argument.name for argument in program.arguments)
+    return Entry(kernel.name, symbol, arguments, program.sizes, size, integer(0), False)
 
 
 def _aligned(bytes: Expr) -> Expr:

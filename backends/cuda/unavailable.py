@@ -1,4 +1,4 @@
-"""What is raised where something that CUDA needs is missing on this machine."""
+"""The one exception for what is missing of NVIDIA's on a machine."""
 
 from __future__ import annotations
 
@@ -6,4 +6,8 @@ __all__ = ["CudaUnavailable"]
 
 
 class CudaUnavailable(RuntimeError):
-    """A GPU, its driver, PyCUDA or a compiler is missing; the message says which, and what to do about it."""
+    """What is asked for needs a GPU, its driver, PyCUDA or a part of the CUDA toolkit that is not here.
+
+    The message says which, and how to get it; docs/cuda.md has the whole installation. Emitting CUDA C++ and the
+    target `cuda-emulated` need none of them.
+    """

@@ -118,6 +118,7 @@ def _deed(actor: Actor) -> str:
 _MESSAGES = {
     "race": "two threads use {place} at the same time, and one of them writes it",
     "uninitialized": "{place} is read, and was never written",
+    "order": "{place} depends on the order in which the threads run",
     "unwritten": "{place}, part of a result, is never written",
     "out of bounds": "{place} is accessed, which lies outside",
     "write to an input": "{place} is written, and it is an input",
