@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,14 +23,23 @@ import numpy as np
 from te.backends.cuda.artifact import CudaArtifact
 from te.backends.cuda.emulator.findings import EmulationError, Finding
 from te.backends.cuda.emulator.process import Bytes
-from te.backends.cuda.emulator.run import BACKWARD, FORWARD, Array, Call, Library, Settings, compile_source, run
+from te.backends.cuda.emulator.run import (
+    BACKWARD,
+    FORWARD,
+    Array,
+    Call,
+    Library,
+    Settings,
+    compile_source,
+    run,
+)
 from te.backends.cuda.host import byte_count, sized_launches
 from te.backends.cuda.launches import OUTPUT, Program
 from te.diagnostics import Span
 from te.ir.types import numpy_dtype
 from te.runtime.sizes import size_function
 
-__all__ = ["EmulatedExecutable", "Emulation", "emulation_asked_for"]
+__all__ = ["EmulatedExecutable", "Emulation", "emulating", "emulation_asked_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,19 @@ class Emulation:
     orders: tuple[int, ...] = (FORWARD,)
     is_checked: bool = True
     seconds: float = 60.0
+
+
+_given: ContextVar[Emulation | None] = ContextVar("emulation", default=None)
+
+
+@contextmanager
+def emulating(emulation: Emulation) -> Iterator[None]:
+    """Run calls made meanwhile in this way, whatever the environment says."""
+    token = _given.set(emulation)
+    try:
+        yield
+    finally:
+        _given.reset(token)
 
 
 def emulation_asked_for() -> Emulation:
@@ -70,7 +94,6 @@ class EmulatedExecutable:
 
     def __init__(self, artifact: CudaArtifact):
         self.artifact = artifact
-        self.emulation: Emulation | None = None  # what the environment says, unless this does
         self._libraries: dict[bool, Library] = {}
 
     @property
@@ -95,7 +118,7 @@ class EmulatedExecutable:
 
     def run(self, program: Program, addresses: Sequence[int], sizes: Sequence[int]) -> list[Finding]:
         """Run a program on arrays that lie at these addresses, and say what is wrong."""
-        emulation = self.emulation or emulation_asked_for()
+        emulation = _given.get() or emulation_asked_for()
         library = self._library(emulation.is_checked)
         arrays = _arrays(program, addresses, sizes)
         calls = [
@@ -161,7 +184,9 @@ def _copied(array: Array) -> Array:
     return replace(array, data=data)
 
 
-def _differences(one: Sequence[Array], other: Sequence[Array], order: int, has_atomics: bool) -> list[Finding]:
+def _differences(
+    one: Sequence[Array], other: Sequence[Array], order: int, has_atomics: bool
+) -> list[Finding]:
     """Where two orders of the threads give other results. Sums by atomic operations may."""
     if has_atomics:
         return []

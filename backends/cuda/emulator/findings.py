@@ -57,20 +57,20 @@ class Finding:
     def diagnostic(self) -> Diagnostic:
         """The finding for people, with the `.te` lines where they are known."""
         message = _MESSAGES[self.kind].format(place=self.place, kernel=self.kernel, bytes=self.bytes)
-        spans = [(actor.span, f"{actor.name} {_deed(actor)}") for actor in self.actors if actor.span]
+        spans = [(actor.span, f"{actor.name} {_DEEDS[actor.kind]}") for actor in self.actors if actor.span]
         span, label = spans[0] if spans else (None, "")
-        notes = tuple(Note(s, text) for s, text in spans[1:] if s is not None)
+        notes = tuple(Note(place, text) for place, text in spans[1:] if place)
         return Diagnostic(f"emulated-{self.kind.replace(' ', '-')}", message, span, label, self._help, notes)
 
     @property
     def _help(self) -> str:
+        """Why it is wrong, and the lines of the emitted source."""
         lines = [self._reason] if self._reason else []
         for actor in self.actors:
-            where = (
-                f"line {actor.line} of `{self.kernel}`: {actor.text}" if actor.line else f"in `{self.kernel}`"
-            )
-            lines.append(f"{actor.name} {_deed(actor)}, {where}")
-        return "\n".join(lines)
+            who = "" if actor.span else f"{actor.name} {_DEEDS[actor.kind]}: "
+            where = f"line {actor.line} of `{self.kernel}`" if actor.line else f"in `{self.kernel}`"
+            lines.append(f"{who}{where}{f': {actor.text}' if actor.text else ''}")
+        return "\n".join(dict.fromkeys(lines))
 
     @property
     def _reason(self) -> str:
@@ -109,10 +109,6 @@ _DEEDS = {
     "left": "has ended",
     "other": "is here",
 }
-
-
-def _deed(actor: Actor) -> str:
-    return _DEEDS[actor.kind]
 
 
 _MESSAGES = {

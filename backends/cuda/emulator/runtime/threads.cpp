@@ -82,16 +82,31 @@ void fail(const char* name, const Place& place, const Actor* actors, int count) 
     abort();  // nobody goes on with it
 }
 
-static void report_deadlock() {
+static Actor waiting_actor(const Thread& t) {
+    if (t.wait == Wait::left) return actor(t, Kind::left, 0);
+    return actor(t, t.wait == Wait::barrier ? Kind::barrier : Kind::warp_barrier, t.code, t.line);
+}
+
+[[noreturn]] static void fail_divergent_warp(const Thread& waits, const Thread& other) {
+    const Actor actors[] = {waiting_actor(waits), waiting_actor(other)};
+    fail("divergent warp", NOWHERE, actors, 2);
+}
+
+[[noreturn]] static void fail_deadlock() {
     Actor waiting[8];
     int shown = 0;
-    for (unsigned n = 0; n < count && shown < 8; n++) {
+    for (unsigned n = 0; n < count; n++) {
         const Thread& t = threads[n];
         if (t.wait == Wait::left) continue;
+        for (unsigned lane = 0; t.wait == Wait::warp && lane < LANES; lane++) {
+            const unsigned number = t.warp * LANES + lane;
+            if (!(t.mask >> lane & 1) || number >= count) continue;
+            const Thread& other = threads[number];
+            if (other.wait == Wait::warp && other.line != t.line) fail_divergent_warp(t, other);
+        }
         // One for each place where some wait.
         const auto same = [&](const Actor& a) { return a.line == t.line && a.code == t.code; };
-        if (std::any_of(waiting, waiting + shown, same)) continue;
-        waiting[shown++] = actor(t, t.wait == Wait::barrier ? Kind::barrier : Kind::warp_barrier, t.code, t.line);
+        if (shown < 8 && !std::any_of(waiting, waiting + shown, same)) waiting[shown++] = waiting_actor(t);
     }
     fail("deadlock", NOWHERE, waiting, shown);
 }
@@ -100,7 +115,7 @@ static void report_deadlock() {
 static void leave() {
     Thread& mine = *running.thread;
     if (next == ready.size()) {
-        if (live) report_deadlock();
+        if (live) fail_deadlock();
         switch_context(mine.context, outside);
         return;
     }
@@ -136,8 +151,7 @@ static void release_barrier() {
             return std::find_if(threads, threads + count, [=](const Thread& t) { return t.wait == kind; });
         };
         const Thread &waits = *first(Wait::barrier), &gone = *first(Wait::left);
-        const Actor actors[] = {actor(waits, Kind::barrier, waits.code, waits.line),
-                                actor(gone, Kind::left, 0)};
+        const Actor actors[] = {waiting_actor(waits), waiting_actor(gone)};
         fail("divergent barrier", NOWHERE, actors, 2);
     }
     static std::vector<unsigned> woken;
@@ -187,14 +201,9 @@ template <class F> static void meet(unsigned mask, int line, uint32_t code, F to
     for (unsigned lane = 0; lane < LANES; lane++) {
         if (!(mask >> lane & 1) || mine.warp * LANES + lane >= count) continue;
         const Thread& other = warp[lane];
-        const bool waits = other.wait == Wait::warp;
-        if (other.wait == Wait::left || (waits && (other.line != line || other.mask != mask))) {
-            const Actor actors[] = {actor(mine, Kind::warp_barrier, code, line),
-                                    actor(other, waits ? Kind::warp_barrier : Kind::left, waits ? other.code : 0,
-                                          waits ? other.line : 0)};
-            fail("divergent warp", NOWHERE, actors, 2);
-        }
-        is_complete &= waits;
+        if (other.wait == Wait::left) fail_divergent_warp(mine, other);
+        // It may wait for some others first, and for these afterwards.
+        is_complete &= other.wait == Wait::warp && other.line == line && other.mask == mask;
     }
     if (is_complete) {
         static std::vector<unsigned> woken;
@@ -265,10 +274,7 @@ static void thread_main() {
     if (live && arrived == live) release_barrier();
     for (unsigned lane = 0; lane < LANES && mine.warp * LANES + lane < count; lane++) {
         const Thread& other = threads[mine.warp * LANES + lane];
-        if (other.wait != Wait::warp || !(other.mask >> mine.lane & 1)) continue;
-        const Actor actors[] = {actor(other, Kind::warp_barrier, other.code, other.line),
-                                actor(mine, Kind::left, 0)};
-        fail("divergent warp", NOWHERE, actors, 2);
+        if (other.wait == Wait::warp && other.mask >> mine.lane & 1) fail_divergent_warp(other, mine);
     }
     leave();
     abort();
