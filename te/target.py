@@ -91,6 +91,7 @@ DEFAULT_CACHES = (32 << 10, 1 << 20, 32 << 20)
 
 # Compute capabilities: Turing, Ampere (A100; RTX 30), Ada, Hopper, Blackwell.
 _CUDA = {f"cuda.sm_{sm}": sm for sm in (75, 80, 86, 89, 90, 100)}
+_SHARED_KIB = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227}  # of a block, CUDA C programming guide
 _LEAST_KNOWN = 80  # what `cuda` stands for where no GPU is known
 EMULATED = "cuda-emulated"
 
@@ -100,6 +101,11 @@ TARGET_NAMES = ("llvm", *_X86, *_ARM, "cuda", *_CUDA, EMULATED)
 def is_gpu(name: str) -> bool:
     """Whether the target of that name has blocks and threads."""
     return name == EMULATED or name.partition(".")[0] == "cuda"
+
+
+def shared_bytes(name: str) -> int:
+    """How much shared memory a block may have on the GPU of that name."""
+    return _SHARED_KIB[_CUDA.get(name, _LEAST_KNOWN)] << 10
 
 
 def levels_of(name: str) -> frozenset[str]:

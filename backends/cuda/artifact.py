@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property
 
 from te.backends.base import Entry, ObjectCode
+from te.backends.cuda.compile import Compiled, compile_text, disassemble
 from te.backends.cuda.function import Functions
-from te.backends.cuda.launches import Program
+from te.backends.cuda.launches import Program, launches
 from te.backends.cuda.prelude import definitions
 from te.backends.cuda.programs import program_of
+from te.backends.cuda.resources import Resources, occupancy, usages
 from te.diagnostics import Span
 from te.ir.expr import Const, Expr, add, floor_div, integer, mul
 from te.ir.loop import Kernel
@@ -36,9 +38,24 @@ class CudaArtifact:
     def code(self) -> ObjectCode:
         return ObjectCode(self.target, self.entries, self.text.encode(), "")
 
+    @cached_property
+    def compiled(self) -> Compiled:
+        """The machine code for the target's own architecture. Raises CudaUnavailable where there is no compiler."""
+        return compile_text(self.text, self.target.cpu, self.lines)
+
+    def ptx(self) -> str:
+        """NVIDIA's portable assembly. Raises CudaUnavailable where there is no compiler."""
+        return self.compiled.ptx
+
     def asm(self) -> str:
-        """Raises ValueError: what runs on a GPU is made where there is one."""
-        raise ValueError(f"there is no assembly for `{self.target.name}`")
+        """The machine's instructions (SASS). Raises CudaUnavailable without a compiler and a disassembler."""
+        return disassemble(self.compiled.cubin)
+
+    def resources(self) -> tuple[Resources, ...]:
+        """What each launch takes of a multiprocessor. Raises CudaUnavailable where there is no compiler."""
+        used = {usage.symbol: usage for usage in usages(self.compiled.log)}
+        every = [launch for program in self.programs for launch in launches(program.host)]
+        return tuple(occupancy(used[x.symbol], x.block, x.shared, self.target.sm) for x in every)
 
 
 def emit_artifact(
@@ -59,7 +76,9 @@ def emit_artifact(
 
 def _entry(kernel: Kernel, program: Program) -> Entry:
     symbol = f"te_{kernel.name}"
-    size = reduce(_sum, [_aligned(part.bytes) for part in program.workspace], integer(0))
+    size: Expr = integer(0)
+    for part in program.workspace:
+        size = _sum(size, _aligned(part.bytes))
     arguments = tuple(argument.name for argument in program.arguments)
     return Entry(kernel.name, symbol, arguments, program.sizes, size, integer(0), False)
 

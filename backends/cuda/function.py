@@ -16,7 +16,19 @@ from te.backends.cuda.statements import AXES, Statements
 from te.backends.cuda.text import Writer
 from te.diagnostics import Span
 from te.ir.expr import Const, Expr, integer
-from te.ir.loop import Accumulate, Alloc, Buffer, For, Kernel, Let, Stmt, Store, direct_exprs, walk_stmt
+from te.ir.loop import (
+    THREADS,
+    Accumulate,
+    Alloc,
+    Buffer,
+    For,
+    Kernel,
+    Let,
+    Stmt,
+    Store,
+    direct_exprs,
+    walk_stmt,
+)
 from te.ir.visit import loads, variables
 
 SHARED = "te_shared"
@@ -76,7 +88,11 @@ class Functions:
             scope.writer.line(f"    {parameter}{')' if number == len(parameters) - 1 else ','}")
         with scope.writer.block():
             shared = _shared(s, scope)
-            Statements(scope, self._spans, block).write(s, is_last=True)
+            kinds = {x.kind for x, _ in walk_stmt(s) if isinstance(x, For)}
+            is_in_warps = not any(kind.startswith("thread") for kind in kinds)
+            Statements(scope, self._spans, block, is_in_warps=is_in_warps, has_shared=shared > 0).write(
+                s, is_last=True
+            )
         self.writer.extend(scope.writer)
         self.writer.blank()
         return Launch(symbol, _grid(s), block, shared, tuple(buffers), tuple(scalars))
@@ -96,15 +112,16 @@ def _touched(s: Stmt) -> tuple[set[str], set[str]]:
 
 
 def _block(s: Stmt) -> tuple[int, int, int]:
-    """How many threads a block has along each axis: as many as the largest loop wants."""
-    threads = [1, 1, 1]
+    """How many threads a block has along each axis. Where it has warps alone, each is a row."""
+    counts: dict[str, int] = {}
     for x, _ in walk_stmt(s):
-        level, _, axis = x.kind.partition(".") if isinstance(x, For) else ("", "", "")
-        if isinstance(x, For) and level == "thread":
-            if not isinstance(x.extent, Const):
-                raise ValueError(f"the loop `{x.var}` has no constant number of threads")
-            threads[AXES[axis]] = max(threads[AXES[axis]], int(x.extent.value))
-    return threads[0], threads[1], threads[2]
+        if isinstance(x, For) and x.kind in THREADS:
+            count = int(x.extent.value) if isinstance(x.extent, Const) else 0
+            if counts.setdefault(x.kind, count) != count or not count:
+                raise ValueError(f"the loop `{x.var}` does not run on all threads")
+    if any(kind.startswith("thread") for kind in counts):
+        return counts.get("thread.x", 1), counts.get("thread.y", 1), counts.get("thread.z", 1)
+    return counts.get("lane", 1), counts.get("warp", 1), 1
 
 
 def _grid(s: Stmt) -> tuple[Expr, Expr, Expr]:
@@ -117,4 +134,16 @@ def _grid(s: Stmt) -> tuple[Expr, Expr, Expr]:
 
 
 def _shared(s: Stmt, scope: Scope) -> int:
-    return 0
+    """Give the shared buffers of a launch their places, one behind the other; how many bytes they take."""
+    end = 0
+    buffers = [x.buffer for x, _ in walk_stmt(s) if isinstance(x, Alloc) and x.buffer.scope == "shared"]
+    if buffers:
+        scope.writer.line(f"extern __shared__ __align__({ALIGNMENT}) unsigned char {SHARED}[];")
+    for buffer in buffers:
+        name = scope.place(buffer, scope.names.fresh(buffer.name)).name
+        type = type_name(buffer.dtype)
+        offset = f" + {end}" if end else ""
+        scope.writer.line(f"{type}* const {name} = ({type}*)({SHARED}{offset});")
+        size = prod(int(d.value) for d in buffer.shape if isinstance(d, Const)) * buffer.dtype.bytes
+        end += -(-size // ALIGNMENT) * ALIGNMENT
+    return end

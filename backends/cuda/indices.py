@@ -98,7 +98,8 @@ def divide(a: Index, b: Index) -> Index:
     if a.low is not None and a.low >= 0 and b.low is not None and b.low >= 1:
         low = 0 if b.high is None else a.low // b.high
         return _infix("/", a, b, PRODUCT, low, None if a.high is None else a.high // b.low)
-    low = high = None
+    low: int | None = None
+    high: int | None = None
     if b.constant and b.constant > 0:
         low = None if a.low is None else a.low // b.constant
         high = None if a.high is None else a.high // b.constant

@@ -13,17 +13,20 @@ from te.backends.cuda.scope import Scope
 from te.diagnostics import Span
 from te.ir.expr import Const
 from te.ir.loop import (
-    SERIAL,
+    BINDINGS,
+    BLOCKS,
     UNROLLED,
     VECTOR,
     Accumulate,
     Alloc,
+    Barrier,
     For,
     If,
     Let,
     Seq,
     Stmt,
     Store,
+    walk_stmt,
 )
 from te.ir.print import print_expr
 
@@ -33,10 +36,20 @@ AXES = {"x": 0, "y": 1, "z": 2}
 class Statements:
     """Writes the statements of one function."""
 
-    def __init__(self, scope: Scope, spans: dict[str, Span | None], block: tuple[int, int, int]):
+    def __init__(
+        self,
+        scope: Scope,
+        spans: dict[str, Span | None],
+        block: tuple[int, int, int],
+        *,
+        is_in_warps: bool,
+        has_shared: bool,
+    ):
         self.scope = scope
         self.spans = spans
         self.block = block  # how many threads there are along each axis
+        self.has_shared = has_shared  # memory that its threads share
+        self.is_in_warps = is_in_warps  # each of which is a row of the block
 
     def write(self, s: Stmt, *, is_last: bool = False) -> None:
         """`is_last`: what is declared here may be seen until the block of C++ ends."""
@@ -52,8 +65,9 @@ class Statements:
             case If():
                 self._if(s)
             case Alloc():
-                with nullcontext() if is_last else self.scope.writer.block():
-                    self._alloc(s)
+                self._alloc(s, is_last)
+            case Barrier():
+                self.scope.writer.line("__syncthreads();")
             case Store():
                 with self._at(s.stage):
                     target = element(self.scope, self.scope.buffers[s.buffer], s.index)
@@ -68,18 +82,15 @@ class Statements:
     # ------------------------------------------------------------ loops
 
     def _for(self, s: For, is_last: bool) -> None:
-        match s.kind:
-            case kind if kind in (SERIAL, UNROLLED):
-                self._serial(s)
-            case kind if kind == VECTOR:
-                self._serial(s)
-            case _:
-                self._bound(s, is_last)
+        if s.kind in BINDINGS:
+            self._bound(s, is_last)
+        else:
+            self._serial(s)
 
     def _serial(self, s: For) -> None:
         writer = self.scope.writer
         extent = index(self.scope, s.extent)
-        if s.kind != SERIAL:
+        if s.kind in (UNROLLED, VECTOR):
             writer.line("#pragma unroll")
         variable = Index("", low=0, high=extent.high)  # one trip more than it has ends it
         name = self.scope.names.index(s.var)
@@ -96,7 +107,9 @@ class Statements:
             case "block":
                 self._blocks(s, AXES[axis], extent, is_last)
             case "thread":
-                self._threads(s, f"threadIdx.{axis}", self.block[AXES[axis]], extent, is_last)
+                self._threads(s, f"threadIdx.{axis}", extent, is_last)
+            case "lane" | "warp":
+                self._threads(s, self._number(level), extent, is_last)
             case _:
                 raise ValueError(f"the loop `{s.var}` is bound to {s.kind}")
 
@@ -110,14 +123,27 @@ class Statements:
         loop = f"for (te_i64 {name} = blockIdx.{letter}; {name} < {extent.code}; {name} += gridDim.{letter})"
         with self.scope.writer.block(loop), self.scope.bind(s.var, Index(name, low=0, high=_last(extent))):
             self.write(s.body, is_last=True)
+            if self.has_shared and not any(
+                isinstance(x, For) and x.kind in BLOCKS for x, _ in walk_stmt(s.body)
+            ):
+                self.scope.writer.line(
+                    "__syncthreads();"
+                )  # before the next block's part uses the same memory
         self.scope.names.release(name)
 
-    def _threads(self, s: For, number: str, threads: int, extent: Index, is_last: bool) -> None:
-        here = Index(number, low=0, high=threads - 1)
-        if extent.constant == threads:
-            self._declared(s.var, here, s, s.body, is_last)
-            return
-        raise ValueError(f"the loop `{s.var}` does not run on all threads")
+    def _threads(self, s: For, number: str, extent: Index, is_last: bool) -> None:
+        self._declared(s.var, Index(number, low=0, high=_last(extent)), s, s.body, is_last)
+
+    def _number(self, level: str) -> str:
+        """Of the thread's warp, or its own in that."""
+        if self.is_in_warps:
+            return "threadIdx.x" if level == "lane" else "threadIdx.y"
+        x, y, z = self.block
+        number = "threadIdx.x"
+        if y * z > 1:
+            row = "threadIdx.y" if z == 1 else f"({y} * threadIdx.z + threadIdx.y)"
+            number = f"({x} * {row} + threadIdx.x)"
+        return f"{number} % 32" if level == "lane" else f"{number} / 32"
 
     def _declared(self, var: str, value: Index, s: For | Let, body: Stmt, is_last: bool) -> None:
         """The body with a name for a value."""
@@ -147,7 +173,16 @@ class Statements:
 
     # ------------------------------------------------------------ memory
 
-    def _alloc(self, s: Alloc) -> None:
+    def _alloc(self, s: Alloc, is_last: bool) -> None:
+        buffer = s.buffer
+        if buffer.scope == "shared":  # it has its place already
+            self.write(s.body, is_last=is_last)
+            return
+        with nullcontext() if is_last else self.scope.writer.block():
+            self._own(s)
+
+    def _own(self, s: Alloc) -> None:
+        """Memory of the thread."""
         buffer = s.buffer
         name = self.scope.names.fresh(buffer.name)
         extents = [int(d.value) for d in buffer.shape if isinstance(d, Const)]

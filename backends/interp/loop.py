@@ -27,12 +27,14 @@ from te.backends.interp.evaluate import InterpreterError, evaluate_integer
 from te.backends.interp.inputs import bind_inputs, raise_failed_checks
 from te.backends.interp.memory import Memory, Part
 from te.backends.interp.source import ExpressionWriter
+from te.backends.interp.threads import with_own_registers
 from te.ir.expr import TRUE, Expr, Var, both, compare, conjuncts, integer, negation, sub
 from te.ir.loop import (
     CONCURRENT,
     VECTOR,
     Accumulate,
     Alloc,
+    Barrier,
     Buffer,
     Completed,
     For,
@@ -115,7 +117,7 @@ class _KernelWriter:
     """Writes a kernel's statements as Python text."""
 
     def __init__(self, kernel: Kernel):
-        self.source = kernel
+        self.source = with_own_registers(kernel)
         self.expressions = ExpressionWriter()
         self.dtypes: dict[str, DType] = {b.name: b.dtype for b in kernel.arguments}
         self.lines: list[str] = []
@@ -212,6 +214,8 @@ class _KernelWriter:
             case Alloc():
                 self._allocate(s.buffer)
                 self.statement(s.body, lanes)
+            case Barrier():
+                pass
             case Completed():
                 extents = {w.var: w.extent for w in self.around if isinstance(w, For)}
                 last = [compare("==", Var(v), sub(extents[v], integer(1))) for v in sorted(s.over)]

@@ -22,6 +22,7 @@ from te.ir.loop import (
     VECTOR,
     Accumulate,
     Alloc,
+    Barrier,
     Completed,
     For,
     If,
@@ -216,6 +217,8 @@ def _work(s: Stmt, lanes: int = 1) -> Expr:
             return substitute(_work(s.body, lanes), {s.var: s.value})
         case If():
             return _total([_work(b, lanes) for b in (s.body, s.otherwise) if b is not None])
+        case Barrier():
+            return Const(0.0, F64)
         case Alloc() | Completed():
             return _work(s.body, lanes)
         case Store() | Accumulate():

@@ -30,11 +30,11 @@ import os
 from dataclasses import replace
 
 from te.ir.loop import (
-    BINDINGS,
     CONCURRENT,
     FINAL,
     SCHEDULED,
     SERIAL,
+    THREADS,
     UNROLLED,
     Alloc,
     Buffer,
@@ -47,6 +47,8 @@ from te.schedule.finalize.accumulators import promote_accumulators
 from te.schedule.finalize.allocations import hoist_allocations, name_buffers_apart
 from te.schedule.finalize.clean import clean
 from te.schedule.finalize.completed import place_completed
+from te.schedule.finalize.gpu import settle_launches
+from te.schedule.finalize.gpu.memory import place_memory
 from te.schedule.finalize.guards import name_ends_apart
 from te.schedule.finalize.lanes import sink_vector_loops
 from te.schedule.finalize.pipelines import expand_pipelines
@@ -56,10 +58,10 @@ from te.schedule.finalize.starts import place_starts
 from te.schedule.finalize.storage import lay_out_buffers
 from te.schedule.finalize.tensorized import settle_tensorized
 from te.schedule.finalize.trim import trim_loops
+from te.target import is_gpu, shared_bytes
 
 # All threads of a block run the same loops: there a guard costs nothing, and an end of its own would.
-_THREADS = frozenset(level for level, rank in BINDINGS.items() if rank > BINDINGS["block.x"])
-_TRIMMED = (SERIAL, *(CONCURRENT - _THREADS))
+_TRIMMED = (SERIAL, *(CONCURRENT - THREADS))
 
 
 def finalize(kernel: Kernel) -> Kernel:
@@ -73,7 +75,10 @@ def finalize(kernel: Kernel) -> Kernel:
     body = unroll_register_loops(lay_out_buffers(kernel.body, facts))
     body = expand_pipelines(body, {stage.name for stage in kernel.program.stages})
     body = sink_vector_loops(body)  # gives buffers inside an element for each lane, so before they move out
-    body = hoist_allocations(body, kernel.program.sizes)
+    if is_gpu(kernel.target):
+        body = place_memory(body, shared_bytes(kernel.target))
+    else:
+        body = hoist_allocations(body, kernel.program.sizes)
     body = place_starts(body, kernel.program)  # before loops of one trip, and their names, go
     body = place_completed(body, facts)
     body = clean(body, facts)
@@ -87,6 +92,8 @@ def finalize(kernel: Kernel) -> Kernel:
     body = trim_loops(body, facts, (UNROLLED,))  # what is cold and not in registers
     body = name_ends_apart(body)
     body = clean(body, facts)
+    if is_gpu(kernel.target):
+        body = settle_launches(body, facts)
     final = replace(kernel, body=body, level=FINAL)
     if os.environ.get("TE_VERIFY") == "1":
         from te.ir.verify import verify_kernel

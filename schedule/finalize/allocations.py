@@ -83,7 +83,7 @@ def _hoist(s: Stmt, sizes: frozenset[str]) -> tuple[Stmt, list[Buffer]]:
 
 
 def _out_of_loop(loop: For, buffers: list[Buffer], sizes: frozenset[str]) -> tuple[For, list[Buffer]]:
-    buffers = [map_buffer(b, lambda e: _largest(e, loop)) for b in buffers]
+    buffers = [map_buffer(b, lambda e: largest(e, loop)) for b in buffers]
     if loop.kind not in CONCURRENT:
         return loop, buffers
     on_stack = _small_enough(buffers)
@@ -103,7 +103,7 @@ def _out_of_loop(loop: For, buffers: list[Buffer], sizes: frozenset[str]) -> tup
 
 def _small_enough(buffers: Sequence[Buffer]) -> list[Buffer]:
     """The buffers that share the stack of a thread: as many of the smallest ones as fit."""
-    sizes = [(_constant_bytes(b), b) for b in buffers]
+    sizes = [(constant_bytes(b), b) for b in buffers]
     chosen: list[Buffer] = []
     left = STACK_BYTES
     for size, buffer in sorted(((n, b) for n, b in sizes if n is not None), key=lambda pair: pair[0]):
@@ -113,7 +113,7 @@ def _small_enough(buffers: Sequence[Buffer]) -> list[Buffer]:
     return [b for b in buffers if b in chosen]
 
 
-def _constant_bytes(buffer: Buffer) -> int | None:
+def constant_bytes(buffer: Buffer) -> int | None:
     if not all(isinstance(d, Const) for d in buffer.shape):
         return None
     return prod(int(d.value) for d in buffer.shape if isinstance(d, Const)) * buffer.dtype.bytes
@@ -125,7 +125,7 @@ def _allocated(buffers: Sequence[Buffer], body: Stmt, scope: str) -> Stmt:
     return body
 
 
-def _largest(extent: Expr, loop: For) -> Expr:
+def largest(extent: Expr, loop: For) -> Expr:
     """The largest value of an extent over the loop's trips."""
     if loop.var not in variables(extent):
         return extent

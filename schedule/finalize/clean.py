@@ -17,6 +17,7 @@ from te.ir.loop import (
     VECTOR,
     Accumulate,
     Alloc,
+    Barrier,
     Completed,
     For,
     If,
@@ -56,6 +57,8 @@ def clean(s: Stmt, facts: Facts, lanes: frozenset[str] = frozenset()) -> Stmt:
             return body if body == NOTHING else Alloc(buffer, body)
         case Completed():
             raise ValueError("`place_completed` comes before `clean`")
+        case Barrier():
+            return s
         case Store():
             return replace(s, index=_all(s.index, facts), value=_all((s.value,), facts)[0])
         case Accumulate():

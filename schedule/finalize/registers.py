@@ -12,9 +12,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from te.diagnostics import ScheduleError, error
-from te.ir.expr import Const, Expr, Var
+from te.ir.bounds import NO_FACTS
+from te.ir.expr import Const, Expr, Var, integer
 from te.ir.loop import (
     SERIAL,
+    THREADS,
     UNROLLED,
     VECTOR,
     Accumulate,
@@ -28,7 +30,8 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.ir.print import print_expr
-from te.ir.visit import loads, variables
+from te.ir.simplify import simplify
+from te.ir.visit import loads, substitute, variables
 from te.schedule.kinds import UNROLL_LIMIT
 from te.schedule.names import Path, index_of
 
@@ -66,14 +69,22 @@ def _loops_that_choose(buffer: str, e: Expr, is_last: bool, inside: Path) -> dic
             used |= variables(s.value)
         elif isinstance(s, For) and s.var in used:
             used -= {s.var}
+            if s.kind in THREADS:
+                continue  # each thread keeps what it chooses: `gpu/registers.py`
             fits = isinstance(s.extent, Const) and s.extent.value <= UNROLL_LIMIT
-            if s.kind == VECTOR and is_last and isinstance(e, Var):
+            if s.kind == VECTOR and is_last and isinstance(_of_a_thread(e, inside), Var):
                 continue
             if s.kind not in (SERIAL, UNROLLED) or not fits:
                 _refuse(buffer, e, s)
             if s.kind == SERIAL:
                 found[s.var] = buffer
     return found
+
+
+def _of_a_thread(e: Expr, inside: Path) -> Expr:
+    """The index among the registers that a thread keeps of a buffer outside of its loop."""
+    threads: dict[str, Expr] = {s.var: integer(0) for s in inside if isinstance(s, For) and s.kind in THREADS}
+    return simplify(substitute(e, threads), NO_FACTS) if threads.keys() & variables(e) else e
 
 
 def _refuse(buffer: str, e: Expr, loop: For) -> None:

@@ -10,7 +10,15 @@ from typing import Any
 import te
 from te.cli.failures import Usage
 
-LEVELS = ("tensor", "loop", "final", "llvm", "cuda", "asm")  # te.runtime.kernel.LEVELS, without loading NumPy
+LEVELS = (
+    "tensor",
+    "loop",
+    "final",
+    "llvm",
+    "cuda",
+    "ptx",
+    "asm",
+)  # te.runtime.kernel.LEVELS, without loading NumPy
 
 
 def parser() -> argparse.ArgumentParser:
@@ -80,8 +88,10 @@ def _show(commands: Any) -> None:
 
             watched = watch_options(options)
             return show_steps(watched) if options.step else write_page(watched, options.html)
-        from te.cli.show import show
+        from te.cli.show import show, show_resources
 
+        if options.resources:
+            return show_resources(options.file, options.op, **build_options(options))
         return show(options.file, options.op, options.ir, **build_options(options))
 
     added = _command(
@@ -97,6 +107,11 @@ def _show(commands: Any) -> None:
     )
     what.add_argument(
         "--html", metavar="OUT.html", help="write a page that shows the loops and their costs after each line"
+    )
+    what.add_argument(
+        "--resources",
+        action="store_true",
+        help="what each launch takes of a GPU: registers, spills, shared memory, occupancy (targets cuda...)",
     )
     _add_sizes(added, "sizes to count with: --sizes M=512,N=512 (with --step and --html)")
     _add_build_options(added)

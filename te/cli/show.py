@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from te.backends.cuda.unavailable import CudaUnavailable
 from te.build import build
 from te.cli.failures import Usage
 from te.module import load
@@ -12,8 +15,27 @@ from te.runtime.kernel import Kernel
 
 
 def show(file: str, op: str | None, level: str, **options: Any) -> int:
-    print(built(file, op, options).ir(level), end="")
+    kernel = built(file, op, options)
+    with _complaining():
+        print(kernel.ir(level), end="")
     return 0
+
+
+def show_resources(file: str, op: str | None, **options: Any) -> int:
+    """Print what each launch of an op takes of a GPU, a line each."""
+    kernel = built(file, op, options)
+    with _complaining():
+        print("\n".join(map(str, kernel.resources())))
+    return 0
+
+
+@contextmanager
+def _complaining() -> Iterator[None]:
+    """A level that a target does not have, or for which something of NVIDIA's is missing, is no bug."""
+    try:
+        yield
+    except (ValueError, CudaUnavailable) as wrong:
+        raise Usage(str(wrong)) from None
 
 
 def show_schedule(file: str, op: str | None, **options: Any) -> int:

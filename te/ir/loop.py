@@ -32,6 +32,10 @@ A `Kernel` runs its body once per call. Statements run in order.
   once all the same, for each trip of the data loops between them. Guards of those
   loops do not guard it.
 
+- `Barrier`: the threads of a block wait for each other here, and see what the others have written. It stands
+  inside block loops and outside thread loops, at the final level alone. Where statements run in order,
+  nothing is to be waited for.
+
 Buffers have logical indices. One that holds a part of a tensor keeps the tensor's
 indices: `origin` is the first that it holds. `layout` says where an element lies.
 Two levels are told apart by `Kernel.level`: `scheduled` (what directives see) and
@@ -62,6 +66,8 @@ SERIAL, UNROLLED, VECTOR, PARALLEL, TENSORIZED = "serial", "unrolled", "vector",
 # What a loop may be bound to on targets that have it, and how deep that stands.
 _LEVELS = ("cluster.x", "block.x block.y block.z", "warpgroup", "warp", "thread.x thread.y thread.z lane")
 BINDINGS = {binding: rank for rank, level in enumerate(_LEVELS) for binding in level.split()}
+BLOCKS = frozenset({"block.x", "block.y", "block.z"})
+THREADS = frozenset({"warp", "thread.x", "thread.y", "thread.z", "lane"})  # inside a block
 CONCURRENT = frozenset({PARALLEL, *BINDINGS})  # the kinds of loops whose trips may run at the same time
 
 
@@ -215,11 +221,16 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True)
+class Barrier:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
 class Seq:
     items: tuple[Stmt, ...]
 
 
-Stmt: TypeAlias = For | Store | Accumulate | If | Let | Alloc | Completed | Seq
+Stmt: TypeAlias = For | Store | Accumulate | If | Let | Alloc | Completed | Barrier | Seq
 
 SCHEDULED, FINAL = "scheduled", "final"
 
@@ -267,7 +278,7 @@ def bodies(s: Stmt) -> tuple[Stmt, ...]:
             return (s.body,) if s.otherwise is None else (s.body, s.otherwise)
         case For() | Let() | Alloc() | Completed():
             return (s.body,)
-        case Store() | Accumulate():
+        case Store() | Accumulate() | Barrier():
             return ()
 
 
@@ -279,7 +290,7 @@ def with_bodies(s: Stmt, new: tuple[Stmt, ...]) -> Stmt:
             return replace(s, body=new[0], otherwise=new[1] if s.otherwise is not None else None)
         case For() | Let() | Alloc() | Completed():
             return replace(s, body=new[0])
-        case Store() | Accumulate():
+        case Store() | Accumulate() | Barrier():
             return s
 
 
@@ -314,7 +325,7 @@ def map_exprs(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
                 return replace(s, value=f(s.value), extent=f(s.extent))
             case Alloc():
                 return replace(s, buffer=map_buffer(s.buffer, f))
-            case Seq() | Completed():
+            case Seq() | Completed() | Barrier():
                 return s
 
     return rewrite_stmt(s, one)
@@ -380,5 +391,5 @@ def direct_exprs(s: Stmt) -> tuple[Expr, ...]:
             return (s.value, s.extent)
         case Alloc():
             return s.buffer.exprs
-        case Seq() | Completed():
+        case Seq() | Completed() | Barrier():
             return ()

@@ -22,6 +22,7 @@ from te.ir.loop import (
     SERIAL,
     Accumulate,
     Alloc,
+    Barrier,
     Buffer,
     Completed,
     For,
@@ -287,6 +288,8 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
         case Completed():
             yield f"  complete over {', '.join(v for v in scope if v in s.over)}:"
             yield from block(s.body)
+        case Barrier():
+            yield "  barrier"
         case Store():
             yield f"  {_target(s, naming)} = {expr(s.value)}{_remarks(s, _hints(s))}"
         case Accumulate():

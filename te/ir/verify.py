@@ -17,15 +17,18 @@ from te.ir.bounds import counterexample, prove
 from te.ir.expr import Const, Expr, Op, Var, compare, integer, negation, sub
 from te.ir.facts import NO_FACTS, Facts
 from te.ir.loop import (
+    BINDINGS,
     CONCURRENT,
     FINAL,
     SCHEDULED,
     SERIAL,
     TENSORIZED,
+    THREADS,
     UNROLLED,
     VECTOR,
     Accumulate,
     Alloc,
+    Barrier,
     Buffer,
     Completed,
     For,
@@ -353,6 +356,10 @@ def _check_stmt(s: Stmt, at: _Place) -> None:
             loops = {loop.var for loop in at.loops if loop.is_reduction}
             _require(s.over and s.over <= loops, f"{sorted(s.over - loops)} are no reduction loops around it")
             _check_stmt(s.body, at.inside(s))
+        case Barrier():
+            inside = [loop.kind for loop in at.loops if loop.kind in BINDINGS]
+            plain = at.kernel.level == FINAL and not set(inside) & THREADS
+            _require(plain, "a barrier stands where not all threads of a block come by")
         case Store() | Accumulate():
             _check_effect(s, at)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from threading import Lock
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from te.runtime.arguments import Parameter
 from te.runtime.arrays import dtype_of, view
 from te.runtime.bound import BoundKernel, bind_saved
 from te.runtime.kernel import Kernel, Timing
+
+if TYPE_CHECKING:
+    from te.backends.cuda.resources import Resources
 
 __all__ = ["GenericInput", "GenericKernel"]
 
@@ -95,6 +98,10 @@ class GenericKernel:
     def ir(self, level: str) -> str:
         """The op as text, for the first combination. See `Kernel.ir`."""
         return self._first.ir(level)
+
+    def resources(self) -> tuple[Resources, ...]:
+        """What the launches of the first combination take of a GPU. See `Kernel.resources`."""
+        return self._first.resources()
 
     def specialized(self, **choices: Choice) -> Kernel:
         """The kernel for given dtypes and ranks, compiled if need be: `T="f64", S=2`.

@@ -33,13 +33,14 @@ from te.runtime.interface import Interface
 from te.runtime.sizes import size_function
 
 if TYPE_CHECKING:
+    from te.backends.cuda.resources import Resources
     from te.ir.accesses import Access
     from te.schedule.precompute import Ahead
     from te.schedule.schedule import Schedule
 
 __all__ = ["LEVELS", "Compilation", "Kernel", "Timing", "Variant", "duration"]
 
-LEVELS = ("tensor", "loop", "final", "llvm", "cuda", "asm")
+LEVELS = ("tensor", "loop", "final", "llvm", "cuda", "ptx", "asm")
 
 MOST_THREADS = 1 << 15
 ALIGNED_BYTES = 1 << 20  # of a result, from which on it begins at a line of the caches
@@ -214,8 +215,10 @@ class Kernel:
         """The op as text at a level of the compiler.
 
         `tensor`: what is computed. `loop`: the loops after all directives. `final`: as the backend
-        sees them. `llvm`: LLVM IR. `cuda`: CUDA C++. `asm`: the machine's instructions. Raises ValueError
-        for another, and for one that code for this target does not have.
+        sees them. `llvm`: LLVM IR. `cuda`: CUDA C++, and `ptx` what NVIDIA's compiler makes of it.
+        `asm`: the machine's instructions, which on a GPU are called `sass` too. Raises ValueError for
+        another, and for one that code for this target does not have; `te.CudaUnavailable` where
+        NVIDIA's compiler, or a program that shows its code, is not here.
         """
         match level:
             case "tensor":
@@ -224,14 +227,14 @@ class Kernel:
                 return self._listing([print_kernel(v.scheduled) for v in self._compilation.variants])
             case "final":
                 return self._listing([_finals(v) for v in self._compilation.variants])
-            case "llvm" | "cuda":
-                artifact = self._compilation.artifact
-                if artifact.target.backend != level:
-                    raise ValueError(
-                        f"{self.name}: code for {artifact.target.name} has no level `{level}`, "
-                        f"but `{artifact.target.backend}`"
-                    )
-                return artifact.text
+            case "llvm":
+                return self._artifact("llvm", level).text
+            case "cuda":
+                return self._artifact("cuda", level).text
+            case "ptx":
+                return str(self._artifact("cuda", level).ptx())
+            case "sass":
+                return str(self._artifact("cuda", level).asm())
             case "asm":
                 return self._compilation.artifact.asm()
         hint = did_you_mean(level, LEVELS)
@@ -239,6 +242,24 @@ class Kernel:
             f"there is no level `{level}`; the levels are: {', '.join(LEVELS)}"
             + (f" ({hint})" if hint else "")
         )
+
+    def resources(self) -> tuple[Resources, ...]:
+        """What each launch takes of a GPU's multiprocessor: registers, spills, shared memory, occupancy.
+
+        Raises ValueError for code of another backend, and `te.CudaUnavailable` without NVIDIA's compiler.
+        """
+        found: tuple[Resources, ...] = self._artifact("cuda", "resources").resources()
+        return found
+
+    def _artifact(self, backend: str, level: str) -> Any:
+        """The artifact, which must be of that backend to have the level."""
+        artifact = self._compilation.artifact
+        if artifact.target.backend != backend:
+            raise ValueError(
+                f"{self.name}: code for {artifact.target.name} has no level `{level}`, "
+                f"but `{artifact.target.backend}`"
+            )
+        return artifact
 
     def _listing(self, texts: Sequence[str]) -> str:
         """The texts of several variants, each under its condition."""

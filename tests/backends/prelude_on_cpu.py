@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -31,15 +30,8 @@ class OnCPU:
     def __init__(self, wanted: Mapping[str, tuple[Sequence[DType], DType]], folder: Path):
         self.wanted = wanted
         loops = "\n".join(_loop(name, *types) for name, types in wanted.items())
-        host = (resources.files(prelude.__package__) / "host.h").read_text(encoding="utf-8")
-        (folder / "host.h").write_text(host, encoding="utf-8")
-        source = f'#include "host.h"\n{prelude.definitions(loops)}\n{loops}'
-        stem = hashlib.sha256(source.encode()).hexdigest()[:16]
-        text, library = folder / f"{stem}.cpp", folder / f"{stem}.so"
-        text.write_text(source, encoding="utf-8")
-        flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-        command = ["g++", *flags, "-Wno-unused-function", str(text), "-o", str(library)]
-        subprocess.run(command, check=True)
+        library = folder / "prelude.so"
+        _run_gxx(f"{prelude.definitions(loops)}\n{loops}", folder, ["-O1", "-shared", "-o", str(library)])
         self.library = ctypes.CDLL(str(library))
 
     def __call__(self, name: str, *columns: Array) -> Array:
@@ -50,6 +42,20 @@ class OnCPU:
         pointers = [ctypes.c_void_p(c.ctypes.data) for c in (*columns, out)]
         getattr(self.library, f"run_{name}")(ctypes.c_long(out.size), *pointers)
         return out
+
+
+def check_syntax(text: str, folder: Path) -> None:
+    """Fail where g++ refuses the text or warns of it."""
+    _run_gxx(text, folder, ["-fsyntax-only"])
+
+
+def _run_gxx(text: str, folder: Path, options: Sequence[str]) -> None:
+    host = (resources.files(prelude.__package__) / "host.h").read_text(encoding="utf-8")
+    (folder / "host.h").write_text(host, encoding="utf-8")
+    path = folder / "prelude.cpp"
+    path.write_text(f'#include "host.h"\n{text}', encoding="utf-8")
+    flags = ["-std=c++17", "-ffp-contract=off", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unused"]
+    subprocess.run(["g++", *flags, str(path), *options], check=True)
 
 
 def _loop(name: str, arguments: Sequence[DType], result: DType) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from te.ir.expr import ARITHMETIC, BITWISE, FUNCTIONS, PREDICATES
 from te.ir.types import BOOL, DTYPES, F32, F64, DType, integer_limits, numpy_dtype
 from te.target import parse_target
 from tests.backends.math_reference import Compiled, samples_f32
-from tests.backends.prelude_on_cpu import OnCPU, gxx
+from tests.backends.prelude_on_cpu import OnCPU, check_syntax, gxx
 from tests.machines import NATIVE
 
 Array = np.ndarray[Any, Any]
@@ -199,6 +200,24 @@ def test_every_operator_has_a_function_or_is_c() -> None:
         and prelude.function_name(op, t) not in prelude.names()
     }
     assert lacking == set()
+
+
+@gxx
+@pytest.mark.gxx
+def test_each_function_compiles_with_its_own_definitions_alone(tmp_path: Path) -> None:
+    functions = [prelude.function_name(op, t) for op, t, _, _ in OPERATORS]
+    functions += [prelude.function_name(op, t) for op, t in ELEMENTARY]
+    functions += [prelude.function_name(op, F32, fast=True) for op in FAST]
+    functions += [prelude.cast_name(a, b) for a, b in PAIRS]
+    used = [f"{prelude.definitions(f)}auto *used = (void *){f};" for f in dict.fromkeys(functions)]
+    spaces = [f"namespace n{number} {{\n{text}\n}}" for number, text in enumerate(used)]
+    check_syntax("\n".join(spaces), tmp_path)
+
+
+def test_what_is_for_other_floats_is_left_out() -> None:
+    text = prelude.definitions("te_exp_f32(x)")
+    assert "double" not in text
+    assert "te_exp_tail(float" in text
 
 
 def test_definitions_stand_before_what_needs_them() -> None:

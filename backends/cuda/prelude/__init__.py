@@ -16,9 +16,9 @@ of CUDA that the emulator supplies too. What has PTX in it has a twin in C++.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from itertools import product
 
@@ -54,6 +54,8 @@ OPERATORS = {
 _NAME = re.compile(r"\bte_\w+")
 _DEFINED = re.compile(r"struct (te_\w+)|(te_\w+)(?=\s*[({;[=:])")
 _COMMENT = re.compile(r"//.*")
+_WORD = re.compile(r"@(LAST_BIT|MIN|MAX|CS|[A-Z])")
+_FLOAT = re.compile(r"\b(?:float|double)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Definition:
     text: str
     names: frozenset[str]  # that it gives a meaning; functions of one name may have several definitions
     needs: frozenset[str]
+    floats: frozenset[str]  # those of C++ that it is for; empty where it is for any
 
 
 def function_name(op: str, dtype: DType, *, fast: bool = False) -> str:
@@ -108,17 +111,38 @@ def definitions(text: str) -> str:
     }
     <BLANKLINE>
     """
-    chosen: dict[Definition, None] = {}
+    wanted = _wanted(_names_in(text) & names())
+    written: dict[Definition, None] = {}
 
-    def choose(wanted: Iterable[str]) -> None:
-        for name in sorted(wanted, key=_position):
+    def write(needs: Iterable[str]) -> None:
+        for name in sorted(needs, key=_position):
             for definition in _by_name()[name]:
-                if definition not in chosen:
-                    choose(definition.needs - definition.names)
-                    chosen[definition] = None
+                if definition in wanted and definition not in written:
+                    write(definition.needs - definition.names)
+                    written[definition] = None
 
-    choose(_names_in(text) & names())
-    return "\n".join(f"{d.text}\n" for d in chosen)
+    write(_names_in(text) & names())
+    return "\n".join(f"{d.text}\n" for d in written)
+
+
+def _wanted(used: Iterable[str]) -> set[Definition]:
+    """The definitions that calls of these names reach. What is for all floats calls what its caller's floats need."""
+    reached: set[tuple[Definition, frozenset[str]]] = set()
+
+    def reach(name: str, floats: frozenset[str]) -> None:
+        for definition in _by_name()[name]:
+            own = definition.floats
+            if len(_by_name()[name]) > 1 and own and floats and not own & floats:
+                continue  # an overload for other floats
+            inside = own or floats
+            if (definition, inside) not in reached:
+                reached.add((definition, inside))
+                for need in definition.needs - definition.names:
+                    reach(need, inside)
+
+    for name in used:
+        reach(name, frozenset())
+    return {definition for definition, _ in reached}
 
 
 @cache
@@ -153,7 +177,9 @@ def _read() -> Iterator[Definition]:
         for paragraph in paragraphs:
             for text in _expanded(paragraph.strip("\n")):
                 defined = _defined(text)
-                yield Definition(text, defined, _names_in(text) - defined)
+                code = _COMMENT.sub("", text)
+                floats = frozenset(() if "<class T" in code else _FLOAT.findall(code))
+                yield Definition(text, defined, _names_in(text) - defined, floats)
 
 
 def _defined(text: str) -> frozenset[str]:
@@ -178,10 +204,14 @@ def _expanded(paragraph: str) -> Iterator[str]:
     body = "\n".join(line for line in lines if line not in heads)
     for dtypes in product(*(dtype.split() for _, dtype in choices)):
         if len(set(dtypes)) == len(dtypes):
-            words = {}
+            words: dict[str, str] = {}
             for (letter, _), dtype in zip(choices, dtypes, strict=True):
                 words |= _words(letter, DTYPES[dtype])
-            yield re.sub(r"@(LAST_BIT|MIN|MAX|CS|[A-Z])", lambda m, words=words: words[m[1]], body)
+            yield _WORD.sub(partial(_replaced, words), body)
+
+
+def _replaced(words: Mapping[str, str], word: re.Match[str]) -> str:
+    return words[word[1]]
 
 
 def _words(letter: str, dtype: DType) -> dict[str, str]:

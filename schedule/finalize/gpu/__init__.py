@@ -1,0 +1,69 @@
+"""What finalize does for GPUs: launches, threads, and what those share.
+
+What the final level guarantees to a backend of GPUs, besides what it does to all
+---------------------------------------------------------------------------------
+- Outside of loops bound to blocks stand loops, conditions and names over sizes (the host's), allocations
+  of scope `global`, and statements for one block.
+- Loops bound to blocks stand right inside each other, with nothing but `Let`s between; the extent of none
+  depends on another.
+- All loops of one level of threads in a launch have the same constant extent. A barrier stands in none of
+  them, and nor does a loop of blocks.
+- What writes to memory stands in loops of all levels of the launch that have more than one thread. What
+  stands in none is done by every thread, for itself, and writes to registers.
+- Every thread has its own of each register buffer, whether that is allocated inside or outside of thread
+  loops.
+- Between two accesses of an element by different threads of a block, one of them a write, stands a
+  `Barrier`. Different blocks share no element that one of them writes.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from te.ir.bounds import Facts
+from te.ir.loop import BLOCKS, Alloc, For, Let, Seq, Stmt, bodies, seq, walk_stmt, with_bodies
+from te.schedule.context import facts_inside
+from te.schedule.finalize.gpu.barriers import place_barriers
+from te.schedule.finalize.gpu.launches import separate_launches
+from te.schedule.finalize.gpu.levels import fill_blocks, threads_of
+from te.schedule.finalize.gpu.registers import distribute_registers
+from te.schedule.finalize.gpu.threads import gather_thread_loops
+
+
+def settle_launches(body: Stmt, facts: Facts) -> Stmt:
+    """Say what each block and thread of a GPU does, and where threads wait for each other."""
+    return _each_launch(separate_launches(body, facts), facts)
+
+
+def _each_launch(s: Stmt, facts: Facts) -> Stmt:
+    """Settle the launches in a statement of the host. Neighbours in no block loop are one launch."""
+    if isinstance(s, Alloc) and s.buffer.scope == "global":
+        return Alloc(s.buffer, _each_launch(s.body, facts))
+    if not _has_blocks(s):
+        return _in_block(s, facts)
+    match s:
+        case Seq():
+            groups = [(has, [*group]) for has, group in groupby(s.items, _has_blocks)]
+            parts = [group if has else [seq(*group)] for has, group in groups]
+            return seq(*[_each_launch(item, facts) for part in parts for item in part])
+        case For() if s.kind in BLOCKS:
+            return _launch(s, facts)
+    return with_bodies(s, tuple([_each_launch(b, facts_inside(s, b, facts, False)) for b in bodies(s)]))
+
+
+def _has_blocks(s: Stmt) -> bool:
+    return any(isinstance(x, For) and x.kind in BLOCKS for x, _ in walk_stmt(s))
+
+
+def _launch(s: Stmt, facts: Facts) -> Stmt:
+    if isinstance(s, Let) or (isinstance(s, For) and s.kind in BLOCKS):
+        return with_bodies(s, (_launch(s.body, facts_inside(s, s.body, facts, False)),))
+    return _in_block(s, facts)
+
+
+def _in_block(s: Stmt, facts: Facts) -> Stmt:
+    """What one block does."""
+    s = gather_thread_loops(s, facts)
+    threads = threads_of(s, facts)
+    s = fill_blocks(distribute_registers(s, threads, facts), threads)
+    return place_barriers(s, facts)

@@ -1,0 +1,227 @@
+"""How many threads a block has, and what each of them does.
+
+All nests of a launch run on the same threads: afterwards every thread loop has as many trips as there are
+threads at its level, and a guard where the statement wants fewer.
+
+    thread.x for j < 20: A(j)           thread.x for j < 32: if j < 20: A(j)
+    thread.x for j < 32: B(j)     ->    thread.x for j < 32: B(j)
+    m[0] = 1.0                          thread.x for s < 32: if s < 1: m[0] = 1.0
+
+What stands in no loop of a level is done by the first thread of that level where it writes to memory, and
+by all of them, each for itself, where it writes to registers.
+
+Threads have numbers along the axes x, y, z, or in warps of 32 lanes; a launch may use both. The threads of a
+block are then counted through, x first, and 32 in a row are a warp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from te.ir.bounds import Facts, bounds
+from te.ir.expr import Const, Var, add, compare, floor_div, integer, mul
+from te.ir.loop import (
+    THREADS,
+    Accumulate,
+    Alloc,
+    For,
+    If,
+    Let,
+    Seq,
+    Stmt,
+    Store,
+    bodies,
+    seq,
+    walk_stmt,
+    with_bodies,
+)
+from te.ir.simplify import simplify
+from te.schedule.finalize.gpu.threads import BY_AXES, BY_WARPS, has_threads
+from te.schedule.finalize.guards import conjunction
+
+MOST_THREADS, MOST_ALONG_Z, WARP = 1024, 64, 32
+USUAL_THREADS = 256  # of a block, where loops over them have no constant extent
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """How many threads there are at each level of a launch."""
+
+    counts: dict[str, int]
+
+    def has_all(self, loop: For) -> bool:
+        """Whether each trip of a thread loop has a thread of its own."""
+        return isinstance(loop.extent, Const) and loop.extent.value <= self.counts[loop.kind]
+
+    def missing(self, around: Sequence[For]) -> list[str]:
+        """The levels in no loop of which a statement inside these loops stands."""
+        inside = {loop.kind for loop in around}
+        numbering = BY_WARPS if inside & BY_WARPS or not self.counts.keys() & BY_AXES else BY_AXES
+        return [k for k, count in self.counts.items() if k in numbering and k not in inside and count > 1]
+
+
+def fill_blocks(s: Stmt, threads: Threads) -> Stmt:
+    """Let every thread loop of a launch have the trips of all its threads."""
+    if not has_threads(s):
+        return s
+    registers = {
+        x.buffer.name for x, _ in walk_stmt(s) if isinstance(x, Alloc) and x.buffer.scope == "register"
+    }
+    return _Block(threads, frozenset(registers)).filled(s, ())
+
+
+# ---------------------------------------------------------------- how many
+
+
+def threads_of(s: Stmt, facts: Facts) -> Threads:
+    """The threads of a launch: at each level as many as its largest loop has trips, up to the limits."""
+    wanted: dict[str, int] = {}
+    unknown: set[str] = set()
+    for x, path in walk_stmt(s):
+        if isinstance(x, For) and x.kind in THREADS:
+            most = _most_trips(x, path, facts)
+            if most is None:
+                unknown.add(x.kind)
+            wanted[x.kind] = max(wanted.get(x.kind, 1), most or 1)
+    for kind in sorted(unknown):
+        free = max(1, USUAL_THREADS // prod(wanted.values()))
+        wanted[kind] = max(wanted[kind], WARP if kind == "lane" else free)
+    counts = {k: n for k, n in sorted(wanted.items()) if k in BY_AXES}
+    if wanted.keys() & BY_WARPS:
+        warps = min(wanted.get("warp", 1), MOST_THREADS // WARP)
+        counts = _in_whole_warps(_limited(counts), warps)
+        return Threads(counts | {"warp": max(prod(counts.values()) // WARP, warps), "lane": WARP})
+    return Threads(_limited(counts))
+
+
+def _most_trips(loop: For, path: Sequence[Stmt], facts: Facts) -> int | None:
+    if isinstance(loop.extent, Const):
+        return int(loop.extent.value)
+    over = {s.var for s in path if isinstance(s, For | Let)}
+    for s in path:
+        if isinstance(s, For):
+            facts = facts.with_range(s.var, integer(0), add(s.extent, integer(-1)))
+    _, most = bounds(loop.extent, facts, over)
+    return int(most.value) if isinstance(most, Const) and most.value <= MOST_THREADS else None
+
+
+def _limited(counts: dict[str, int]) -> dict[str, int]:
+    """As many as a block may have: the largest level is halved until that is so."""
+    counts = dict(counts)
+    if "thread.z" in counts:
+        counts["thread.z"] = min(counts["thread.z"], MOST_ALONG_Z)
+    while prod(counts.values()) > MOST_THREADS:
+        largest = max(counts, key=lambda kind: counts[kind])
+        counts[largest] = -(-counts[largest] // 2)
+    return counts
+
+
+def _in_whole_warps(counts: dict[str, int], warps: int) -> dict[str, int]:
+    """At least so many warps, all of them whole."""
+    if not counts:
+        return counts
+    last = max(counts)
+    inner = prod(n for kind, n in counts.items() if kind != last)
+    while counts[last] * inner % WARP or counts[last] * inner < warps * WARP:
+        counts = {**counts, last: counts[last] + 1}
+    return counts
+
+
+# ---------------------------------------------------------------- what each does
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    threads: Threads
+    registers: frozenset[str]  # all of the launch
+
+    def filled(self, s: Stmt, around: tuple[For, ...]) -> Stmt:
+        """`s`, which stands inside thread loops `around`."""
+        match s:
+            case For() if s.kind in THREADS:
+                return self._on_all(s, (*around, s))
+            case Seq():
+                return self._sequence(s, around)
+        if has_threads(s):
+            return with_bodies(s, tuple([self.filled(b, around) for b in bodies(s)]))
+        return self._alone(s, self.threads.missing(around))
+
+    def _sequence(self, s: Seq, around: tuple[For, ...]) -> Stmt:
+        """Neighbours that are for one thread are one statement of it."""
+        items: list[Stmt] = []
+        alone: list[Stmt] = []
+        for item in (*s.items, None):
+            if item is not None and not has_threads(item):
+                alone.append(item)
+                continue
+            if alone:
+                items.append(self._alone(seq(*alone), self.threads.missing(around)))
+                alone = []
+            if item is not None:
+                items.append(self.filled(item, around))
+        return seq(*items)
+
+    def _on_all(self, loop: For, around: tuple[For, ...]) -> Stmt:
+        """The loop with a trip for each thread of its level, which takes several turns where it has more."""
+        count = self.threads.counts[loop.kind]
+        body = self.filled(loop.body, around)
+        if loop.extent == integer(count):
+            return replace(loop, body=body)
+        if isinstance(loop.extent, Const) and loop.extent.value < count:
+            guarded = If(compare("<", Var(loop.var), loop.extent), body)
+            return replace(loop, extent=integer(count), body=guarded)
+        turn, thread = f"{loop.var}_turn", f"{loop.var}_thread"
+        here = add(mul(integer(count), Var(turn)), Var(thread))
+        body = Let(loop.var, here, loop.extent, If(compare("<", Var(loop.var), loop.extent), body))
+        turns = simplify(floor_div(add(loop.extent, integer(count - 1)), integer(count)))
+        return replace(loop, var=thread, extent=integer(count), body=For(turn, turns, body))
+
+    def _alone(self, s: Stmt, missing: Sequence[str]) -> Stmt:
+        """What stands in no loop of some levels: for their first threads, or for all of them."""
+        if not missing or not any(isinstance(x, Store | Accumulate) for x, _ in walk_stmt(s)):
+            return s
+        if not self._writes_registers_around(s):
+            return self._on_first(s, missing)
+        match s:
+            case Seq():
+                return seq(*[self._alone(item, missing) for item in self._runs(s.items)])
+            case Store() | Accumulate():
+                return s
+        return with_bodies(s, tuple([self._alone(b, missing) for b in bodies(s)]))
+
+    def _runs(self, items: Sequence[Stmt]) -> list[Stmt]:
+        """Neighbours that write to memory, together."""
+        found: list[list[Stmt]] = []
+        joins = False
+        for item in items:
+            here = not self._writes_registers_around(item)
+            if here and joins:
+                found[-1].append(item)
+            else:
+                found.append([item])
+            joins = here
+        return [seq(*run) for run in found]
+
+    def _writes_registers_around(self, s: Stmt) -> bool:
+        """Whether a statement writes to registers that are allocated around it."""
+        own = {x.buffer.name for x, _ in walk_stmt(s) if isinstance(x, Alloc)}
+        written = {x.buffer for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)}
+        return bool(written & self.registers - own)
+
+    def _on_first(self, s: Stmt, missing: Sequence[str]) -> Stmt:
+        stage = next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate))
+        taken = {x.var for x, _ in walk_stmt(s) if isinstance(x, For | Let)}
+        names = {kind: _free(f"{stage}.{kind.replace('thread.', 'thread_')}", taken) for kind in missing}
+        first = [compare("==", Var(name), integer(0)) for name in names.values()]
+        s = If(conjunction(first), s)
+        for kind, name in reversed(names.items()):
+            s = For(name, integer(self.threads.counts[kind]), s, kind)
+        return s
+
+
+def _free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name

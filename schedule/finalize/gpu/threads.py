@@ -1,0 +1,172 @@
+"""Thread loops come to stand right inside each other, around what one thread does by itself.
+
+    thread.y for i < 8:                            for k < K:
+      for k < K:                                     thread.y for i < 8:
+        thread.x for j < 32: A(i, k, j)      ->        thread.x for j < 32: A(i, k, j)
+        thread.x for j < 32: B(i, k, j)              thread.y for i < 8:
+                                                       thread.x for j < 32: B(i, k, j)
+
+Then all threads of a block go the same way, and may wait for each other at every place between such nests.
+The trips of a bound loop are independent: it may be taken apart around the statements in it, and exchanged
+with a loop that has as many trips in all of its own. Where that is not so, the loops of threads inside run
+on one thread of those that they are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from te.ir.bounds import Facts, bounds
+from te.ir.expr import Expr, Var, compare, negation
+from te.ir.loop import (
+    SERIAL,
+    THREADS,
+    Accumulate,
+    Alloc,
+    For,
+    If,
+    Let,
+    Seq,
+    Stmt,
+    Store,
+    bodies,
+    rewrite_stmt,
+    seq,
+    walk_stmt,
+    with_bodies,
+)
+from te.ir.visit import loads, variables
+from te.schedule.context import facts_inside
+from te.schedule.finalize.lanes import add_axis
+
+Wrapper: TypeAlias = For | Let | If  # what stands around, with an empty body
+NOTHING = Seq(())
+# Levels that number the threads of a block in one way, and in the other.
+BY_AXES = frozenset({"thread.x", "thread.y", "thread.z"})
+BY_WARPS = frozenset({"warp", "lane"})
+
+
+def gather_thread_loops(s: Stmt, facts: Facts, around: tuple[Wrapper, ...] = ()) -> Stmt:
+    """Bring the thread loops of each statement together; `around` are those to be put around."""
+    if not has_threads(s):
+        return _wrapped(around, s)
+    if not around and not (isinstance(s, For) and s.kind in THREADS):
+        new = [gather_thread_loops(b, facts_inside(s, b, facts, False)) for b in bodies(s)]
+        return with_bodies(s, tuple(new))
+    match s:
+        case For() if s.kind in THREADS:
+            if _other_numbering(s.kind, around):
+                return _wrapped(around, on_one_thread(s))
+            inside = facts_inside(s, s.body, facts, False)
+            return gather_thread_loops(s.body, inside, (*around, replace(s, body=NOTHING)))
+        case Seq():
+            return _sequence(s, facts, around)
+        case For():
+            loop = _even(s, facts, around)
+            if loop is None:
+                return _wrapped(around, on_one_thread(s))
+            inside = facts_inside(loop, loop.body, facts, False)
+            return replace(loop, body=gather_thread_loops(loop.body, inside, around))
+        case Let() if not _reads(s.value):
+            inside = facts_inside(s, s.body, facts, False)
+            if _differs(s.value, around):
+                return gather_thread_loops(s.body, inside, (*around, replace(s, body=NOTHING)))
+            return replace(s, body=gather_thread_loops(s.body, inside, around))
+        case If() if not _reads_what_it_writes(s):
+            return _condition(s, facts, around)
+        case Alloc() if s.buffer.scope == "register":
+            return _allocation(s, facts, around)
+    return _wrapped(around, on_one_thread(s))
+
+
+def has_threads(s: Stmt) -> bool:
+    return any(isinstance(x, For) and x.kind in THREADS for x, _ in walk_stmt(s))
+
+
+def on_one_thread(s: Stmt) -> Stmt:
+    """The statement with all its thread loops run one trip after the other."""
+
+    def serial(s: Stmt) -> Stmt:
+        return replace(s, kind=SERIAL) if isinstance(s, For) and s.kind in THREADS else s
+
+    return rewrite_stmt(s, serial)
+
+
+def _sequence(s: Seq, facts: Facts, around: tuple[Wrapper, ...]) -> Stmt:
+    """What a thread does alone stays together with its neighbours of that kind."""
+    items: list[Stmt] = []
+    alone: list[Stmt] = []
+    for item in s.items:
+        if not has_threads(item):
+            alone.append(item)
+            continue
+        if alone:
+            items.append(_wrapped(around, seq(*alone)))
+            alone = []
+        items.append(gather_thread_loops(item, facts, around))
+    if alone:
+        items.append(_wrapped(around, seq(*alone)))
+    return seq(*items)
+
+
+def _condition(s: If, facts: Facts, around: tuple[Wrapper, ...]) -> Stmt:
+    sides = [
+        (s.condition, s.body),
+        *([(negation(s.condition), s.otherwise)] if s.otherwise is not None else []),
+    ]
+    if _differs(s.condition, around) or _reads(s.condition):
+        inner = [(b, facts_inside(If(c, b), b, facts, False), If(c, NOTHING)) for c, b in sides]
+        return seq(*[gather_thread_loops(b, known, (*around, guard)) for b, known, guard in inner])
+    new = [gather_thread_loops(b, facts_inside(s, b, facts, False), around) for _, b in sides]
+    return If(s.condition, new[0], new[1] if len(new) > 1 else None)
+
+
+def _allocation(s: Alloc, facts: Facts, around: tuple[Wrapper, ...]) -> Stmt:
+    """Registers of a thread around loops of others: they are the block's, with an axis for each loop around."""
+    alloc = s
+    for loop in reversed(around):
+        if isinstance(loop, For):
+            alloc = add_axis(alloc, loop, last=False)
+    return Alloc(alloc.buffer, gather_thread_loops(alloc.body, facts, around))
+
+
+def _even(loop: For, facts: Facts, around: Sequence[Wrapper]) -> For | None:
+    """The loop with as many trips for all threads around; the surplus ones do nothing. None for no such number."""
+    if _reads(loop.extent):
+        return None
+    if not _differs(loop.extent, around):
+        return loop
+    over = {w.var for w in around if not isinstance(w, If)}
+    _, most = bounds(loop.extent, facts, over)
+    if most is None or variables(most) & over:
+        return None
+    body = If(compare("<", Var(loop.var), loop.extent), loop.body)
+    return replace(loop, extent=most, body=body)
+
+
+def _other_numbering(kind: str, around: Sequence[Wrapper]) -> bool:
+    """Whether a level stands inside of one that numbers threads in the other way."""
+    outer = {w.kind for w in around if isinstance(w, For)}
+    return bool(outer & (BY_WARPS if kind in BY_AXES else BY_AXES))
+
+
+def _reads_what_it_writes(s: If) -> bool:
+    written = {x.buffer for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)}
+    return any(load.buffer in written for load in loads(s.condition))
+
+
+def _wrapped(around: Sequence[Wrapper], s: Stmt) -> Stmt:
+    for outer in reversed(around):
+        s = replace(outer, body=s)
+    return s
+
+
+def _differs(e: Expr, around: Sequence[Wrapper]) -> bool:
+    """Whether an expression may differ between the threads."""
+    return bool(variables(e) & {w.var for w in around if not isinstance(w, If)})
+
+
+def _reads(e: Expr) -> bool:
+    return any(True for _ in loads(e))

@@ -1,0 +1,294 @@
+"""CUDA C++ to machine code: the compiler, its complaints, the cache, and what a launch takes of a GPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import te
+from te.backends.cuda import compile, prelude
+from te.backends.cuda.compile import compile_text, compiler_version, disassemble
+from te.backends.cuda.resources import Usage, multiprocessor, occupancy, usages
+from te.backends.cuda.toolkit import find_program
+from te.backends.llvm.math import table
+from te.backends.llvm.math.fast import FAST
+from te.diagnostics import CompileError, Source, Span
+from te.ir.expr import FUNCTIONS
+from te.ir.types import DTYPES, F32, F64
+from te.runtime import gpu_code
+from te.runtime.gpu_code import machine_code
+
+ARCHITECTURES = ["sm_75", "sm_80", "sm_90", "sm_100"]
+
+with_compiler = pytest.mark.skipif(compiler_version() is None, reason="needs NVRTC or nvcc")
+with_disassembler = pytest.mark.skipif(
+    find_program("nvdisasm") is None and find_program("cuobjdump") is None,
+    reason="needs nvdisasm or cuobjdump (PyPI: nvidia-cuda-nvdisasm)",
+)
+
+CASTS = [
+    ("f32", "f16"),
+    ("f16", "f32"),
+    ("f64", "bf16"),
+    ("i64", "bf16"),
+    ("f32", "f8e4m3"),
+    ("f8e5m2", "f32"),
+]
+
+COPY = """extern "C" __global__ void __launch_bounds__(256) copy(const float4 *x, float4 *y) {
+    y[blockIdx.x * 256 + threadIdx.x] = x[blockIdx.x * 256 + threadIdx.x];
+}
+"""
+
+
+def kernel_calling(function: str, dtype: str, arguments: int, result: str = "") -> str:
+    values = ", ".join(f"x{n}[i]" for n in range(arguments))
+    parameters = "".join(f"const {dtype} *x{n}, " for n in range(arguments))
+    return (
+        f'extern "C" __global__ void run_{function}({parameters}{result or dtype} *y) {{\n'
+        f"    int i = blockIdx.x * 256 + threadIdx.x;\n    y[i] = {function}({values});\n}}\n"
+    )
+
+
+def every_function() -> str:
+    """A kernel for each function of the prelude that does something hard."""
+    names = [
+        (prelude.function_name(op, t), t, FUNCTIONS[op][1]) for op in table.ELEMENTARY for t in (F32, F64)
+    ]
+    names += [(prelude.function_name(op, F32, fast=True), F32, FUNCTIONS[op][1]) for op in FAST]
+    for op in ("//", "%", "min"):
+        names += [(prelude.function_name(op, DTYPES[t]), DTYPES[t], 2) for t in ("i8", "i64")]
+    names += [(prelude.function_name("max", t), t, 2) for t in (F32, F64)]
+    kernels = [kernel_calling(name, prelude.type_name(t), arity) for name, t, arity in names]
+    for a, b in CASTS:
+        source, to = DTYPES[a], DTYPES[b]
+        name, types = prelude.cast_name(source, to), (prelude.type_name(source), prelude.type_name(to))
+        kernels.append(kernel_calling(name, types[0], 1, types[1]))
+    text = "\n".join(kernels)
+    return f"{prelude.definitions(text)}\n{text}"
+
+
+@with_compiler
+@pytest.mark.nvcc
+@pytest.mark.parametrize("sm", ARCHITECTURES)
+def test_every_function_compiles_and_spills_nothing(sm: str) -> None:
+    compiled = compile_text(every_function(), sm)
+    assert compiled.cubin.startswith(b"\x7fELF")
+    assert f".target {sm}" in compiled.ptx
+    used = usages(compiled.log)
+    assert len(used) > 60
+    assert [u for u in used if u.stack or u.spill_stores or u.spill_loads or u.registers > 64] == []
+
+
+@with_compiler
+@with_disassembler
+@pytest.mark.nvcc
+@pytest.mark.parametrize("sm", ARCHITECTURES)
+def test_machine_code_can_be_read(sm: str) -> None:
+    code = disassemble(compile_text(COPY, sm).cubin)
+    assert re.search(r"LDG\.E\S*\.128", code)
+    assert re.search(r"STG\.E\S*\.128", code)
+
+
+@with_compiler
+@pytest.mark.nvcc
+def test_nothing_is_contracted() -> None:
+    text = 'extern "C" __global__ void f(float *x) { x[0] = x[1] * x[2] + x[3]; }\n'
+    assert "fma" not in compile_text(text, "sm_80").ptx
+
+
+@with_compiler
+@pytest.mark.nvcc
+def test_what_the_compiler_refuses_names_the_te_line() -> None:
+    source = Source("a.te", "op f(X: f32[N]) -> Y: f32[N] {\n    Y[i] = X[i]\n}\n")
+    start = source.text.index("Y[i]")
+    lines = (None, Span(source, start, start + 11), None)
+    text = 'extern "C" __global__ void f(float *x) {\n    x[0] = y[0];\n}\n'
+    with pytest.raises(CompileError) as refused:
+        compile_text(text, "sm_80", lines)
+    [diagnostic] = refused.value.diagnostics
+    assert diagnostic.code == "cuda-compiler"
+    assert diagnostic.span == lines[1]
+    shown = str(diagnostic).replace(str(compiler_version()), "COMPILER")
+    assert shown.startswith(
+        'error: COMPILER refuses the emitted code for sm_80: identifier "y" is undefined\n  --> a.te:2:5'
+    )
+
+
+@with_compiler
+@pytest.mark.nvcc
+def test_too_much_shared_memory_is_a_diagnostic() -> None:
+    text = (
+        'extern "C" __global__ void f(float *x) {\n    __shared__ float y[20000];\n'
+        "    y[threadIdx.x] = x[0];\n    __syncthreads();\n    x[0] = y[3];\n}\n"
+    )
+    with pytest.raises(CompileError, match=r"for sm_80: .*too much shared data"):
+        compile_text(text, "sm_80")
+
+
+def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compile, "compiler_version", lambda: None)
+    with pytest.raises(te.CudaUnavailable, match="pip install nvidia-cuda-nvrtc"):
+        compile_text(COPY, "sm_80")
+
+
+def test_without_a_disassembler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compile, "find_program", lambda name: None)
+    with pytest.raises(te.CudaUnavailable, match="pip install nvidia-cuda-nvdisasm"):
+        disassemble(b"")
+
+
+@with_compiler
+@pytest.mark.nvcc
+def test_nvcc_does_what_nvrtc_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    if find_program("nvcc") is None:
+        pytest.skip("needs nvcc")
+    monkeypatch.setattr(compile, "load_nvrtc", lambda: None)
+    compiled = compile_text(COPY, "sm_80")
+    assert [u.symbol for u in usages(compiled.log)] == ["copy"]
+    assert ".entry copy" in compiled.ptx
+
+
+# ---------------------------------------------------------------- the cache
+
+
+class Compiler:
+    """Stands in for the compiler, and counts."""
+
+    def __init__(self, version: str = "NVRTC 1"):
+        self.version = version
+        self.calls = 0
+
+    def compile(self, text: str, sm: str, lines: object = ()) -> compile.Compiled:
+        self.calls += 1
+        return compile.Compiled(text.encode() + sm.encode(), "ptx", "log")
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiler:
+    made = Compiler()
+    monkeypatch.setenv("TE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(gpu_code, "compile_text", made.compile)
+    monkeypatch.setattr(gpu_code, "compiler_version", lambda: made.version)
+    return made
+
+
+def test_machine_code_is_compiled_once(compiler: Compiler) -> None:
+    assert machine_code("text", "sm_80") == machine_code("text", "sm_80")
+    assert compiler.calls == 1
+
+
+def test_another_text_architecture_or_compiler_is_another_entry(compiler: Compiler) -> None:
+    machine_code("text", "sm_80")
+    machine_code("text", "sm_90")
+    machine_code("other text", "sm_80")
+    compiler.version = "NVRTC 2"
+    machine_code("text", "sm_80")
+    assert compiler.calls == 4
+
+
+def test_the_cache_can_be_off(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TE_CACHE_DIR", "0")
+    machine_code("text", "sm_80")
+    machine_code("text", "sm_80")
+    assert compiler.calls == 2
+
+
+# ---------------------------------------------------------------- resources
+
+
+def used(registers: int, shared: int = 0) -> Usage:
+    return Usage("k", registers, 0, 0, 0, shared)
+
+
+# By NVIDIA's occupancy calculator (cuda_occupancy.h): registers, threads, dynamic shared memory, architecture;
+# blocks, what limits them.
+OCCUPANCIES = [
+    (32, 256, 0, 80, 8, "warps"),
+    (33, 256, 0, 80, 6, "registers"),
+    (128, 256, 0, 80, 2, "registers"),
+    (255, 128, 0, 90, 2, "registers"),
+    (32, 32, 0, 80, 32, "blocks"),
+    (32, 32, 0, 75, 16, "blocks"),
+    (32, 1024, 0, 86, 1, "warps"),
+    (40, 128, 48 << 10, 80, 3, "shared memory"),
+    (40, 128, 48 << 10, 90, 4, "shared memory"),
+    (40, 128, 99 << 10, 89, 1, "shared memory"),
+]
+
+
+@pytest.mark.parametrize(("registers", "threads", "shared", "sm", "blocks", "limiter"), OCCUPANCIES)
+def test_occupancy(registers: int, threads: int, shared: int, sm: int, blocks: int, limiter: str) -> None:
+    found = occupancy(used(registers), (threads, 1, 1), shared, sm)
+    assert (found.blocks, found.limiter) == (blocks, limiter)
+    assert found.occupancy == blocks * -(-threads // 32) / multiprocessor(sm).warps
+
+
+def test_resources_in_words() -> None:
+    assert str(occupancy(used(40, 1024), (128, 1, 1), 2048, 80)) == (
+        "k: 40 registers, no spills, 3072 B of shared memory, 128 threads; "
+        "12 blocks a multiprocessor, occupancy 75% (limited by registers)"
+    )
+
+
+LOG = """ptxas info    : 0 bytes gmem
+ptxas info    : Compiling entry function 'b' for 'sm_80'
+ptxas info    : Function properties for b
+    16 bytes stack frame, 24 bytes spill stores, 28 bytes spill loads
+ptxas info    : Used 255 registers, used 1 barriers, 4096 bytes smem, 376 bytes cmem[0]
+ptxas info    : Compiling entry function 'a' for 'sm_80'
+ptxas info    : Function properties for a
+ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 12 registers, used 0 barriers, 360 bytes cmem[0]"""
+
+
+def test_what_ptxas_says() -> None:
+    assert usages(LOG) == (Usage("b", 255, 16, 24, 28, 4096), Usage("a", 12, 0, 0, 0, 0))
+
+
+# ---------------------------------------------------------------- of ops
+
+SCALE = """op scale(X: f32[N]) -> Y: f32[N] {
+    Y[i] = 2 * exp(X[i])
+}
+
+schedule scale on cuda {
+    split i by 256
+    bind io to block.x
+    bind ii to thread.x
+}
+"""
+
+
+@with_compiler
+@pytest.mark.nvcc
+@pytest.mark.parametrize("sm", ARCHITECTURES)
+def test_levels_of_an_op(sm: str) -> None:
+    kernel = te.build(SCALE, target=f"cuda.{sm}")
+    assert ".entry te_scale" in kernel.ir("ptx")
+    [found] = kernel.resources()
+    assert (found.usage.symbol, found.threads, found.usage.spill_loads) == ("te_scale", 256, 0)
+    assert found.occupancy == 1.0
+
+
+@with_compiler
+@with_disassembler
+@pytest.mark.nvcc
+@pytest.mark.parametrize("level", ["asm", "sass"])
+def test_machine_code_of_an_op(level: str) -> None:
+    assert "LDG.E" in te.build(SCALE, target="cuda.sm_80").ir(level)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda k: k.ir("ptx"), lambda k: k.ir("sass"), lambda k: k.resources()],
+    ids=["ptx", "sass", "resources"],
+)
+def test_levels_that_llvm_lacks(ask: Callable[[te.Kernel], object]) -> None:
+    kernel = te.build(SCALE, target="llvm", schedule="none")
+    assert isinstance(kernel, te.Kernel)
+    with pytest.raises(ValueError, match="scale: code for llvm has no level"):
+        ask(kernel)
