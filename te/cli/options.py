@@ -50,11 +50,17 @@ def _check(commands: Any) -> None:
     def command(options: argparse.Namespace) -> int:
         from te.cli.check import check
 
-        return check(options.files, options.json)
+        return check(options.files, options.json, has_races=options.races)
 
     added = _command(commands, "check", "report everything that is wrong with files", command)
     added.add_argument("files", nargs="+", metavar="FILE", help="a .te file, or a folder of them")
     added.add_argument("--json", action="store_true", help="print the diagnostics as JSON, on stdout")
+    added.add_argument(
+        "--races",
+        action="store_true",
+        help="also run the ops that have schedules on GPUs in an emulator, which finds races, wrong barriers "
+        "and accesses out of bounds (needs g++)",
+    )
 
 
 def _fmt(commands: Any) -> None:

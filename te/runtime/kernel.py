@@ -202,6 +202,11 @@ class Kernel:
         return self._compilation.program
 
     @property
+    def conditions(self) -> tuple[Expr, ...]:
+        """For which sizes each of the schedules is used: the first that holds decides, the last always does."""
+        return tuple(way.condition for way in self._interface.ways)
+
+    @property
     def schedule(self) -> str:
         """How it is computed: schedules as `.te` text, which `te.build` reads back."""
         return "\n\n".join(way.schedule for way in self._interface.ways)
