@@ -149,7 +149,9 @@ def stream_handle(stream: Any) -> int:
         found = getattr(stream, name, None)
         if found is not None:
             return int(getattr(found, "value", None) or found)  # numba has a ctypes number
-    raise TypeError(f"a stream of PyTorch, CuPy or PyCUDA, or its handle, is wanted, found {type(stream).__name__}")
+    raise TypeError(
+        f"a stream of PyTorch, CuPy or PyCUDA, or its handle, is wanted, found {type(stream).__name__}"
+    )
 
 
 @cache

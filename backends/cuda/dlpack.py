@@ -99,7 +99,9 @@ def _dtype(code: int, bits: int) -> DType | None:
         return _NARROW[code]
     kind = _KINDS.get(code)
     width = 1 if kind == "bool" else bits
-    return next((t for t in DTYPES.values() if t.kind == kind and t.bits == width and t not in _OTHER_CODES), None)
+    return next(
+        (t for t in DTYPES.values() if t.kind == kind and t.bits == width and t not in _OTHER_CODES), None
+    )
 
 
 # ---------------------------------------------------------------- out

@@ -14,10 +14,12 @@ from typing import Any
 
 from te.backends.cuda.unavailable import CudaUnavailable
 
-__all__ = ["DriverCalls", "LEGACY_STREAM", "driver", "driver_calls", "why_unavailable"]
+__all__ = ["LEGACY_STREAM", "DriverCalls", "driver", "driver_calls", "why_unavailable"]
 
 LIBRARY = "libcuda.so.1"
-LEGACY_STREAM = 1  # the handle by which the driver, and DLPack, name the default stream that waits for all others
+LEGACY_STREAM = (
+    1  # the handle by which the driver, and DLPack, name the default stream that waits for all others
+)
 HOW_TO_INSTALL = "docs/cuda.md says how PyCUDA is installed"
 
 

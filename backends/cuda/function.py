@@ -83,7 +83,7 @@ class Functions:
             scope.variables[name] = Index(text, low=0)
             parameters.append(f"te_i64 {text}")
         head = f'extern "C" __global__ void __launch_bounds__({prod(block)}) {symbol}('
-        scope.writer.line(head)
+        scope.writer.line(head if parameters else f"{head})")
         for number, parameter in enumerate(parameters):
             scope.writer.line(f"    {parameter}{')' if number == len(parameters) - 1 else ','}")
         with scope.writer.block():

@@ -20,8 +20,9 @@ def literal(c: Const) -> str:
         return f"({type_name(c.dtype)}){_bits(c):#x}"
     value = nearest(float(c.value), c.dtype)
     if not math.isfinite(value):
-        suffix = "u" if c.dtype == F32 else "ull"
-        return f"te_from_bits_{c.dtype}({_bits(c):#x}{suffix})"
+        return (
+            f"__uint_as_float({_bits(c):#x}u)" if c.dtype == F32 else f"__longlong_as_double({_bits(c):#x}ll)"
+        )
     text = repr(value)
     text = text if "." in text or "e" in text else f"{text}.0"
     return f"{text}f" if c.dtype == F32 else text

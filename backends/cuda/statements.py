@@ -26,9 +26,11 @@ from te.ir.loop import (
     Seq,
     Stmt,
     Store,
+    direct_exprs,
     walk_stmt,
 )
 from te.ir.print import print_expr
+from te.ir.visit import variables
 
 AXES = {"x": 0, "y": 1, "z": 2}
 
@@ -151,6 +153,9 @@ class Statements:
         last = _last(extent)
         high = last if value.high is None else value.high if last is None else min(value.high, last)
         low = 0 if value.low is None else max(value.low, 0)
+        if not _is_used(var, body):
+            self.write(body, is_last=is_last)
+            return
         with nullcontext() if is_last else self.scope.writer.block():
             name = self.scope.names.index(var)
             made = Index(name, low=low, high=high)
@@ -203,6 +208,10 @@ class Statements:
         terms = terms_of(self.scope, s.reducer, s.value)
         new = step(s.reducer, place.dtype, Text(target), terms)
         self.scope.writer.line(f"{target} = {new.code};")
+
+
+def _is_used(var: str, s: Stmt) -> bool:
+    return any(var in variables(e) for x, _ in walk_stmt(s) for e in direct_exprs(x))
 
 
 def _last(extent: Index) -> int | None:
