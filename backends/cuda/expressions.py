@@ -57,7 +57,7 @@ _SYMBOLS = {"and": "&&", "or": "||"}
 
 def value(scope: Scope, e: Expr) -> Text:
     """An expression whose value is an element of its dtype."""
-    if e in scope.lanes:
+    if scope.lanes and e in scope.lanes:
         return Text(scope.lanes[e])
     match e:
         case Const():

@@ -44,12 +44,14 @@ class Functions:
     symbols: Names = field(default_factory=Names)
     buffers: dict[str, Buffer] = field(default_factory=dict)  # of the kernel, in device memory
     _scalars: list[str] = field(default_factory=list)  # sizes and host variables in scope
+    _sizes: tuple[str, ...] = ()
     _spans: dict[str, Span | None] = field(default_factory=dict)
     _name: str = ""
 
     def begin(self, kernel: Kernel) -> None:
         """What is launched from now on belongs to this kernel."""
         self.buffers = {b.name: b for b in kernel.arguments}
+        self._sizes = kernel.program.sizes
         self._scalars = list(kernel.program.sizes)
         self._spans = {stage.name: stage.span for stage in kernel.program.stages}
         self._name = kernel.name
@@ -76,7 +78,8 @@ class Functions:
         buffers = [name for name in self.buffers if name in reads | writes]
         scalars = [name for name in self._scalars if name in used]
         names = Names()
-        scope = Scope(Writer(), names, has_fast_math=self.has_fast_math)
+        sizes = tuple(name for name in scalars if name in self._sizes)
+        scope = Scope(Writer(), names, sizes=sizes, has_fast_math=self.has_fast_math)
         parameters = [self._pointer(scope, name, name in writes) for name in buffers]
         for name in scalars:
             text = names.index(name)

@@ -1,6 +1,6 @@
 """A final kernel to a program: what the host does, and the functions that it launches.
 
-Loops bound to blocks open a launch. What stands in no such loop is a launch of one thread, together with its
+Loops bound to blocks open a launch. What stands in no such loop is a launch of one block, together with its
 neighbours; loops, conditions and names around launches are the host's.
 """
 
@@ -25,7 +25,7 @@ from te.backends.cuda.launches import (
 from te.ir.accesses import FAULT
 from te.ir.expr import Const, Expr, integer, mul
 from te.ir.loop import (
-    BINDINGS,
+    BLOCKS,
     FINAL,
     Accumulate,
     Alloc,
@@ -58,7 +58,7 @@ class _Host:
                 return self.statement(s.body)
             case Seq():
                 return self._sequence(s)
-            case For() if s.kind in BINDINGS:
+            case For() if s.kind in BLOCKS:
                 return self.functions.launch(s)
             case For():
                 with self.functions.host_variable(s.var):
@@ -88,7 +88,7 @@ class _Host:
 
 def _holds_launches(s: Stmt) -> bool:
     return any(
-        (isinstance(x, For) and x.kind in BINDINGS) or (isinstance(x, Alloc) and x.buffer.scope == "global")
+        (isinstance(x, For) and x.kind in BLOCKS) or (isinstance(x, Alloc) and x.buffer.scope == "global")
         for x, _ in walk_stmt(s)
     )
 

@@ -38,6 +38,8 @@ class Scope:
     variables: dict[str, Index] = field(default_factory=dict)
     buffers: dict[str, Place] = field(default_factory=dict)
     lanes: Mapping[Expr, str] = field(default_factory=dict)
+    multiples: dict[str, int] = field(default_factory=dict)  # what variables are known to be multiples of
+    sizes: tuple[str, ...] = ()
     has_fast_math: bool = False
 
     def place(self, buffer: Buffer, name: str) -> Place:

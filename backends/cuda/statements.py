@@ -10,6 +10,7 @@ from te.backends.cuda.indices import Index, Text
 from te.backends.cuda.launches import LIMITS
 from te.backends.cuda.prelude import type_name
 from te.backends.cuda.scope import Scope
+from te.backends.cuda.vectors import multiple_of, vector_loop, write_vectors
 from te.diagnostics import Span
 from te.ir.expr import Const
 from te.ir.loop import (
@@ -63,6 +64,7 @@ class Statements:
                 with self._at(s.stage):
                     self._for(s, is_last)
             case Let():
+                self.scope.multiples[s.var] = multiple_of(s.value, self.scope.multiples)
                 self._declared(s.var, index(self.scope, s.value), s, s.body, is_last)
             case If():
                 self._if(s)
@@ -86,7 +88,23 @@ class Statements:
     def _for(self, s: For, is_last: bool) -> None:
         if s.kind in BINDINGS:
             self._bound(s, is_last)
+        elif s.kind == VECTOR:
+            self._vector(s)
         else:
+            self._serial(s)
+
+    def _vector(self, s: For) -> None:
+        found = vector_loop(self.scope, s)
+        if found is None:
+            self._serial(s)
+            return
+        condition, plan = found
+        if not condition:
+            write_vectors(self.scope, s, plan)
+            return
+        with self.scope.writer.block(f"if ({condition})"):
+            write_vectors(self.scope, s, plan)
+        with self.scope.writer.otherwise():
             self._serial(s)
 
     def _serial(self, s: For) -> None:

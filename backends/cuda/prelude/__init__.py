@@ -38,6 +38,7 @@ FILES = (
     "error_function",
     "power",
     "fast",
+    "vectors",
 )
 # Functions of f32 that have a shorter form under `math="fast"`.
 FAST = frozenset("sigmoid tanh erf erfc sin cos pow".split())

@@ -1,0 +1,196 @@
+"""Vector loops: what lies side by side is read and written by accesses of up to 16 bytes.
+
+    vector for j < 4:                 const te_vector<float, 4> X_4 = te_load<4>(&X[4 * i]);
+      Y[4*i + j] = 2 * X[4*i + j]     te_vector<float, 4> Y_4;
+                                ->    for (te_i32 j = 0; j < 4; ++j) {
+                                          Y_4.at[j] = 2.0f * X_4.at[j];
+                                      }
+                                      te_store(&Y[4 * i], Y_4);
+
+An access must begin at a multiple of its size. Where that depends on sizes, such as a row's length, it is
+asked at run time, of the sizes alone, and all lanes are written out for the others. Reads that a condition
+guards are made lane by lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import gcd
+
+from te.backends.cuda.expressions import element, step, terms_of, value
+from te.backends.cuda.indices import Index, Text, add, number
+from te.backends.cuda.prelude import type_name
+from te.backends.cuda.scope import Place, Scope
+from te.ir.accesses import guarded_reads
+from te.ir.expr import TRUE, Const, Expr, Load, Op, Var, integer
+from te.ir.loop import Accumulate, For, Store
+from te.ir.visit import loads, substitute, variables
+from te.schedule.finalize.guards import coefficient
+
+ACCESS_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a vector loop runs: so many lanes at once, these accesses by vectors where sizes are such multiples."""
+
+    lanes: int
+    reads: tuple[Load, ...]
+    writes: bool  # also by vectors
+    sizes: tuple[str, ...]  # that must be multiples of `lanes`
+
+
+def vector_loop(scope: Scope, loop: For) -> tuple[str, _Plan] | None:
+    """The condition and the plan for a loop of one statement; None where nothing in it lies side by side."""
+    leaf = loop.body
+    if not isinstance(leaf, Store | Accumulate) or not isinstance(loop.extent, Const):
+        return None
+    plan = _plan(scope, loop.var, int(loop.extent.value), leaf)
+    if plan is None:
+        return None
+    asked = [f"{scope.variables[size].code} % {plan.lanes} == 0" for size in plan.sizes]
+    return " && ".join(asked), plan
+
+
+def _plan(scope: Scope, var: str, extent: int, leaf: Store | Accumulate) -> _Plan | None:
+    target = Load(leaf.buffer, leaf.index, leaf.value.dtype)
+    certain = dict.fromkeys(r for r, guard in guarded_reads(leaf.value, TRUE) if guard == TRUE)
+    if any(r.buffer == leaf.buffer and r.index != leaf.index for r in loads(leaf.value)):
+        return None  # what one lane writes another may read
+    candidates = [r for r in (*certain, target) if _is_contiguous(scope, r, var)]
+    if not candidates:
+        return None
+    widest = max(r.dtype.bytes for r in candidates)
+    lanes = gcd(extent, ACCESS_BYTES // widest)
+    while lanes > 1:
+        needed = {r: _sizes_for(scope, r, var, lanes) for r in candidates}
+        fitting = {r: sizes for r, sizes in needed.items() if sizes is not None}
+        if fitting:
+            sizes = sorted({size for found in fitting.values() for size in found or ()})
+            reads = tuple(r for r in fitting if r != target or isinstance(leaf, Accumulate) or r in certain)
+            return _Plan(lanes, reads, target in fitting, tuple(sizes))
+        lanes //= 2
+    return None
+
+
+def _is_contiguous(scope: Scope, access: Load, var: str) -> bool:
+    place = scope.buffers[access.buffer]
+    if place.scope not in ("global", "shared") or not access.index:
+        return False
+    *outer, last = access.index
+    return coefficient(last, var) == 1 and not any(var in variables(i) for i in outer)
+
+
+def _sizes_for(scope: Scope, access: Load, var: str, lanes: int) -> set[str] | None:
+    """The sizes that must be multiples of `lanes` for an access to begin at one. None where that is not enough."""
+    place = scope.buffers[access.buffer]
+    at = tuple(substitute(i, {var: integer(0)}) for i in access.index)
+    sizes = set(scope.sizes)
+
+    def fits(multiples: set[str]) -> bool:
+        known = scope.multiples | dict.fromkeys(multiples, lanes)
+        return _multiple_of_address(at, place.shape, known) % lanes == 0
+
+    if not fits(sizes):
+        return None
+    for size in sorted(sizes):
+        if fits(sizes - {size}):
+            sizes -= {size}
+    return sizes
+
+
+def _multiple_of_address(index: Sequence[Expr], shape: Sequence[Expr], known: Mapping[str, int]) -> int:
+    result, stride = 0, 1
+    for i, extent in zip(reversed(index), reversed(shape), strict=True):
+        result = gcd(result, multiple_of(i, known) * stride)
+        stride *= multiple_of(extent, known) or 1
+    return result
+
+
+def multiple_of(e: Expr, known: Mapping[str, int]) -> int:
+    """A number that an index is always a multiple of; 0 for what is always 0."""
+    match e:
+        case Const():
+            return abs(int(e.value))
+        case Var():
+            return known.get(e.name, 1)
+        case Op(op="+" | "-" | "min" | "max", args=(a, b)):
+            return gcd(multiple_of(a, known), multiple_of(b, known))
+        case Op(op="*", args=(a, b)):
+            return multiple_of(a, known) * multiple_of(b, known)
+        case Op(op="%", args=(a, Const() as b)):
+            return gcd(multiple_of(a, known), int(b.value))
+        case Op(op="^", args=(a, b)):
+            powers = [_power_of_two(multiple_of(x, known)) for x in (a, b)]
+            return min(p for p in powers if p) if any(powers) else 0
+        case Op(op="neg", args=(a,)):
+            return multiple_of(a, known)
+    return 1
+
+
+def _power_of_two(number: int) -> int:
+    return number & -number
+
+
+# ---------------------------------------------------------------- text
+
+
+def write_vectors(scope: Scope, loop: For, plan: _Plan) -> None:
+    """The loop by vectors."""
+    assert isinstance(loop.extent, Const)
+    extent = int(loop.extent.value)
+    if extent == plan.lanes:
+        with scope.writer.block():
+            _write_lanes(scope, loop, plan, number(0))
+        return
+    name = scope.names.index(f"{loop.var}_first")
+    scope.writer.line("#pragma unroll")
+    with scope.writer.block(f"for (te_i32 {name} = 0; {name} < {extent}; {name} += {plan.lanes})"):
+        _write_lanes(scope, loop, plan, Index(name, low=0, high=extent - plan.lanes))
+    scope.names.release(name)
+
+
+def _write_lanes(scope: Scope, loop: For, plan: _Plan, first: Index) -> None:
+    leaf = loop.body
+    assert isinstance(leaf, Store | Accumulate)
+    writer, taken = scope.writer, []
+    target = Load(leaf.buffer, leaf.index, leaf.value.dtype)
+    names: dict[Expr, str] = {}
+    with scope.bind(loop.var, first):
+        for read in plan.reads:
+            place = scope.buffers[read.buffer]
+            names[read] = scope.names.fresh(f"{place.name}_{plan.lanes}")
+            constant = "" if read == target and plan.writes else "const "
+            address = element(scope, place, read.index)
+            writer.line(f"{constant}{_type(place, plan)} {names[read]} = te_load<{plan.lanes}>(&{address});")
+        place = scope.buffers[leaf.buffer]
+        if plan.writes and target not in names:
+            names[target] = scope.names.fresh(f"{place.name}_{plan.lanes}")
+            writer.line(f"{_type(place, plan)} {names[target]};")
+        taken += names.values()
+    lane = scope.names.index(loop.var)
+    here = Index(lane, low=0, high=plan.lanes - 1)
+    writer.line("#pragma unroll")
+    with (
+        writer.block(f"for (te_i32 {lane} = 0; {lane} < {plan.lanes}; ++{lane})"),
+        scope.bind(loop.var, add(first, here)),
+        scope.reading({read: f"{names[read]}.at[{lane}]" for read in plan.reads}),
+    ):
+        wanted = f"{names[target]}.at[{lane}]" if plan.writes else element(scope, place, leaf.index)
+        writer.line(f"{wanted} = {_new(scope, leaf, wanted).code};")
+    if plan.writes:
+        with scope.bind(loop.var, first):
+            writer.line(f"te_store(&{element(scope, place, leaf.index)}, {names[target]});")
+    for name in (*taken, lane):
+        scope.names.release(name)
+
+
+def _type(place: Place, plan: _Plan) -> str:
+    return f"te_vector<{type_name(place.dtype)}, {plan.lanes}>"
+
+
+def _new(scope: Scope, leaf: Store | Accumulate, old: str) -> Text:
+    if isinstance(leaf, Store):
+        return value(scope, leaf.value)
+    return step(leaf.reducer, leaf.value.dtype, Text(old), terms_of(scope, leaf.reducer, leaf.value))
