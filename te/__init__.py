@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+<<<<<<< HEAD
+=======
+    from te.backends.cuda.emulator.findings import EmulationError
+>>>>>>> cemu
     from te.backends.cuda.unavailable import CudaUnavailable
     from te.backends.llvm.threads import set_num_threads
     from te.build import build, knobs
@@ -31,6 +35,7 @@ __all__ = [
     "CompileError",
     "CudaUnavailable",
     "Diagnostic",
+    "EmulationError",
     "GenericKernel",
     "Kernel",
     "Knob",
@@ -53,6 +58,7 @@ _HOMES = {
     "CompileError": "te.diagnostics",
     "CudaUnavailable": "te.backends.cuda.unavailable",
     "Diagnostic": "te.diagnostics",
+    "EmulationError": "te.backends.cuda.emulator.findings",
     "GenericKernel": "te.runtime.generic",
     "Kernel": "te.runtime.kernel",
     "Knob": "te.schedule.knobs",

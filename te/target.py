@@ -145,7 +145,7 @@ def _cuda(spec: str) -> Target:
         vector_bits=128,
         vector_registers=255,
         cores=1,
-        is_native=False,
+        is_native=spec == EMULATED,
         levels=_cuda_levels(sm) | {spec},
         caches=(),
         sm=sm,

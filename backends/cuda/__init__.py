@@ -7,6 +7,8 @@
     expressions.py  expressions; indices.py for index arithmetic, which knows its ranges
     text.py         lines of text that know the `.te` lines they come from; names.py
     artifact.py     the text with its programs
+    host.py         what the host does, for sizes that are known
+    emulator/       runs the text on the CPU, and finds what is wrong with it
     prelude/        the device functions that the text calls
 
 `te.backends.base` says what `emit` and `load` return.
@@ -17,10 +19,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from te.target import Target, parse_target
+from te.backends.base import ObjectCode
+from te.target import EMULATED, Target, parse_target
 
 if TYPE_CHECKING:
-    from te.backends.base import Executable, ObjectCode
+    from te.backends.base import Executable
     from te.backends.cuda.artifact import CudaArtifact
     from te.ir.loop import Kernel
 
@@ -43,5 +46,9 @@ def emit(
 
 
 def load(artifact: CudaArtifact | ObjectCode) -> Executable:
-    """An artifact to something callable. Raises ValueError: this machine cannot run it."""
+    """An artifact to something callable. Raises ValueError if this machine cannot run it."""
+    if artifact.target.name == EMULATED and not isinstance(artifact, ObjectCode):
+        from te.backends.cuda.emulator.executable import EmulatedExecutable
+
+        return EmulatedExecutable(artifact)
     raise ValueError(f"this machine cannot run code for `{artifact.target.name}`")

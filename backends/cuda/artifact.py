@@ -79,7 +79,8 @@ def _entry(kernel: Kernel, program: Program) -> Entry:
     size: Expr = integer(0)
     for part in program.workspace:
         size = _sum(size, _aligned(part.bytes))
-    return Entry(kernel.name, symbol, program.arguments, program.sizes, size, integer(0), False)
+    arguments = tuple(argument.name for argument in program.arguments)
+    return Entry(kernel.name, symbol, arguments, program.sizes, size, integer(0), False)
 
 
 def _aligned(bytes: Expr) -> Expr:

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 """The host's part of a program, for sizes that are known: its launches in order, as numbers."""
 
 from __future__ import annotations
@@ -44,10 +45,55 @@ def _launches(host: Host, values: dict[str, int]) -> Iterator[ReadyLaunch]:
             if min(grid) > 0:
                 x, y, z = (min(extent, limit) for extent, limit in zip(grid, LIMITS, strict=True))
                 yield ReadyLaunch(host, (x, y, z), tuple([values[name] for name in host.scalars]))
+=======
+"""What the host does for sizes that are known: the launches of a program, with numbers, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from te.backends.cuda.launches import LIMITS, Host, HostFor, HostIf, HostLet, HostSeq, Launch, Program
+from te.ir.expr import Expr
+from te.runtime.sizes import size_function
+
+__all__ = ["SizedLaunch", "byte_count", "sized_launches"]
+
+Grid = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SizedLaunch:
+    """A launch with its grid, no larger than a device allows, and the values of its scalars."""
+
+    launch: Launch
+    grid: Grid
+    scalars: tuple[int, ...]
+
+
+def sized_launches(program: Program, sizes: Sequence[int]) -> Iterator[SizedLaunch]:
+    """The launches of a call with these values of the program's sizes. One without blocks is left out."""
+    return _launches(program.host, dict(zip(program.sizes, sizes, strict=True)))
+
+
+def byte_count(shape: Sequence[Expr], item: int, names: Sequence[str], sizes: Sequence[int]) -> int:
+    """The bytes of an array whose elements have `item`."""
+    return prod(max(0, size_function(extent, names)(sizes)) for extent in shape) * item
+
+
+def _launches(host: Host, values: Mapping[str, int]) -> Iterator[SizedLaunch]:
+    match host:
+        case Launch():
+            x, y, z = (min(_value(e, values), most) for e, most in zip(host.grid, LIMITS, strict=True))
+            if min(x, y, z) > 0:
+                yield SizedLaunch(host, (x, y, z), tuple(values[name] for name in host.scalars))
+>>>>>>> cemu
         case HostSeq(items):
             for item in items:
                 yield from _launches(item, values)
         case HostFor(var, extent, body):
+<<<<<<< HEAD
             for value in range(int(evaluate(extent, values))):
                 yield from _launches(body, {**values, var: value})
         case HostLet(var, value, body):
@@ -57,3 +103,18 @@ def _launches(host: Host, values: dict[str, int]) -> Iterator[ReadyLaunch]:
                 yield from _launches(body, values)
             elif otherwise is not None:
                 yield from _launches(otherwise, values)
+=======
+            for trip in range(_value(extent, values)):
+                yield from _launches(body, {**values, var: trip})
+        case HostIf(condition, body, otherwise):
+            if _value(condition, values):
+                yield from _launches(body, values)
+            elif otherwise is not None:
+                yield from _launches(otherwise, values)
+        case HostLet(var, value, body):
+            yield from _launches(body, {**values, var: _value(value, values)})
+
+
+def _value(e: Expr, values: Mapping[str, int]) -> int:
+    return size_function(e, list(values))(list(values.values()))
+>>>>>>> cemu

@@ -77,12 +77,28 @@ class Workspace:
     bytes: Expr
 
 
+INPUT, OUTPUT, STATE = "input", "output", "state"
+
+
 @dataclass(frozen=True, slots=True)
-class Program:
-    """One kernel of an artifact: what its arguments and sizes are called, and what the host does."""
+class Argument:
+    """An array that the caller gives: an `input` is read alone, an `output` holds nothing before and everything after.
+
+    A `state` keeps what it holds where the kernel does not write: what a debug build finds.
+    """
 
     name: str
-    arguments: tuple[str, ...]
+    dtype: DType
+    shape: tuple[Expr, ...]
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One kernel of an artifact: its arguments, what its sizes are called, and what the host does."""
+
+    name: str
+    arguments: tuple[Argument, ...]
     sizes: tuple[str, ...]
     host: Host
     workspace: tuple[Workspace, ...]

@@ -9,9 +9,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from te.backends.cuda.function import Functions
-from te.backends.cuda.launches import Host, HostFor, HostIf, HostLet, HostSeq, Program, Workspace
+from te.backends.cuda.launches import (
+    INPUT,
+    OUTPUT,
+    STATE,
+    Argument,
+    Host,
+    HostFor,
+    HostIf,
+    HostLet,
+    HostSeq,
+    Program,
+    Workspace,
+)
+from te.ir.accesses import FAULT
 from te.ir.expr import Const, Expr, integer, mul
-from te.ir.loop import BINDINGS, FINAL, Alloc, Buffer, For, If, Kernel, Let, Seq, Stmt, walk_stmt
+from te.ir.loop import (
+    BINDINGS,
+    FINAL,
+    Accumulate,
+    Alloc,
+    Buffer,
+    For,
+    If,
+    Kernel,
+    Let,
+    Seq,
+    Stmt,
+    Store,
+    walk_stmt,
+)
 
 
 @dataclass
@@ -73,9 +100,20 @@ def program_of(kernel: Kernel, functions: Functions) -> Program:
     functions.begin(kernel)
     host = _Host(functions, [])
     made = host.statement(kernel.body)
-    arguments = tuple(buffer.name for buffer in kernel.arguments)
+    arguments = _arguments(kernel)
     workspace = tuple(Workspace(b.name, b.dtype, _bytes(b)) for b in host.workspace)
     return Program(kernel.name, arguments, kernel.program.sizes, made, workspace)
+
+
+def _arguments(kernel: Kernel) -> tuple[Argument, ...]:
+    written = {s.buffer for s, _ in walk_stmt(kernel.body) if isinstance(s, Store | Accumulate)}
+
+    def role(name: str) -> str:
+        if name == FAULT:
+            return STATE
+        return OUTPUT if name in written else INPUT
+
+    return tuple(Argument(b.name, b.dtype, b.shape, role(b.name)) for b in kernel.arguments)
 
 
 def _bytes(buffer: Buffer) -> Expr:

@@ -24,7 +24,7 @@ from te.diagnostics import Source
 from te.runtime.cache_folder import Folder, open_folder
 from te.runtime.generic import Choice
 from te.runtime.stored import UNREADABLE, Generic, Stored, from_plain, to_plain
-from te.target import Target
+from te.target import EMULATED, Target
 
 if TYPE_CHECKING:
     from te.schedule.schedule import Schedule
@@ -105,8 +105,9 @@ class Cache:
 
     @cached_property
     def _folder(self) -> Folder | None:
-        if self._request.debug or not self._request.target.is_native:
-            return None
+        target = self._request.target
+        if self._request.debug or not target.is_native or target.name == EMULATED:
+            return None  # emulated kernels are text, made anew each time: what g++ made of it is kept
         return open_folder()
 
 
