@@ -15,10 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
-=======
     from te.backends.cuda.emulator.findings import EmulationError
->>>>>>> cemu
     from te.backends.cuda.unavailable import CudaUnavailable
     from te.backends.llvm.threads import set_num_threads
     from te.build import build, knobs
