@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from te.backends.cuda.driver import driver, driver_calls
-from te.backends.cuda.host import ReadyLaunch
+from te.backends.cuda.host import SizedLaunch
 
 __all__ = ["Device", "Functions", "Lane", "device_numbered", "stream_handle"]
 
@@ -117,7 +117,7 @@ class Functions:
         self._module = device.driver.module_from_buffer(cubin)
         self._prepared: dict[tuple[str, int], Any] = {}
 
-    def launch(self, ready: ReadyLaunch, pointers: Sequence[int], stream: Any) -> None:
+    def launch(self, ready: SizedLaunch, pointers: Sequence[int], stream: Any) -> None:
         """Queue a launch; `pointers` are those of its buffers."""
         launch = ready.launch
         function = self._prepared.get((launch.symbol, launch.shared))
@@ -127,7 +127,7 @@ class Functions:
             ready.grid, launch.block, stream, *pointers, *ready.scalars, shared_size=launch.shared
         )
 
-    def _prepare(self, ready: ReadyLaunch, pointers: int) -> Any:
+    def _prepare(self, ready: SizedLaunch, pointers: int) -> Any:
         launch = ready.launch
         function = self._module.get_function(launch.symbol)
         function.prepare("P" * pointers + "q" * len(ready.scalars))

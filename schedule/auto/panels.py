@@ -50,6 +50,8 @@ PANEL_BYTES = 4096  # of a column of a packed panel: 128 KiB in 32 columns
 UNPACKED_TERMS = 512  # of B as it is, that many tiles in a column read from the caches
 CACHE_WAYS = 8  # lines of the second-level cache at the same place
 STREAMED_TERMS = 16  # rows of B that are read side by side; for a single row of A half as many
+SINGLE_VECTORS = 4  # in a panel for a single row of A, whose multiply-adds must not wait for each other
+PANELS_OF_A_THREAD = 4  # at least, so that threads have as much to do
 STREAMED_COLUMNS = 4096  # of B, at most, that a thread reads of each row
 
 
@@ -81,6 +83,8 @@ def _ways(c: Contraction, program: Program, target: Target, regime: Regime, fast
     instruction = instruction_for(c, target, fast_math)
     if instruction is not None:
         yield Way("bound" if is_bound else "call", instruction=instruction)
+    if is_bound and _is_single(c) and _has_panels(c, target):
+        yield Way("bound")
     if _is_single(c) or (not (is_bound or c.is_turned) and c.is_of(Regime.FEW, regime)):
         yield Way(streamed=True)
     if is_bound:
@@ -96,6 +100,13 @@ def _is_single(c: Contraction) -> bool:
     return known_product(c.rows) == 1 and not c.is_turned
 
 
+def _has_panels(c: Contraction, target: Target) -> bool:
+    """Whether a bound B has panels enough for all threads: each is one stream of memory, summed up in registers."""
+    columns = known_product(c.columns)
+    panel = lanes_of(c.stage, target) * SINGLE_VECTORS
+    return target.cores == 1 or columns is None or columns >= PANELS_OF_A_THREAD * target.cores * panel
+
+
 def tile_for(c: Contraction, target: Target, way: Way) -> Tile:
     """The tile for the sizes that are known, at most two vectors wide where panels are packed.
 
@@ -107,6 +118,8 @@ def tile_for(c: Contraction, target: Target, way: Way) -> Tile:
         return _fixed_tile(c, lanes, 8 if many else 6, 2)
     if way.streamed:
         return _fixed_tile(c, lanes, 4, 4 if many else 2)
+    if _is_single(c):
+        return _fixed_tile(c, lanes, 1, SINGLE_VECTORS)
     vectors = 4 if many and way.packed is None else 2
     near = target.caches[1] // 2 if len(target.caches) > 1 else target.caches[-1]
     return best_tile(_sizes(c), lanes, target.vector_registers, vectors, near)
@@ -270,7 +283,9 @@ def _reader(
     column = loop_name(reader.name, c.columns[-1].name)
     if way.streamed:
         return [Vectorize((column,), by=lanes_of(reader, target))]
-    lines: list[Directive] = [Unroll((loop_name(reader.name, c.rows[-1].name),))] if in_registers else []
+    lines: list[Directive] = []
+    if in_registers and c.rows:
+        lines.append(Unroll((loop_name(reader.name, c.rows[-1].name),)))
     return [*lines, Vectorize((column,))]
 
 

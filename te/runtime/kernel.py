@@ -165,7 +165,7 @@ class Kernel:
         self._block_types = [ctypes.c_int64 * number for number in words]
         self._packers = [struct.Struct(f"{number}q").pack_into for number in words]
         self._plans: dict[tuple[Shape, ...], Plan] = {}
-        self._direct = DirectCalls()
+        self.direct = DirectCalls()  # asked by `GenericKernel`, too
         # Code is unloaded by counting references, in order, also where the kernel itself is part of a
         # cycle: the garbage collector would finalise LLVM's objects in any order, and crash.
         weakref.finalize(self, _release, executable).atexit = False
@@ -290,13 +290,11 @@ class Kernel:
     def __call__(self, /, *arrays: Any, out: Any = None, **named: Any) -> Any:
         if not named and len(arrays) == len(self._dtypes):
             if out is None:
-                results = self._direct.call(*arrays)
+                results = self.direct.call(*arrays)
                 if results is not None:
                     return results
             elif (
-                type(out) is ndarray
-                and len(self._result_dtypes) == 1
-                and self._direct.call_into(*arrays, out)
+                type(out) is ndarray and len(self._result_dtypes) == 1 and self.direct.call_into(*arrays, out)
             ):
                 return out
         return self._call_with_checks(self.arrange(arrays, named), out)
@@ -355,7 +353,7 @@ class Kernel:
             executable,
         )
         if kept is None:
-            self._direct.learn(len(over), make, known)
+            self.direct.learn(len(over), make, known)
         else:
             kept.direct.learn((self, len(over)), make, known)
 

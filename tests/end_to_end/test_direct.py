@@ -31,7 +31,7 @@ def warm(call: Any, *arrays: Any, **named: Any) -> Any:
 
 
 def is_direct(kernel: te.Kernel, *arrays: Any) -> bool:
-    return kernel._direct.call(*arrays) is not None
+    return kernel.direct.call(*arrays) is not None
 
 
 def numbers(*shape: int) -> Any:
@@ -111,7 +111,7 @@ def test_out() -> None:
     add = te.build(ADD)
     a, b, c = numbers(6), numbers(6) + 1, np.zeros(6, F32)
     warm(add, a, b, out=c)
-    assert add._direct.call_into(a, b, c)
+    assert add.direct.call_into(a, b, c)
     assert add(a, b, out=c) is c
     np.testing.assert_array_equal(c, a + b)
 
@@ -126,7 +126,7 @@ def test_out_that_overlaps_or_does_not_fit() -> None:
     assert add(both[:6], b, out=both[3:]) is not None  # views, of which the second begins in the first
     np.testing.assert_array_equal(both[3:], expected)
     mine = a.copy()
-    assert not add._direct.call_into(mine, b, mine)
+    assert not add.direct.call_into(mine, b, mine)
     np.testing.assert_array_equal(add(mine, b, out=mine), expected)
     read_only = np.zeros(6, F32)
     read_only.flags.writeable = False
@@ -203,3 +203,24 @@ def test_threads_learn_at_the_same_time() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_generic_kernels_ask_the_kernel_of_the_last_call_first() -> None:
+    total = te.build("op total<T: float>(A: T[*S], B: T[*S]) -> C: T[*S] { C[*s] = A[*s] + B[*s] }")
+    shapes = [(3, 4), (12,), (2, 2, 3)]
+    for dtype in (F32, np.float64):
+        for shape in shapes:
+            a, b = numbers(*shape).astype(dtype), numbers(*shape).astype(dtype)
+            found = warm(total, a, b)(a, b)
+            assert is_direct(total._last, a, b)
+            assert found.dtype == dtype
+            np.testing.assert_array_equal(found, a + b)
+    for shape in shapes:  # what the last call had does not fit
+        a, b = numbers(*shape), numbers(*shape)
+        assert not is_direct(total._last, a, b)
+        np.testing.assert_array_equal(total(a, b), a + b)
+    with pytest.raises(TypeError):
+        total(a, b.astype(np.float64))
+    with pytest.raises(TypeError, match="takes 2 arguments"):
+        total(a)
+    np.testing.assert_array_equal(total(a, B=b), a + b)

@@ -265,6 +265,16 @@ def test_each_thread_reads_rows_of_a_matrix_that_is_multiplied_by_a_vector() -> 
     assert_built_same(VECMAT, {"N": 1000, "K": 1001}, sizes={"N": 1000, "K": 1001})
 
 
+def test_a_bound_matrix_that_is_multiplied_by_a_vector_has_panels() -> None:
+    bound = VECMAT.replace("B: f32", "param B: f32")
+    assert bound != VECMAT
+    text = lines_of(bound, sizes={"N": 1000, "K": 1001})
+    assert "layout B[k, j] as [j // 32, k, j % 32]" in text  # four vectors
+    assert "parallel z.jo" in text
+    assert "layout" not in lines_of(bound, sizes={"N": 100, "K": 5000})  # too few panels for two threads
+    assert_built_same(bound, {"N": 1000, "K": 1001}, sizes={"N": 1000, "K": 1001})
+
+
 VNNI = dataclasses.replace(
     parse_target("llvm"), vector_bits=512, vector_registers=32, levels=levels_of("llvm.avx512_vnni")
 )

@@ -167,8 +167,8 @@ def _value(text: str) -> Any:
     return eval(text, {"__builtins__": {}}, NAMES)
 
 
-def run_example(op: te.Op, example: Example) -> None:
-    kernel = te.build(op, "none", consts=example.consts)
+def run_example(op: te.Op, example: Example, schedule: str = "none", target: str = "llvm") -> None:
+    kernel = te.build(op, schedule, target, consts=example.consts)
     choices = {g.name: g.choices for g in op.tree.generics}
     arrays = [
         np.array(value, numpy_dtype(DTYPES[_dtype(param.type.name, choices)]))

@@ -50,7 +50,7 @@ _CHECKED = (
     "-fsanitize=bounds,alignment",  # indices of arrays in registers; vectors, also where they are taken apart
 )
 _LINKED = ("-nodefaultlibs", "-lm", "-lc")  # without the sanitizers' libraries
-_EMULATOR = (*_COMMON, "-O2", "-rdynamic")
+_EMULATOR = (*_COMMON, "-O2", "-flto", "-rdynamic")
 
 
 @cache

@@ -32,7 +32,7 @@ constexpr size_t GUARD_PAGES = 16;  // a wrong index by a row or so still hits n
 
 static uintptr_t space, space_end;  // the end of what is mapped
 static std::vector<Array> arrays;
-static Shadow array_shadow;
+static Shadow array_shadow(false);
 static int file;
 
 void begin_arrays(int file_with_them) {
@@ -101,7 +101,7 @@ void report_unwritten() {
 
 // ---------------------------------------------------------------- shared memory
 
-static Shadow dynamic_shadow, static_shadow;
+static Shadow dynamic_shadow(true), static_shadow(true);
 static size_t dynamic_bytes, static_bytes;
 static uintptr_t statics;
 
@@ -120,33 +120,35 @@ void poison_shared_memory() {
 
 // ---------------------------------------------------------------- accesses
 
-static Actor past_actor(const Stamp& s) {
-    return {s.kind, block_index(s.block), thread_index(s.thread), s.code, 0};
+static Actor past_actor(Stamp s) {
+    return {s.kind(), block_index(s.block()), thread_index(s.thread()), s.code(), 0};
 }
 
-static void check_at(Shadow& shadow, const Place& place, size_t position, const Actor& mine, bool is_shared) {
+static void check_at(Shadow& shadow, const Place& place, size_t position, Kind kind, uint32_t code) {
     const Thread& t = *running.thread;
-    const Stamp now = {running.block_number, running.epoch, mine.code, 0, mine.kind, t.clock, t.number};
-    const bool is_defined = !is_shared && arrays[place.array].role == Role::state;
-    if (mine.kind != Kind::write && !is_defined && shadow.unwritten(position, place.bytes, is_shared))
-        report("uninitialized", place, &mine, 1);
-    if (mine.kind != Kind::read) shadow.set_written(position, place.bytes, is_shared);
-    Stamp other;
-    if (shadow.races(position, place.bytes, now, is_shared, other)) {
-        const Actor both[] = {mine, past_actor(other)};
-        report("race", place, both, 2);
-    }
+    const Stamp now = make_stamp(running.block_number, running.epoch, t.number, t.clock, kind, code);
+    const Verdict verdict = shadow.access(position, place.bytes, now);
+    const bool is_defined = place.space == Space::array && arrays[place.array].role == Role::state;
+    if (!verdict.races && (!verdict.is_unwritten || is_defined)) return;
+    const Actor actors[] = {actor(t, kind, code), past_actor(verdict.other)};
+    if (verdict.is_unwritten && !is_defined) report("uninitialized", place, actors, 1);
+    if (verdict.races) report("race", place, actors, 2);
 }
 
-static void check_array_access(uintptr_t address, const Place& place, const Actor& mine) {
+[[noreturn]] static void fail_access(const char* name, const Place& place, Kind kind, uint32_t code) {
+    const Actor mine = actor(*running.thread, kind, code);
+    fail(name, place, &mine, 1);
+}
+
+static void check_array_access(uintptr_t address, const Place& place, Kind kind, uint32_t code) {
     const Array& a = arrays[place.array];
-    if (address < a.low || address + place.bytes > a.high) fail("out of bounds", place, &mine, 1);
+    if (address < a.low || address + place.bytes > a.high) fail_access("out of bounds", place, kind, code);
     if (a.role == Role::input) {
-        if (mine.kind != Kind::read) fail("write to an input", place, &mine, 1);
+        if (kind != Kind::read) fail_access("write to an input", place, kind, code);
         return;  // nobody writes it: there is nothing to race with
     }
     array_shadow.reserve(space_end - space);
-    check_at(array_shadow, place, address - space, mine, false);
+    check_at(array_shadow, place, address - space, kind, code);
 }
 
 // What lies so near to the shared memory and is none of the rest is meant for it.
@@ -166,8 +168,7 @@ static Place place_of(uintptr_t address, unsigned bytes) {
 }
 
 void fail_misaligned(uintptr_t address, unsigned bytes, uint32_t code) {
-    const Actor mine = actor(*running.thread, Kind::other, code);
-    fail("misaligned", place_of(address, bytes), &mine, 1);
+    fail_access("misaligned", place_of(address, bytes), Kind::other, code);
 }
 
 // A kernel may read its library's own constants, and what is on its stack is its own.
@@ -176,19 +177,18 @@ void check_access(uintptr_t address, unsigned bytes, Kind kind, uint32_t code, b
     if (address - (uintptr_t)running.stack < STACK_BYTES) return;
     if (is_aligned && address % bytes) fail_misaligned(address, bytes, code);
     const Place place = place_of(address, bytes);
-    const Actor mine = actor(*running.thread, kind, code);
     const size_t end = (size_t)place.offset + bytes;  // enormous where it begins before the memory
     switch (place.space) {
-        case Space::array: return check_array_access(address, place, mine);
+        case Space::array: return check_array_access(address, place, kind, code);
         case Space::statics:
-            if (end <= static_bytes) return check_at(static_shadow, place, place.offset, mine, true);
+            if (end <= static_bytes) return check_at(static_shadow, place, place.offset, kind, code);
             break;
         case Space::shared:
             if (end <= dynamic_bytes && place.offset >= 0)
-                return check_at(dynamic_shadow, place, place.offset, mine, true);
+                return check_at(dynamic_shadow, place, place.offset, kind, code);
             break;
         case Space::none:
             if (code_offset((const void*)address) && kind == Kind::read) return;
     }
-    fail("out of bounds", place, &mine, 1);
+    fail_access("out of bounds", place, kind, code);
 }

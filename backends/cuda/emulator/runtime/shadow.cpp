@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "memory.h"
 #include "threads.h"
 
 static_assert(sizeof(Stamp) == 16, "four to a line of the caches");
@@ -33,93 +32,74 @@ void Shadow::release() {
     written = nullptr;
 }
 
-// For each cell that an access touches: its number, and which of its bytes.
-template <class F> static void for_cells(size_t position, unsigned bytes, F visit) {
-    for (size_t end = position + bytes; position < end;) {
+// No later access can race with it.
+template <bool is_shared> static bool is_over(Stamp s, Stamp now) {
+    return is_shared ? s.when != now.when : s.block() < running.first_block;
+}
+
+static bool happens_before(Stamp s, Stamp now) {
+    if (s.when != now.when) return s.block() == now.block();  // an earlier epoch
+    if (s.thread() == now.thread()) return true;
+    return s.thread() / LANES == now.thread() / LANES && running.thread->seen[s.thread() % LANES] >= s.clock();
+}
+
+// Whoever is in another group of threads than a coming writer is not ordered with it by anything but a barrier
+// that ends the epoch, or the launch.
+template <bool is_shared> static bool is_same_group(Stamp a, Stamp b) {
+    return a.block() == b.block() && (!is_shared || a.thread() / LANES == b.thread() / LANES);
+}
+
+// An access takes the place of one that says no more: whatever races with that races with it as well. Where there
+// is none, a read goes, so that those kept are of two threads at least, and of two groups if there are such.
+template <bool is_shared> void Shadow::access_cell(size_t number, Stamp now, Verdict& verdict) {
+    Written& w = written[number];
+    const unsigned has = is_shared && w.block != now.block() ? 0 : w.mask;
+    if (now.kind() != Kind::write && now.mask() & ~has) verdict.is_unwritten = true;
+    if (now.kind() != Kind::read) w = {now.block(), has | now.mask()};
+
+    Stamp *replaced = nullptr, *of_own_group = nullptr, *of_another = nullptr;
+    unsigned own = 0;
+    for (Stamp& slot : cells[number].slots) {
+        const Stamp s = slot;
+        if (is_over<is_shared>(s, now)) {
+            replaced = replaced ? replaced : &slot;
+            continue;
+        }
+        const bool is_before = happens_before(s, now);
+        const bool conflicts = s.kind() != now.kind() || s.kind() == Kind::write;
+        if (!is_before && conflicts && s.mask() & now.mask() && !verdict.races) {
+            verdict.races = true;
+            verdict.other = s;
+        }
+        if (is_before && !(s.mask() & ~now.mask()) && (s.kind() == now.kind() || now.kind() == Kind::write)) {
+            replaced = &slot;
+        } else if (s.kind() != Kind::write) {
+            const bool is_own = is_same_group<is_shared>(s, now);
+            own += is_own;
+            (is_own ? of_own_group : of_another) = &slot;
+        }
+    }
+    if (!replaced) replaced = own >= 2 || !of_another ? of_own_group : of_another;
+    if (!replaced && now.kind() == Kind::write) replaced = &cells[number].slots[0];
+    if (replaced) *replaced = now;
+}
+
+Verdict Shadow::access(size_t position, unsigned bytes, Stamp now) {
+    Verdict verdict = {};
+    for (const size_t end = position + bytes; position < end;) {
         const unsigned first = position % 4, some = (unsigned)std::min<size_t>(4 - first, end - position);
-        visit(position / 4, ((1u << some) - 1) << first);
+        const Stamp part = {now.when, now.what | (uint64_t)((1u << some) - 1) << first << 24};
+        if (is_shared)
+            access_cell<true>(position / 4, part, verdict);
+        else
+            access_cell<false>(position / 4, part, verdict);
         position += some;
     }
+    return verdict;
 }
 
-// ---------------------------------------------------------------- races
-
-// An access that no later one can race with.
-static bool is_over(const Stamp& s, const Stamp& now, bool is_shared) {
-    if (is_shared) return s.block != now.block || s.epoch != now.epoch;
-    return s.block < running.first_block;
-}
-
-static bool happens_before(const Stamp& s, const Stamp& now) {
-    if (s.block != now.block) return false;
-    if (s.epoch != now.epoch || s.thread == now.thread) return true;
-    return s.thread / LANES == now.thread / LANES && running.thread->seen[s.thread % LANES] >= s.clock;
-}
-
-bool Shadow::find_race(const Cell& cell, const Stamp& now, bool is_shared, Stamp& other) {
-    for (const Stamp& s : cell.slots) {
-        if (!(s.mask & now.mask) || is_over(s, now, is_shared) || happens_before(s, now)) continue;
-        if (s.kind == now.kind && s.kind != Kind::write) continue;
-        other = s;
-        return true;
-    }
-    return false;
-}
-
-// Keep an access in the place of one that says no more: whatever races with that races with it as well. Where
-// there is none, a read goes, so that those kept are of two threads at least, and of two warps if there are such:
-// one of them is then another than a coming writer.
-void Shadow::remember(Cell& cell, const Stamp& now, bool is_shared) {
-    unsigned own = 0;
-    Stamp *of_own_warp = nullptr, *of_another = nullptr;
-    for (Stamp& s : cell.slots) {
-        const bool says_less = !(s.mask & ~now.mask) && (s.kind == now.kind || now.kind == Kind::write);
-        if (is_over(s, now, is_shared) || (says_less && happens_before(s, now))) {
-            s = now;
-            return;
-        }
-        if (s.kind == Kind::write) continue;
-        const bool is_own = s.block == now.block && s.thread / LANES == now.thread / LANES;
-        own += is_own;
-        (is_own ? of_own_warp : of_another) = &s;
-    }
-    Stamp* goes = own >= 2 || !of_another ? of_own_warp : of_another;
-    if (!goes && now.kind == Kind::write) goes = &cell.slots[0];
-    if (goes) *goes = now;
-}
-
-bool Shadow::races(size_t position, unsigned bytes, Stamp now, bool is_shared, Stamp& other) {
-    bool found = false;
-    for_cells(position, bytes, [&](size_t number, unsigned mask) {
-        now.mask = mask;
-        Cell& cell = cells[number];
-        found = found || find_race(cell, now, is_shared, other);
-        remember(cell, now, is_shared);
-    });
-    return found;
-}
-
-// ---------------------------------------------------------------- what was written
-
-unsigned Shadow::unwritten(size_t position, unsigned bytes, bool is_shared) {
-    unsigned missing = 0, done = 0;
-    for_cells(position, bytes, [&](size_t number, unsigned mask) {
-        unsigned has = 0;
-        if (cells) {
-            const Written& w = written[number];
-            has = is_shared && w.block != running.block_number ? 0 : w.mask;
-        }
-        const unsigned lacks = mask & ~has;
-        if (done < 32) missing |= (lacks >> __builtin_ctz(mask)) << done;
-        done += __builtin_popcount(mask);
-    });
-    return missing;
-}
-
-void Shadow::set_written(size_t position, unsigned bytes, bool is_shared) {
-    for_cells(position, bytes, [&](size_t number, unsigned mask) {
-        Written& w = written[number];
-        if (is_shared && w.block != running.block_number) w = {running.block_number, 0};
-        w.mask |= mask;
-    });
+unsigned Shadow::unwritten(size_t position, unsigned bytes) const {
+    const unsigned wanted = ((1u << bytes) - 1) << position % 4;
+    const unsigned lacks = cells ? wanted & ~written[position / 4].mask : wanted;
+    return lacks >> position % 4;
 }

@@ -1,0 +1,65 @@
+"""Schedules for GPUs drawn at random: nests on blocks and threads first, and then lines of all kinds."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from te.diagnostics import ScheduleError
+from te.ir.loop import SERIAL, Kernel
+from te.schedule.apply import apply
+from te.schedule.directives import Bind, Reorder, Split
+from te.schedule.forms import Binding, Directive
+from tests.properties.generated.schedules import Drawn, Seen, schedules_of
+
+BLOCKS = (Binding.BLOCK_X, Binding.BLOCK_Y)
+THREADS = (Binding.THREAD_X, Binding.THREAD_Y, Binding.LANE, Binding.WARP)
+
+
+@st.composite
+def gpu_schedules_of(draw: st.DrawFn, plain: Kernel) -> Drawn:
+    """A random schedule of a kernel, most of whose nests begin on blocks and threads."""
+    found: Drawn = draw(schedules_of(plain, most=4))
+    for _ in range(draw(st.integers(1, 3))):
+        for line in draw(_nest(found.kernel)):
+            _add(found, line)
+    more: Drawn = draw(schedules_of(found.kernel, most=5))
+    found.kernel = more.kernel
+    found.lines += more.lines
+    return found
+
+
+@st.composite
+def _nest(draw: st.DrawFn, kernel: Kernel) -> list[Directive]:
+    """Lines that split one or two serial loops of a stage, and run the outer parts by blocks, the inner by threads."""
+    loops = [loop.var for loop, _ in Seen(kernel).loops if loop.kind == SERIAL and not loop.is_reduction]
+    if not loops:
+        return []
+    first = draw(st.sampled_from(loops))
+    stage = first.rsplit(".", 1)[0]
+    chosen = [var for var in loops if var.rsplit(".", 1)[0] == stage][: draw(st.integers(1, 2))]
+    blocks = draw(st.permutations(BLOCKS))
+    threads = draw(st.permutations(THREADS))
+    lines: list[Directive] = []
+    parts = [(f"{var}_b".rsplit(".", 1)[1], f"{var}_t".rsplit(".", 1)[1]) for var in chosen]
+    for var, names in zip(chosen, parts, strict=True):
+        by = draw(st.sampled_from([2, 3, 4, 8, 32]))
+        lines.append(Split(var, by, names))
+    outer = [f"{stage}.{names[0]}" for names in parts]
+    inner = [f"{stage}.{names[1]}" for names in parts]
+    if len(chosen) == 2 and draw(st.integers(0, 3)):
+        lines.append(Reorder((*outer, *inner)))
+    has_blocks = draw(st.integers(0, 5)) > 0
+    lines += [Bind(var, level) for var, level in zip(outer, blocks, strict=False) if has_blocks]
+    lines += [Bind(var, level) for var, level in zip(inner, threads, strict=False) if draw(st.integers(0, 5))]
+    return lines
+
+
+def _add(found: Drawn, line: Directive) -> None:
+    verb = type(line).__name__
+    found.drawn[verb] += 1
+    try:
+        found.kernel = apply(found.kernel, line)
+    except ScheduleError:
+        return
+    found.accepted[verb] += 1
+    found.lines.append(line)
