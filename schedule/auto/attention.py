@@ -52,6 +52,7 @@ from te.target import Target
 
 KEYS = 64  # in a block: with 64 elements each, K and V of a block fill half of the first-level cache
 KEYS_OF_FEW = 256  # in a block, for a few queries
+HALVED = 1.035  # times as long a query takes in a tile of half as many
 SCALING = 2  # cost of what is computed again at each read
 FEWEST_QUERIES = 4  # of a tile; below, most lanes of a vector would be empty
 
@@ -237,9 +238,16 @@ def sizes_for(a: Attention, target: Target) -> Sizes:
     known = _extent(a.leader, a.roles[a.leader.name].row)
     if known is not None and known < FEWEST_QUERIES:
         return Sizes(lanes, known, KEYS_OF_FEW, at_once, known)
+    if known is not None and _covered(known, lanes) * HALVED <= _covered(known, queries):
+        queries = lanes
     while known is not None and queries // 2 >= known:
         queries //= 2
     return Sizes(lanes, queries, KEYS, at_once, min(at_once, queries))
+
+
+def _covered(extent: int, part: int) -> int:
+    """How many there are in the parts that cover an extent."""
+    return -(-extent // part) * part
 
 
 def placing(a: Attention, target: Target) -> list[Directive]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from te.ir.expr import COMPARISONS, LOGICAL, Cast, Const, Expr, Op, Select
-from te.ir.visit import walk
+from te.ir.visit import children
 
 # Rough costs, in multiplications. What is not listed here and takes a float is a function such as `exp`.
 FUNCTION_COST = 12
@@ -30,20 +30,28 @@ SIMPLE = {
 
 def cost(e: Expr) -> int:
     """How much work an expression is, roughly, in multiplications."""
-    total = 0
-    for node in walk(e):
-        match node:
-            case Op(op="/", args=(_, divisor)) if _is_power_of_two(divisor):
-                total += 1  # a multiplication, by the exact inverse
-            case Op(op="sqrt", args=(Const(),)):
-                pass
-            case Op(op="/" | "//" | "%" | "sqrt", args=(_, *_)) if node.dtype.is_float:
-                total += DIVISION_COST
-            case Op(op=op) if node.dtype.is_float and op not in SIMPLE:
-                total += FUNCTION_COST
-            case Op() | Select() | Cast():
-                total += 1
-    return total
+    return _cost(e)[0]
+
+
+def _cost(e: Expr) -> tuple[int, bool]:
+    """How much work an expression is, and whether it is a constant: what is made of constants alone is none."""
+    found = [_cost(child) for child in children(e)]
+    if isinstance(e, Const) or (isinstance(e, Op | Cast) and all(is_constant for _, is_constant in found)):
+        return 0, True
+    return _own_cost(e) + sum(child for child, _ in found), False
+
+
+def _own_cost(e: Expr) -> int:
+    match e:
+        case Op(op="/", args=(_, divisor)) if _is_power_of_two(divisor):
+            return 1  # a multiplication, by the exact inverse
+        case Op(op="/" | "//" | "%" | "sqrt", args=(_, *_)) if e.dtype.is_float:
+            return DIVISION_COST
+        case Op(op=op) if e.dtype.is_float and op not in SIMPLE:
+            return FUNCTION_COST
+        case Op() | Select() | Cast():
+            return 1
+    return 0
 
 
 def _is_power_of_two(e: Expr) -> bool:

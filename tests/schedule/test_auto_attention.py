@@ -70,6 +70,20 @@ def test_fewer_registers_make_smaller_tiles() -> None:
     assert "tile A.i, A.e by 4, 16\n" in lines
 
 
+def test_tiles_are_half_as_wide_where_that_leaves_out_enough_queries() -> None:
+    assert "split O.i by 32\n" in lines_of(
+        attention(), **{**SIZES, "M": 1000}
+    )  # of 1024; 1008 would be few less
+    assert "split O.i by 16\n" in lines_of(attention(), **{**SIZES, "M": 100})  # of 112 instead of 128
+    assert "split O.i by 8\n" in lines_of(attention(), **{**SIZES, "M": 7})
+
+
+def test_a_constant_factor_of_the_logits_is_no_pass_of_its_own() -> None:
+    for factor in ("* 0.125", "/ sqrt(128.0)", "* (1.0 / sqrt(3.0))"):
+        has_pass = "inline S\n" not in lines_of(attention(factor), **SIZES)
+        assert has_pass == factor.startswith("/ "), factor
+
+
 def test_one_query_runs_along_the_keys() -> None:
     assert (
         lines_of(attention(), **{**SIZES, "M": 1})
