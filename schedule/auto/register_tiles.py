@@ -16,9 +16,9 @@ LATENCY = 8  # multiply-adds under way at once, below which each waits for the o
 LOOP = 1.5  # of each term: the counter, the branch, and the first line of the next row of B
 TILE = 30.0  # of each tile: its loops, and a branch that is predicted wrong
 NEXT = 0.25  # of each vector of B, where not all terms of its columns stay in the first-level cache
-NEAR, FAR = 0.15, 0.3  # of each broadcast, where A lies in the second-level cache, and beyond it
+NEAR, FAR = 0.17, 0.3  # of each broadcast, where A lies in the second-level cache, and beyond it
 BORDER = 1.03  # for each border with tiles that are not whole: code of its own
-MOST_ROWS = 14  # of unrolled code; more gain nothing
+MOST_ROWS = 28  # of unrolled code
 WAYS, WAY_BYTES = 8, 4096  # of the first-level cache, from whose one set rows of A that lie so apart are read
 
 
@@ -48,12 +48,19 @@ def best_tile(sizes: Sizes, lanes: int, registers: int, most_vectors: int, near_
     >>> best_tile(Sizes(128, 128, 128, 4, 1 << 16, 1 << 9), 16, 32, 2, 1 << 19)
     Tile(rows=8, columns=32)
     >>> best_tile(Sizes(609, 73, 419, 4, 609 * 419 * 4, 419 * 4), 16, 32, 4, 1 << 20)
-    Tile(rows=14, columns=16)
+    Tile(rows=21, columns=16)
     """
-    is_far = sizes.left_bytes is None or sizes.left_bytes > near_bytes
     candidates = list(_candidates(sizes, registers, most_vectors))
-    rows, vectors = min(candidates, key=lambda tile: _estimate(sizes, tile[0], tile[1], lanes, is_far=is_far))
+    broadcast = _broadcast(sizes.left_bytes, near_bytes)
+    rows, vectors = min(candidates, key=lambda tile: _estimate(sizes, tile[0], tile[1], lanes, broadcast))
     return Tile(rows, vectors * lanes)
+
+
+def _broadcast(left_bytes: int | None, near_bytes: int) -> float:
+    """What a broadcast takes beside the multiply-adds: nothing where A stays in the first-level cache."""
+    if left_bytes is None or left_bytes > near_bytes:
+        return FAR
+    return 0.0 if left_bytes <= WAYS * WAY_BYTES // 2 else NEAR
 
 
 def _candidates(sizes: Sizes, registers: int, most_vectors: int) -> Iterator[tuple[int, int]]:
@@ -74,12 +81,12 @@ def _rows_in_cache(row_bytes: int | None) -> int:
     return WAYS * WAY_BYTES // gcd(row_bytes, WAY_BYTES)
 
 
-def _estimate(sizes: Sizes, rows: int, vectors: int, lanes: int, *, is_far: bool) -> float:
+def _estimate(sizes: Sizes, rows: int, vectors: int, lanes: int, broadcast: float) -> float:
     columns = vectors * lanes
     down, is_ragged_below = _tiles(sizes.rows, rows)
     across, is_ragged_aside = _tiles(sizes.columns, columns)
     terms = sizes.terms or 1024
-    term = max(rows * vectors, LATENCY) + LOOP + (FAR if is_far else NEAR) * rows
+    term = max(rows * vectors, LATENCY) + LOOP + broadcast * rows
     if sizes.terms is None or sizes.terms * columns * sizes.element > WAYS * WAY_BYTES // 2:
         term += NEXT * vectors
     whole = down * across * (terms * term + 2 * rows * vectors + TILE)

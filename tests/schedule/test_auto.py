@@ -370,7 +370,8 @@ def test_narrow_results_get_narrow_tiles() -> None:
     ("sizes", "rows", "columns"),
     [
         ({"M": 512, "N": 512, "K": 512}, 6, 64),
-        ({"M": 609, "N": 73, "K": 419}, 13, 16),  # five tiles aside, of 80 columns, not two of 128
+        ({"M": 609, "N": 73, "K": 419}, 21, 16),  # five tiles aside, of 80 columns, not two of 128
+        ({"M": 17, "N": 333, "K": 99}, 17, 16),  # one tile down, and no row of it is empty
         ({"M": 12, "N": 40, "K": 100}, 12, 16),  # one tile down, three aside
         ({"M": 96, "N": 96, "K": 1024}, 8, 32),  # rows of A 4 KiB apart: a set of the cache holds eight
     ],

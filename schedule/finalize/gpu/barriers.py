@@ -106,8 +106,11 @@ class _Barriers:
             case For():
                 return self._loop(s, before, facts)
             case If():
+                # A barrier that its body begins with stands before it: that may save another one behind.
+                alone = self._condition(s, asked, facts)
+                begins = asked.union(*[self._begin(body)[0] for body in bodies(alone.body)])
                 return self._behind(
-                    asked, before, facts, lambda left: self._condition(s, left | asked, facts)
+                    begins, before, facts, lambda left: self._condition(s, left | asked, facts)
                 )
         return self._behind(asked, before, facts, lambda left: self._named(s, left | asked, facts))
 
@@ -301,7 +304,10 @@ def _is_of_one_thread(a: Touch, b: Touch, facts: Facts) -> bool:
         known = known.with_range(name, integer(0), sub(extent, integer(1)))
     for condition in (*a.conditions, *b.conditions):
         known = known.with_assumption(condition)
-    for i, j in zip(a.index, b.index, strict=True):
-        if not any(loads(i)) and not any(loads(j)):
-            known = known.with_assumption(compare("==", i, j))
+    pairs = zip(a.index, b.index, strict=True)
+    plain = [(i, j) for i, j in pairs if not any(loads(i)) and not any(loads(j))]
+    if any(prove(compare(op, i, j), known) for i, j in plain for op in ("<", ">", "!=")):
+        return True
+    for i, j in plain:
+        known = known.with_assumption(compare("==", i, j))
     return all(prove(compare("==", i, j), known) for i, j in zip(a.thread, b.thread, strict=True))
