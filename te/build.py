@@ -177,6 +177,10 @@ class _Build:
 
         compilation, files = self._compile(choices or {})
         interface = interface_of(self._op, compilation)
+        if self._request.target.is_gpu:
+            from te.runtime.gpu_kernel import GpuKernel
+
+            return GpuKernel(interface, lambda: compilation)
         if not self._request.target.is_native:
             return Kernel(interface, None, lambda: compilation)
         if self._request.target.name == EMULATED:
