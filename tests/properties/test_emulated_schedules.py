@@ -81,7 +81,9 @@ def draw_sizes(data: st.DataObject, kernel: Kernel, *, are_small: bool) -> dict[
     names = kernel.program.sizes
     sizes = {name: data.draw(st.integers(0, 9), label=name) for name in names}
     if names and not are_small and data.draw(st.booleans(), label="with a larger one"):
-        sizes[data.draw(st.sampled_from(names), label="of")] = data.draw(st.sampled_from([17, 32, 33, 64, 70]))
+        sizes[data.draw(st.sampled_from(names), label="of")] = data.draw(
+            st.sampled_from([17, 32, 33, 64, 70])
+        )
     assume(all(evaluate(r.condition, sizes) for r in kernel.program.requirements))
     return sizes
 

@@ -60,10 +60,13 @@ class Finding:
         message = _MESSAGES[self.kind].format(
             place=self.place, kernel=self.kernel, bytes=self.bytes, detail=self.detail
         )
-        spans = [(actor.span, f"{actor.name} {_DEEDS[actor.kind]}") for actor in self.actors if actor.span]
-        span, label = spans[0] if spans else (None, "")
-        notes = tuple(Note(place, text) for place, text in spans[1:] if place)
-        return Diagnostic(f"emulated-{self.kind.replace(' ', '-')}", message, span, label, self._help, notes)
+        notes = [
+            Note(actor.span, f"{actor.name} {_DEEDS[actor.kind]}") for actor in self.actors if actor.span
+        ]
+        span, label = (notes[0].span, notes[0].label) if notes else (None, "")
+        return Diagnostic(
+            f"emulated-{self.kind.replace(' ', '-')}", message, span, label, self._help, tuple(notes[1:])
+        )
 
     @property
     def _help(self) -> str:
