@@ -19,7 +19,7 @@ from te.runtime.generic import Choice, GenericKernel
 from te.runtime.kernel import Compilation, Kernel
 from te.runtime.stored import Generic, Stored
 from te.sources import is_text, read_source
-from te.target import parse_target
+from te.target import EMULATED, parse_target
 
 if TYPE_CHECKING:
     from te.module import Constant, Module, Op, Options
@@ -177,8 +177,17 @@ class _Build:
 
         compilation, files = self._compile(choices or {})
         interface = interface_of(self._op, compilation)
+        if self._request.target.is_gpu:
+            from te.runtime.gpu_kernel import GpuKernel
+
+            return GpuKernel(interface, lambda: compilation)
         if not self._request.target.is_native:
             return Kernel(interface, None, lambda: compilation)
+        if self._request.target.name == EMULATED:
+            from te.runtime.emulated import load_emulated
+
+            emulated = load_emulated(compilation.artifact)
+            return Kernel(interface, emulated, lambda: compilation)
         executable = _backend(self._request).load(compilation.artifact)
         if self._cache.is_on:
             self._cache.store(choices, Stored(interface, compilation.artifact.code, files))

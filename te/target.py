@@ -11,6 +11,7 @@ of 9.0. `cuda-emulated` runs what would run on `cuda.sm_80` on the CPU, to test 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from dataclasses import dataclass
@@ -50,6 +51,11 @@ class Target:
     def schedule_name(self) -> str:
         """What schedules for it are `on`: the emulator takes those of the GPU."""
         return "cuda" if self.name == EMULATED else self.name
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether its code runs on a GPU: not that of the emulator."""
+        return self.backend == "cuda" and self.name != EMULATED
 
     def satisfies(self, name: str) -> bool:
         """Whether a schedule written `on name` may be used: `llvm.avx2` serves on an AVX-512 machine too."""
@@ -105,13 +111,14 @@ def is_gpu(name: str) -> bool:
 
 def shared_bytes(name: str) -> int:
     """How much shared memory a block may have on the GPU of that name."""
-    return _SHARED_KIB[_CUDA.get(name, _LEAST_KNOWN)] << 10
+    sm = _sm_of(name)
+    return _SHARED_KIB[max(known for known in _SHARED_KIB if known <= max(sm, 75))] << 10
 
 
 def levels_of(name: str) -> frozenset[str]:
     """The targets whose schedules serve one of this name, whatever this machine is."""
     if is_gpu(name):
-        return _cuda_levels(_CUDA.get(name, _LEAST_KNOWN))
+        return _cuda_levels(_sm_of(name))
     for family in _FAMILIES.values():
         if name in family:
             return frozenset({"llvm", *list(family)[: list(family).index(name) + 1]})
@@ -136,7 +143,7 @@ def parse_target(spec: str) -> Target:
 
 
 def _cuda(spec: str) -> Target:
-    sm = _CUDA.get(spec, _LEAST_KNOWN)
+    sm = _sm_of(spec)
     return Target(
         name=spec,
         backend="cuda",
@@ -150,6 +157,28 @@ def _cuda(spec: str) -> Target:
         caches=(),
         sm=sm,
     )
+
+
+def _sm_of(name: str) -> int:
+    """The compute capability that a target stands for."""
+    found = host_gpu() if name == "cuda" else None
+    return _CUDA.get(name, found or _LEAST_KNOWN)
+
+
+@cache
+def host_gpu() -> int | None:
+    """The compute capability of this machine's first NVIDIA GPU, 90 for 9.0, as its driver tells; None without one."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
+        return None
+    for number, attribute in ((major, 75), (minor, 76)):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
+        if driver.cuDeviceGetAttribute(ctypes.byref(number), attribute, device):
+            return None
+    return 10 * major.value + minor.value
 
 
 def _cuda_levels(sm: int) -> frozenset[str]:

@@ -22,7 +22,7 @@ STATIC_SHARED = 48 << 10  # more dynamic shared memory than this must be asked f
 
 
 class Device:
-    """The GPU of that number. Raises CudaUnavailable where there is none to use, ValueError where there is no such one."""
+    """The GPU of that number. Raises CudaUnavailable where there is none to use, ValueError where it is not there."""
 
     def __init__(self, number: int):
         self.driver = driver()

@@ -56,8 +56,12 @@ def why_unavailable() -> str | None:
     return None
 
 
+class DriverError(RuntimeError):
+    """A call of the driver failed."""
+
+
 class DriverCalls:
-    """What PyCUDA lacks. Streams, events and graphs are the driver's handles. Raises RuntimeError where a call fails.
+    """What PyCUDA lacks. Streams, events and graphs are the driver's handles. Raises DriverError where a call fails.
 
     A context must be current.
     """
@@ -81,8 +85,8 @@ class DriverCalls:
         self._call("cuStreamWaitEvent", ctypes.c_void_p(stream), ctypes.c_void_p(event), ctypes.c_uint(0))
 
     def begin_capture(self, stream: int) -> None:
-        of_this_thread = 1
-        self._call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(of_this_thread))
+        relaxed = 2  # memory may be allocated meanwhile
+        self._call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(relaxed))
 
     def end_capture(self, stream: int) -> int:
         """The graph of what the stream was given meanwhile."""
@@ -111,7 +115,7 @@ class DriverCalls:
             text = ctypes.c_char_p()
             self._library.cuGetErrorString(ctypes.c_int(status), ctypes.byref(text))
             reason = text.value.decode() if text.value else f"error {status}"
-            raise RuntimeError(f"{name} failed: {reason}")
+            raise DriverError(f"{name} failed: {reason}")
 
 
 def _handle(word: ctypes.c_void_p) -> int:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import prod
 
 from te.backends.cuda.launches import LIMITS, Host, HostFor, HostIf, HostLet, HostSeq, Launch, Program
+from te.ir.evaluate import evaluate
 from te.ir.expr import Expr
-from te.runtime.sizes import size_function
 
 __all__ = ["SizedLaunch", "byte_count", "sized_launches"]
 
@@ -29,9 +29,9 @@ def sized_launches(program: Program, sizes: Sequence[int]) -> Iterator[SizedLaun
     return _launches(program.host, dict(zip(program.sizes, sizes, strict=True)))
 
 
-def byte_count(shape: Sequence[Expr], item: int, names: Sequence[str], sizes: Sequence[int]) -> int:
+def byte_count(shape: Sequence[Expr], item: int, sizes: Mapping[str, int]) -> int:
     """The bytes of an array whose elements have `item`."""
-    return prod(max(0, size_function(extent, names)(sizes)) for extent in shape) * item
+    return prod(max(0, int(evaluate(extent, sizes))) for extent in shape) * item
 
 
 def _launches(host: Host, values: Mapping[str, int]) -> Iterator[SizedLaunch]:
@@ -56,4 +56,4 @@ def _launches(host: Host, values: Mapping[str, int]) -> Iterator[SizedLaunch]:
 
 
 def _value(e: Expr, values: Mapping[str, int]) -> int:
-    return size_function(e, list(values))(list(values.values()))
+    return int(evaluate(e, values))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from te.diagnostics import CompileError, counted, did_you_mean
-from te.ir.types import DTYPES, numpy_dtype
+from te.ir.types import DTYPES, DType, numpy_dtype
 from te.runtime.ahead import Kept
 from te.runtime.arguments import Parameter
 from te.runtime.arrays import dtype_of, view
@@ -19,6 +19,7 @@ from te.runtime.bound import BoundKernel, bind_saved
 from te.runtime.kernel import Kernel, Timing
 
 if TYPE_CHECKING:
+    from te.backends.cuda.arrays import DeviceArray
     from te.backends.cuda.resources import Resources
 
 __all__ = ["GenericInput", "GenericKernel"]
@@ -193,10 +194,9 @@ class GenericKernel:
         variable = generic.dtype_variable
         assert variable is not None
         called = f"{self.name}: `{generic.name}`"
-        array = view(value, called)
-        dtype = dtype_of(array)
+        dtype, found = _dtype_of(value, called)
         if dtype is None:
-            raise TypeError(f"{called} is {array.dtype}, and te's dtypes are {', '.join(DTYPES)}")
+            raise TypeError(f"{called} is {found}, and te's dtypes are {', '.join(DTYPES)}")
         if decided.setdefault(variable, dtype.name) != dtype.name:
             raise TypeError(
                 f"{called} must be {decided[variable]} ({variable}, as `{deciders[variable]}`), "
@@ -206,11 +206,11 @@ class GenericKernel:
 
     def _rank(self, generic: GenericInput, value: object) -> int:
         called = f"{self.name}: `{generic.name}`"
-        array = view(value, called)
-        if array.ndim < generic.other_axes:
+        shape = _on_gpu(value, called).shape if _is_on_gpu(value) else view(value, called).shape
+        if len(shape) < generic.other_axes:
             least = counted(generic.other_axes, "axis")
-            raise ValueError(f"{called} must have at least {least}, found the shape {array.shape}")
-        return array.ndim - generic.other_axes
+            raise ValueError(f"{called} must have at least {least}, found the shape {shape}")
+        return len(shape) - generic.other_axes
 
     # ------------------------------------------------------------ the kernels
 
@@ -238,3 +238,27 @@ class GenericKernel:
             raise TypeError(
                 f"{self.name}: {wrong[0].message} ({wrong[0].label})" + (f"; {because}" if because else "")
             ) from None
+
+
+def _dtype_of(value: object, called: str) -> tuple[DType | None, object]:
+    """The language's type of an array's elements, if there is one, and the array's own name for it."""
+    if _is_on_gpu(value):
+        found = _on_gpu(value, called)
+        return found.dtype, found.dtype
+    array = view(value, called)
+    return dtype_of(array), array.dtype
+
+
+def _is_on_gpu(value: object) -> bool:
+    """Whether it is an array in a GPU's memory. What knows of these is loaded for arrays that are not NumPy's."""
+    if isinstance(value, np.ndarray | np.generic):
+        return False
+    from te.backends.cuda import arrays
+
+    return arrays.is_on_gpu(value)
+
+
+def _on_gpu(value: object, called: str) -> DeviceArray:
+    from te.backends.cuda.arrays import taken
+
+    return taken(value, called)

@@ -14,6 +14,7 @@ import traceback
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -26,8 +27,10 @@ DOCS = ROOT / "docs"
 PAGES = [
     ROOT / "README.md",
     DOCS / "coming-from-tvm-and-halide.md",
+    DOCS / "cuda.md",
     DOCS / "targets.md",
     DOCS / "watching.md",
+    *([DOCS / "emulator.md"] if which("g++") else []),
     *sorted(DOCS.glob("tutorial/*.md")),
     *sorted(DOCS.glob("examples/*.md")),
 ]

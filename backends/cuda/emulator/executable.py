@@ -36,8 +36,8 @@ from te.backends.cuda.emulator.run import (
 from te.backends.cuda.host import byte_count, sized_launches
 from te.backends.cuda.launches import OUTPUT, Program
 from te.diagnostics import Span
+from te.ir.evaluate import evaluate
 from te.ir.types import numpy_dtype
-from te.runtime.sizes import size_function
 
 __all__ = ["EmulatedExecutable", "Emulation", "emulating", "emulation_asked_for"]
 
@@ -156,15 +156,15 @@ class EmulatedExecutable:
 
 
 def _arrays(program: Program, addresses: Sequence[int], sizes: Sequence[int]) -> list[Array]:
-    names = program.sizes
+    values = dict(zip(program.sizes, sizes, strict=True))
     arrays = []
     for argument, address in zip(program.arguments, addresses, strict=True):
-        size = byte_count(argument.shape, argument.dtype.bytes, names, sizes)
-        shape = tuple(size_function(extent, names)(sizes) for extent in argument.shape)
+        size = byte_count(argument.shape, argument.dtype.bytes, values)
+        shape = tuple(int(evaluate(extent, values)) for extent in argument.shape)
         data = _bytes_at(address, size)
         arrays.append(Array(argument.name, argument.role, size, data, shape, numpy_dtype(argument.dtype)))
     for part in program.workspace:
-        size = max(0, size_function(part.bytes, names)(sizes))
+        size = max(0, int(evaluate(part.bytes, values)))
         shape = (size // part.dtype.bytes,)
         arrays.append(Array(part.name, "workspace", size, None, shape, numpy_dtype(part.dtype)))
     return arrays
@@ -173,7 +173,7 @@ def _arrays(program: Program, addresses: Sequence[int], sizes: Sequence[int]) ->
 def _bytes_at(address: int, size: int) -> Bytes:
     if not size:
         return np.empty(0, np.uint8)
-    return np.frombuffer((ctypes.c_uint8 * size).from_address(address), np.uint8)
+    return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
 
 def _copied(array: Array) -> Array:

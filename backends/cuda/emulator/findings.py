@@ -43,6 +43,7 @@ class Finding:
     bytes: int
     actors: tuple[Actor, ...]
     order: int  # of the threads, as in `Settings`
+    detail: str = ""
 
     @property
     def place(self) -> str:
@@ -56,11 +57,16 @@ class Finding:
     @property
     def diagnostic(self) -> Diagnostic:
         """The finding for people, with the `.te` lines where they are known."""
-        message = _MESSAGES[self.kind].format(place=self.place, kernel=self.kernel, bytes=self.bytes)
-        spans = [(actor.span, f"{actor.name} {_DEEDS[actor.kind]}") for actor in self.actors if actor.span]
-        span, label = spans[0] if spans else (None, "")
-        notes = tuple(Note(place, text) for place, text in spans[1:] if place)
-        return Diagnostic(f"emulated-{self.kind.replace(' ', '-')}", message, span, label, self._help, notes)
+        message = _MESSAGES[self.kind].format(
+            place=self.place, kernel=self.kernel, bytes=self.bytes, detail=self.detail
+        )
+        notes = [
+            Note(actor.span, f"{actor.name} {_DEEDS[actor.kind]}") for actor in self.actors if actor.span
+        ]
+        span, label = (notes[0].span, notes[0].label) if notes else (None, "")
+        return Diagnostic(
+            f"emulated-{self.kind.replace(' ', '-')}", message, span, label, self._help, tuple(notes[1:])
+        )
 
     @property
     def _help(self) -> str:
@@ -128,5 +134,6 @@ _MESSAGES = {
     "division by zero": "an integer is divided by zero",
     "index outside its array": "an index is outside of its array",
     "stack overflow": "the arrays of one thread need more than its stack",
+    "impossible launch": "`{kernel}` cannot be launched: {detail}",
     "trap": "`{kernel}` stops by a trap",
 }

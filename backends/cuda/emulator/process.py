@@ -164,14 +164,14 @@ def _margin(size: int) -> int:
 
 
 def _write(file: int, data: Bytes, offset: int) -> None:
-    rest = memoryview(data)
+    rest = data.data
     while rest.nbytes:
         written = os.pwrite(file, rest, offset)
         rest, offset = rest[written:], offset + written
 
 
 def _read(file: int, data: Bytes, offset: int) -> None:
-    rest = memoryview(data)
+    rest = data.data
     while rest.nbytes:
         count = os.preadv(file, [rest], offset)
         rest, offset = rest[count:], offset + count

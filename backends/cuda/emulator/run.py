@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from te.diagnostics import Span
 
 __all__ = ["BACKWARD", "FORWARD", "Array", "Call", "Library", "Settings", "compile_source", "run"]
 
+# Of every GPU since compute capability 2.0; of Hopper (the CUDA C++ Programming Guide's table of compute capabilities).
+MOST_THREADS, MOST_ALONG, MOST_SHARED = 1024, (1024, 1024, 64), 227 << 10
 FORWARD, BACKWARD = 0, 1  # orders of threads and blocks; any larger number shuffles them, each otherwise
 
 Lines = Callable[[int], Span | None]
@@ -106,6 +109,13 @@ def run(
     Raises CudaUnavailable without g++.
     """
     settings = settings or Settings()
+    impossible = [
+        Finding("impossible launch", c.symbol, None, None, None, None, 0, (), settings.order, reason)
+        for c in calls
+        if (reason := _why_impossible(c))
+    ]
+    if impossible:
+        return impossible[:1]
     numbers = {a.name: n for n, a in enumerate(arrays)}
     request = Request(
         arrays=[ArrayRequest(a.role, a.bytes, a.data) for a in arrays],
@@ -119,6 +129,18 @@ def run(
     if not answer.is_done and not answer.findings:
         raise RuntimeError(f"the emulator failed: {answer.errors.strip() or 'it says nothing'}")
     return _findings(answer.findings, library, arrays, calls, settings)
+
+
+def _why_impossible(call: Call) -> str:
+    threads = prod(call.block)
+    if not 0 < threads <= MOST_THREADS:
+        return f"its blocks have {threads} threads, and a GPU's at most {MOST_THREADS}"
+    for name, extent, most in zip("xyz", call.block, MOST_ALONG, strict=True):
+        if extent > most:
+            return f"its blocks have {extent} threads along {name}, and a GPU's at most {most}"
+    if call.shared > MOST_SHARED:
+        return f"its blocks have {call.shared} bytes of shared memory, and a GPU's at most {MOST_SHARED}"
+    return ""
 
 
 def _launch_line(library: Library, call: Call, numbers: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""g++, which compiles the emulator and the emitted kernels; what it made is kept in te's object cache.
+"""g++, which compiles the emulator and the emitted kernels.
 
 Kernels are compiled for checking with `-fsanitize=thread,bounds,alignment`: the compiler then calls a function
 before each access to memory that another thread could see, and where an index or an address is wrong. These
@@ -15,17 +15,17 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Protocol
 
 from te.backends.cuda.unavailable import CudaUnavailable
-from te.runtime.cache_folder import open_folder
 from te.target import available_cores
 
-__all__ = ["compile_kernels", "emulator_program", "find_compiler"]
+__all__ = ["compile_kernels", "emulator_program", "find_compiler", "keep_in"]
 
 SOURCE_NAME = "kernels.cu"  # under which the debugging information knows the emitted text
 _COMMON = ("-std=c++17", "-fPIC", "-fno-strict-aliasing")
@@ -51,6 +51,27 @@ _CHECKED = (
 )
 _LINKED = ("-nodefaultlibs", "-lm", "-lc")  # without the sanitizers' libraries
 _EMULATOR = (*_COMMON, "-O2", "-flto", "-rdynamic")
+
+
+class Store(Protocol):
+    """Where what g++ made is kept between processes: `te.runtime.cache_folder.Folder`."""
+
+    def read(self, key: str) -> tuple[bytes, bytes] | None: ...
+
+    def write(self, key: str, header: bytes, code: bytes) -> None: ...
+
+
+def _no_store() -> Store | None:
+    return None
+
+
+_open_store: Callable[[], Store | None] = _no_store
+
+
+def keep_in(open_store: Callable[[], Store | None]) -> None:
+    """Keep what is compiled from now on in a store, which is asked for each time."""
+    global _open_store
+    _open_store = open_store
 
 
 @cache
@@ -129,15 +150,15 @@ def _remove_folder(folder: str, owner: int) -> None:
 
 
 def _cached(flags: Sequence[str], text: str, suffix: str, linked: Sequence[str]) -> Path:
-    """What g++ makes of a text, from the cache or made now."""
+    """What g++ makes of a text, from the store or made now."""
     own = [f for f in flags if not f.startswith(str(_folder()))]
     described = "\n".join([_version(), *own, *linked, text])
     key = hashlib.sha256(described.encode("utf-8", "surrogatepass")).hexdigest()
     path = _folder() / f"{key[:32]}{suffix}"
     if path.exists():
         return path
-    cache = open_folder()
-    held = cache.read(key) if cache else None
+    store = _open_store()
+    held = store.read(key) if store else None
     if held is not None:
         unfinished = path.with_name(f"{path.name}.{os.getpid()}")
         unfinished.write_bytes(held[1])
@@ -145,8 +166,8 @@ def _cached(flags: Sequence[str], text: str, suffix: str, linked: Sequence[str])
         unfinished.rename(path)
         return path
     _run_compiler([*flags, "-o", str(path), *linked], text)
-    if cache:
-        cache.write(key, b"emulator", path.read_bytes())
+    if store:
+        store.write(key, b"emulator", path.read_bytes())
     return path
 
 

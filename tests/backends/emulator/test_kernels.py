@@ -282,6 +282,17 @@ def test_an_array_without_elements():
     assert launch(source, "none", 1, 32, {"y": y}, 0, results=["y"]) == []
 
 
+@pytest.mark.parametrize(
+    ("block", "shared", "why"),
+    [((33, 32), 0, "1056 threads"), ((1, 1, 65), 0, "65 threads along z"), (32, 1 << 20, "1048576 bytes")],
+)
+def test_launches_that_no_gpu_can_do(block, shared, why):
+    y = np.zeros((30, 24), np.int32)
+    (finding,) = launch(INDICES, "indices", 1, block, {"y": y}, results=["y"], shared=shared)
+    assert finding.kind == "impossible launch"
+    assert why in str(finding.diagnostic)
+
+
 def test_intrinsics():
     source = """
     extern "C" __global__ void values(unsigned long long* y) {

@@ -10,6 +10,7 @@ import pytest
 from te.backends.cuda.emulator import toolchain
 from te.backends.cuda.emulator.run import Settings, compile_source
 from te.backends.cuda.unavailable import CudaUnavailable
+from te.runtime.cache_folder import open_folder
 from tests.backends.emulator.running import launch, marked_line, needs_gxx
 
 COPY = """
@@ -74,6 +75,7 @@ class TestWithCompiler:
 
     def test_a_text_is_compiled_once(self, monkeypatch, tmp_path):
         monkeypatch.setenv("TE_CACHE_DIR", str(tmp_path / "cache"))
+        monkeypatch.setattr(toolchain, "_open_store", open_folder)
         runs = []
         run = toolchain._run_compiler
         monkeypatch.setattr(toolchain, "_run_compiler", lambda *given: (runs.append(given), run(*given))[1])

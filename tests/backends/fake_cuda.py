@@ -1,0 +1,239 @@
+"""A double of what te uses of PyCUDA and of the driver's library: it keeps arrays in the CPU's memory, takes note of
+all calls, and runs functions of Python in the place of those of a GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from te.backends.cuda import device, graphs
+from te.backends.cuda.compile import Compiled
+from te.backends.cuda.driver import DriverCalls
+from te.runtime import gpu_kernel
+
+Event = tuple[Any, ...]
+Function = Callable[..., None]  # of the pointers and scalars of a launch
+
+
+class CudaError(Exception):
+    pass
+
+
+class CudaMemoryError(CudaError):
+    pass
+
+
+class Allocation:
+    """Memory at a multiple of 256 bytes."""
+
+    def __init__(self, bytes: int):
+        self._memory = np.full(bytes + 256, 0xAB, np.uint8)
+        self._start = -(-self._memory.ctypes.data // 256) * 256
+
+    def __int__(self) -> int:
+        return self._start
+
+
+@dataclass
+class FakeCuda:
+    """The module `pycuda.driver`, and the driver's library (`library`)."""
+
+    functions: Mapping[str, Function]
+    count: int = 1
+    capability: tuple[int, int] = (9, 0)
+    memory: int = 1 << 30
+    log: list[Event] = field(default_factory=list)
+    depth: int = 0  # contexts that are current
+    failure: CudaError | None = None  # of the next launch
+    handles: int = 100
+
+    Error = CudaError
+    MemoryError = CudaMemoryError
+
+    def __post_init__(self) -> None:
+        fake = self
+
+        class Device:
+            count = staticmethod(lambda: fake.count)
+
+            def __init__(self, number: int):
+                self.number = number
+
+            def name(self) -> str:
+                return "Fake GPU"
+
+            def compute_capability(self) -> tuple[int, int]:
+                return fake.capability
+
+            def retain_primary_context(self) -> Any:
+                fake.log.append(("retain primary context", self.number))
+                return Context()
+
+        class Context:
+            def push(self) -> None:
+                fake.depth += 1
+
+            @staticmethod
+            def pop() -> None:
+                fake.depth -= 1
+
+            @staticmethod
+            def synchronize() -> None:
+                fake.note("synchronize", 0)
+
+        class Stream:
+            def __init__(self, flags: int = 0):
+                assert fake.depth
+                self.handle = fake.handle()
+
+            def synchronize(self) -> None:
+                fake.note("synchronize", self.handle)
+
+        class Event:
+            def record(self, stream: Any = None) -> None:
+                fake.note("record")
+
+            def synchronize(self) -> None:
+                fake.note("synchronize event")
+
+            def time_since(self, other: Any) -> float:
+                return 2.0
+
+        class DeviceMemoryPool:
+            def allocate(self, bytes: int) -> Allocation:
+                assert fake.depth
+                if bytes > fake.memory:
+                    raise CudaMemoryError("cuMemAlloc failed: out of memory")
+                return Allocation(bytes)
+
+        class function_attribute:
+            MAX_DYNAMIC_SHARED_SIZE_BYTES = "shared"
+
+        self.Device, self.Context, self.Stream, self.Event = Device, Context, Stream, Event
+        self.DeviceMemoryPool, self.function_attribute = DeviceMemoryPool, function_attribute
+
+    def note(self, *event: Any) -> None:
+        assert self.depth, "a context must be current"
+        self.log.append(event)
+
+    def handle(self) -> int:
+        self.handles += 1
+        return self.handles
+
+    # ------------------------------------------------------------ PyCUDA's functions
+
+    def memcpy_htod(self, to: int, array: np.ndarray[Any, Any]) -> None:
+        self.note("host to device", array.nbytes)
+        ctypes.memmove(to, array.ctypes.data, array.nbytes)
+
+    def memcpy_dtoh(self, array: np.ndarray[Any, Any], source: int) -> None:
+        self.note("device to host", array.nbytes)
+        ctypes.memmove(array.ctypes.data, source, array.nbytes)
+
+    def memcpy_dtod_async(self, to: int, source: int, bytes: int, stream: Any) -> None:
+        self.note("device to device", bytes)
+        ctypes.memmove(to, source, bytes)
+
+    def module_from_buffer(self, cubin: bytes) -> Any:
+        self.note("load", cubin)
+        return Module(self)
+
+    # ------------------------------------------------------------ the driver's library
+
+    @property
+    def library(self) -> Any:
+        return Library(self)
+
+
+class Module:
+    def __init__(self, fake: FakeCuda):
+        self._fake = fake
+
+    def get_function(self, symbol: str) -> KernelFunction:
+        return KernelFunction(self._fake, symbol)
+
+
+class KernelFunction:
+    def __init__(self, fake: FakeCuda, symbol: str):
+        self._fake, self._symbol = fake, symbol
+        self._format = ""
+
+    def prepare(self, format: str) -> None:
+        self._format = format
+
+    def set_attribute(self, name: str, value: int) -> None:
+        self._fake.note("attribute", self._symbol, name, value)
+
+    def prepared_async_call(
+        self, grid: Any, block: Any, stream: Any, *arguments: int, shared_size: int
+    ) -> None:
+        assert len(arguments) == len(self._format)
+        handle = 0 if stream is None else stream.handle
+        self._fake.note("launch", self._symbol, grid, block, shared_size, handle)
+        if self._fake.failure is not None:
+            raise self._fake.failure
+        self._fake.functions[self._symbol](*arguments)
+
+
+class Library:
+    """The driver's functions: each takes note of its name and of the handles that it is given."""
+
+    def __init__(self, fake: FakeCuda):
+        self._fake = fake
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        def call(*arguments: Any) -> int:
+            handles = []
+            for argument in arguments:
+                if hasattr(argument, "_obj"):  # `byref`: a result
+                    argument._obj.value = self._fake.handle()
+                    handles.append(argument._obj.value)
+                elif isinstance(argument, ctypes.c_void_p):
+                    handles.append(argument.value or 0)
+            self._fake.note(name, *handles)
+            return 0
+
+        return call
+
+
+def install(monkeypatch: pytest.MonkeyPatch, fake: FakeCuda) -> FakeCuda:
+    """Let te find the double in the place of PyCUDA, of the driver and of the compiler."""
+    calls = DriverCalls(fake.library)
+    device.device_numbered.cache_clear()
+    monkeypatch.setattr(device, "driver", lambda: fake)
+    monkeypatch.setattr(device, "driver_calls", lambda: calls)
+    monkeypatch.setattr(graphs, "driver_calls", lambda: calls)
+    monkeypatch.setattr(gpu_kernel, "machine_code", lambda text, sm, lines: Compiled(sm.encode(), "", ""))
+    return fake
+
+
+def array_at(pointer: int, shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
+    """The memory at a pointer as an array."""
+    array = np.empty(shape, dtype)
+    memory = (ctypes.c_uint8 * array.nbytes).from_address(pointer)
+    return np.frombuffer(memory, dtype).reshape(shape)
+
+
+class OnGPU:
+    """An array of a library that knows DLPack or the interface of CUDA: it only says that it is on the GPU."""
+
+    def __init__(self, array: np.ndarray[Any, Any], device: int = 0):
+        self.array = array
+        self._device = device
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {**self.array.__array_interface__, "data": (self.array.ctypes.data, False), "version": 3}
+
+    @property
+    def dtype(self) -> Any:
+        return self.array.dtype
+
+    def __repr__(self) -> str:
+        return f"OnGPU({self.array})"

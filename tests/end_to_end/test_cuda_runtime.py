@@ -1,0 +1,425 @@
+"""Calls of kernels on a GPU, with a double of PyCUDA in the place of a GPU (tests/backends/fake_cuda.py)."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import pytest
+
+import te
+from te.backends.cuda import driver
+from te.backends.cuda.arrays import DeviceArray
+from te.backends.cuda.launches import launches
+from te.runtime.gpu_kernel import GpuKernel
+from tests.backends.fake_cuda import CudaError, FakeCuda, OnGPU, array_at, install
+
+Array = np.ndarray[Any, Any]
+
+SCALE = """op scale(X: f32[N], const by: int = 2) -> Y: f32[N] {
+    Y[i] = by * X[i]
+}
+
+schedule scale on cuda {
+    split i by 256
+    bind io to block.x
+    bind ii to thread.x
+}
+"""
+
+
+def scale(x: int, y: int, n: int) -> None:
+    array_at(y, n, np.float32)[:] = 2 * array_at(x, n, np.float32)
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    return install(monkeypatch, FakeCuda({"te_scale": scale}))
+
+
+@pytest.fixture
+def kernel() -> GpuKernel:
+    made = te.build(SCALE, target="cuda.sm_80")
+    assert isinstance(made, GpuKernel)
+    return made
+
+
+def aligned(values: Any, dtype: Any = np.float32, offset: int = 0) -> Array:
+    """An array at a multiple of 256 bytes, plus `offset`."""
+    values = np.asarray(values, dtype)
+    memory = np.zeros(values.nbytes + 512, np.uint8)
+    start = -memory.ctypes.data % 256 + offset
+    array = memory[start : start + values.nbytes].view(dtype).reshape(values.shape)
+    array[:] = values
+    return array
+
+
+def names(cuda: FakeCuda) -> list[str]:
+    return [str(event[0]) for event in cuda.log]
+
+
+# ---------------------------------------------------------------- arrays
+
+
+def test_arrays_of_numpy_are_copied_there_and_back(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    x = np.arange(300, dtype=np.float32)
+    assert np.array_equal(kernel(x), 2 * x)
+    assert names(cuda) == [
+        "retain primary context",
+        "host to device",
+        "load",
+        "launch",
+        "synchronize",
+        "device to host",
+    ]
+    assert cuda.log[2] == ("load", b"sm_90a")  # code of the device, whatever the target
+    assert cuda.log[3] == ("launch", "te_scale", (2, 1, 1), (256, 1, 1), 0, 0)
+    assert cuda.depth == 0
+
+
+def test_code_is_loaded_once(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    for n in (3, 5, 3):
+        kernel(np.ones(n, np.float32))
+    assert names(cuda).count("load") == 1
+
+
+def test_arrays_of_the_gpu_stay_where_they_are(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    x = aligned(np.arange(10))
+    result = kernel(OnGPU(x))
+    assert isinstance(result, DeviceArray)
+    assert names(cuda) == ["retain primary context", "load", "launch"]
+    assert np.array_equal(result.numpy(), 2 * x)
+    interface = result.__cuda_array_interface__
+    assert (interface["shape"], interface["typestr"], interface["stream"]) == ((10,), "<f4", 1)
+    assert result.__dlpack_device__() == (2, 0)
+
+
+def test_out_on_the_gpu_is_written(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    x, y = OnGPU(aligned(np.arange(10))), OnGPU(aligned(np.zeros(10)))
+    assert kernel(x, out=y) is y
+    assert np.array_equal(y.array, 2 * x.array)
+
+
+def test_out_of_numpy_is_written(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    y = np.empty(10, np.float32)
+    assert kernel(OnGPU(aligned(np.arange(10))), out=y) is y
+    assert np.array_equal(y, 2 * np.arange(10))
+
+
+def test_an_input_that_overlaps_out_is_copied(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    x = OnGPU(aligned(np.arange(10)))
+    kernel(x, out=x)
+    assert np.array_equal(x.array, 2 * np.arange(10))
+    assert "device to device" in names(cuda)
+
+
+def test_a_pointer_that_is_not_aligned_is_copied(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    x = aligned(np.arange(10), offset=4)
+    assert np.array_equal(kernel(OnGPU(x)).numpy(), 2 * x)
+    assert names(cuda)[1:] == ["device to device", "load", "launch", "device to host"]
+
+
+def test_sizes_of_zero_launch_nothing(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    assert kernel(np.empty(0, np.float32)).shape == (0,)
+    assert "launch" not in names(cuda)
+
+
+def test_a_pycuda_array_gives_one(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    class GPUArray(OnGPU):
+        def __init__(self, shape: Any, dtype: Any, base: Any = None, gpudata: int = 0):
+            super().__init__(array_at(gpudata, shape, dtype))
+            self.base = base
+
+    GPUArray.__module__ = "pycuda.gpuarray"
+    x = aligned(np.arange(10))
+    result = kernel(GPUArray((10,), np.float32, gpudata=x.ctypes.data))
+    assert type(result) is GPUArray
+    assert np.array_equal(result.array, 2 * x)
+    assert isinstance(result.base, DeviceArray)  # which keeps the memory
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_wrong_arrays_are_refused(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    with pytest.raises(TypeError, match=r"scale: `X` must be f32, found f64: cast it to np.float32"):
+        kernel(OnGPU(np.zeros(3)))
+    with pytest.raises(
+        ValueError, match=r"scale: `X` must have 1 axis \(X: f32\[N\]\), found the shape \(3, 2\)"
+    ):
+        kernel(OnGPU(aligned(np.zeros((3, 2)))))
+    with pytest.raises(
+        ValueError, match=r"`X` must be in row-major order in the GPU's memory, and its strides are"
+    ):
+        kernel(OnGPU(aligned(np.zeros(6))[::2]))
+    with pytest.raises(TypeError, match="te does not have"):
+        kernel(OnGPU(np.zeros(3, np.complex64)))
+    with pytest.raises(ValueError, match=r"out `Y` must have the shape \(3,\), found \(4,\)"):
+        kernel(OnGPU(aligned(np.zeros(3))), out=OnGPU(aligned(np.zeros(4))))
+    assert cuda.depth == 0
+
+
+def test_inputs_on_several_gpus_are_refused(cuda: FakeCuda) -> None:
+    class There(OnGPU):
+        class device:
+            id = 1
+
+    kernel = te.build("op f(X: f32[N], Y: f32[N]) -> Z: f32[N] { Z[i] = X[i] + Y[i] }", target="cuda.sm_80")
+    with pytest.raises(ValueError, match="f: the inputs must be on one GPU, and they are on 0, 1"):
+        kernel(OnGPU(np.zeros(3, np.float32)), There(np.zeros(3, np.float32)))
+
+
+def test_errors_of_the_driver_name_op_and_function(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    cuda.failure = CudaError("cuLaunchKernel failed: an illegal memory access was encountered")
+    with pytest.raises(
+        RuntimeError, match=r"scale failed on GPU 0 \(Fake GPU\): .* \(it launches `te_scale`;"
+    ):
+        kernel(np.zeros(3, np.float32))
+    assert cuda.depth == 0
+
+
+def test_too_little_memory_is_a_memory_error(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    cuda.memory = 1000
+    with pytest.raises(MemoryError, match=r"scale: GPU 0 \(Fake GPU\) has no memory for it"):
+        kernel(np.zeros(1000, np.float32))
+
+
+# ---------------------------------------------------------------- without a GPU
+
+
+def test_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Any:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    with pytest.raises(te.CudaUnavailable, match="there is no NVIDIA driver on this machine: libcuda"):
+        driver.driver()
+    assert driver.why_unavailable() is not None
+
+
+def test_without_pycuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(driver.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(te.CudaUnavailable, match=r"PyCUDA is not installed: docs/cuda\.md"):
+        driver.driver()
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        (
+            ImportError("_driver.so: undefined symbol"),
+            "PyCUDA cannot be loaded: _driver.so: undefined symbol",
+        ),
+        (
+            CudaError("cuInit failed: no device"),
+            "the NVIDIA driver cannot be initialised: cuInit failed: no device",
+        ),
+        (None, "the NVIDIA driver finds no GPU"),
+    ],
+)
+def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, problem: Exception | None, reason: str) -> None:
+    class Driver:
+        Error = CudaError
+
+        class Device:
+            count = staticmethod(lambda: 0)
+
+        @staticmethod
+        def init() -> None:
+            if problem is not None:
+                raise problem
+
+    def load(name: str) -> Any:
+        if isinstance(problem, ImportError):
+            raise problem
+        return Driver
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(driver.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(driver.importlib, "import_module", load)
+    with pytest.raises(te.CudaUnavailable, match=reason):
+        driver.driver()
+
+
+def test_a_kernel_is_built_without_a_gpu_and_says_why_it_cannot_run(
+    monkeypatch: pytest.MonkeyPatch, kernel: GpuKernel
+) -> None:
+    from te.backends.cuda import device
+
+    def unavailable() -> Any:
+        raise te.CudaUnavailable("there is no NVIDIA driver on this machine")
+
+    device.device_numbered.cache_clear()
+    monkeypatch.setattr(device, "driver", unavailable)
+    assert "__global__" in kernel.ir("cuda")
+    with pytest.raises(te.CudaUnavailable, match="there is no NVIDIA driver"):
+        kernel(np.zeros(3, np.float32))
+
+
+# ---------------------------------------------------------------- streams, graphs, time
+
+
+def test_another_librarys_stream_is_waited_for_and_waits(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    class Torchs:
+        cuda_stream = 7
+
+    x = OnGPU(aligned(np.arange(10)))
+    result = kernel.on(Torchs())(x)
+    assert np.array_equal(result.numpy(), 2 * x.array)
+    events = cuda.log[cuda.log.index(next(e for e in cuda.log if e[0] == "cuEventCreate")) :]
+    event = events[0][1]
+    own = next(e[-1] for e in events if e[0] == "launch")
+    assert own not in (0, 7)
+    assert [e for e in events if e[0] != "load"][:7] == [
+        ("cuEventCreate", event),
+        ("cuEventRecord", event, 7),
+        ("cuStreamWaitEvent", own, event),
+        ("launch", "te_scale", (1, 1, 1), (256, 1, 1), 0, own),
+        ("cuEventRecord", event, own),
+        ("cuStreamWaitEvent", 7, event),
+        ("cuEventDestroy_v2", event),
+    ]
+
+
+def test_a_stream_of_pycuda_is_used_itself(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    cuda.depth = 1
+    stream = cuda.Stream()
+    cuda.depth = 0
+    kernel.on(stream)(OnGPU(aligned(np.arange(10))))
+    assert cuda.log[-1][-1] == stream.handle
+    assert "cuEventCreate" not in names(cuda)
+
+
+def test_what_is_no_stream_is_refused(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    with pytest.raises(
+        TypeError, match="a stream of PyTorch, CuPy or PyCUDA, or its handle, is wanted, found str"
+    ):
+        kernel.on("fast")(np.zeros(3, np.float32))
+
+
+def test_a_graph_is_recorded_once_and_launched_again(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    x = OnGPU(aligned(np.arange(10)))
+    graph = kernel.graph(x)
+    assert names(cuda)[-6:] == [
+        "synchronize",
+        "cuStreamBeginCapture_v2",
+        "launch",
+        "cuStreamEndCapture",
+        "cuGraphInstantiateWithFlags",
+        "cuGraphDestroy",
+    ]
+    executable = next(e[1] for e in cuda.log if e[0] == "cuGraphInstantiateWithFlags")
+    first = graph()
+    assert graph(7) is first
+    assert cuda.log[-2:] == [("cuGraphLaunch", executable, 0), ("cuGraphLaunch", executable, 7)]
+    del graph
+    assert cuda.log[-1] == ("cuGraphExecDestroy", executable)
+
+
+def test_a_graph_of_arrays_of_numpy_is_refused(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    with pytest.raises(ValueError, match="scale: a graph runs on arrays of a GPU, and `X` is none"):
+        kernel.graph(np.zeros(3, np.float32))
+
+
+def test_time_is_that_of_events(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    timing = kernel.time(np.zeros(3, np.float32), repeat=3)
+    assert timing.seconds == (2e-3, 2e-3, 2e-3)
+
+
+# ---------------------------------------------------------------- several launches, checks, tables
+
+CHAIN = """op chain(X: f32[N], w: f32[N]) -> Z: f32[N] {
+    Y[i] = X[i] + 1
+    Z[i] = Y[i] * w[i]
+}
+
+schedule chain on cuda {
+    split Y.i by 256
+    bind Y.io to block.x
+    bind Y.ii to thread.x
+    split Z.i by 256
+    bind Z.io to block.x
+    bind Z.ii to thread.x
+}
+"""
+
+
+def test_workspace_is_handed_from_launch_to_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first(x: int, y: int, n: int) -> None:
+        array_at(y, n, np.float32)[:] = array_at(x, n, np.float32) + 1
+
+    def second(w: int, z: int, y: int, n: int) -> None:
+        array_at(z, n, np.float32)[:] = array_at(y, n, np.float32) * array_at(w, n, np.float32)
+
+    cuda = install(monkeypatch, FakeCuda({"te_chain": first, "te_chain_2": second}))
+    kernel = te.build(CHAIN, target="cuda.sm_80")
+    assert isinstance(kernel, GpuKernel)
+    x, w = aligned(np.arange(300)), aligned(np.full(300, 3))
+    assert np.array_equal(kernel(x, w), 3 * (x + 1))
+    assert [e[1:3] for e in cuda.log if e[0] == "launch"] == [
+        ("te_chain", (2, 1, 1)),
+        ("te_chain_2", (2, 1, 1)),
+    ]
+    graph = kernel.graph(OnGPU(x), OnGPU(w))
+    x[:] = 5
+    w[:] = 1
+    assert [e[1] for e in cuda.log if e[0] == "launch"] == 3 * [
+        "te_chain",
+        "te_chain_2",
+    ]  # also while recording
+    assert graph().shape == (300,)
+
+
+def programs_of(kernel: Any) -> Any:
+    return kernel._compilation.artifact.programs
+
+
+GATHER = "op gather(X: f32[N], I: i64[M]) -> Y: f32[M] { Y[i] = X[I[i]] }\n"
+
+
+def test_indices_from_data_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = te.build(GATHER, schedule="none", target="cuda.sm_80")
+    [program] = programs_of(kernel)
+    [launch] = launches(program.host)
+
+    def gather(*arguments: int) -> None:
+        given = dict(zip((*launch.buffers, *launch.scalars), arguments, strict=True))
+        check = next(a.name for a in program.arguments if a.name not in ("X", "I", "Y"))
+        array_at(given[check], 1, np.int64)[:] = 0  # the first index lies outside
+
+    cuda = install(monkeypatch, FakeCuda({launch.symbol: gather}))
+    with pytest.raises(IndexError, match="gather"):
+        kernel(np.zeros(3, np.float32), np.array([7], np.int64))
+    assert cuda.log[-1][0] == "device to host"
+    with pytest.raises(ValueError, match="gather checks indices at each call, which a graph cannot"):
+        kernel.graph(OnGPU(aligned(np.zeros(3))), OnGPU(aligned([7], np.int64)))
+
+
+def test_a_bound_kernel_runs_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "op f(X: f32[N], param w: f32[N]) -> Y: f32[N] { Y[i] = X[i] * w[i] }"
+    kernel = te.build(text, schedule="none", target="cuda.sm_80")
+    [launch] = launches(programs_of(kernel)[0].host)
+
+    def multiply(*arguments: int) -> None:
+        given = dict(zip((*launch.buffers, *launch.scalars), arguments, strict=True))
+        x, w, y = (array_at(given[name], given["N"], np.float32) for name in ("X", "w", "Y"))
+        y[:] = x * w
+
+    install(monkeypatch, FakeCuda({launch.symbol: multiply}))
+    bound = kernel.bind(w=np.full(4, 3, np.float32))
+    assert np.array_equal(bound(np.arange(4, dtype=np.float32)), 3 * np.arange(4))
+    assert bound.time(np.ones(4, np.float32), repeat=1).seconds == (2e-3,)
+
+
+def test_a_generic_kernel_takes_arrays_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(x: int, y: int, n: int) -> None:
+        array_at(y, n, np.float64)[:] = 2 * array_at(x, n, np.float64)
+
+    kernel = te.build(
+        "op twice<T: float>(X: T[N]) -> Y: T[N] { Y[i] = X[i] + X[i] }", schedule="none", target="cuda.sm_80"
+    )
+    install(monkeypatch, FakeCuda({"te_twice": twice}))
+    x = aligned(np.arange(4), np.float64)
+    assert np.array_equal(kernel(OnGPU(x)).numpy(), 2 * x)
