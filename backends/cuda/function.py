@@ -30,9 +30,9 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.ir.visit import loads, variables
+from te.schedule.finalize.gpu.memory import ALIGNMENT
 
 SHARED = "te_shared"
-ALIGNMENT = 16
 
 
 @dataclass

@@ -96,13 +96,11 @@ def divide(a: Index, b: Index) -> Index:
     if a.constant is not None and b.constant:
         return number(a.constant // b.constant)
     if a.low is not None and a.low >= 0 and b.low is not None and b.low >= 1:
-        low = 0 if b.high is None else a.low // b.high
-        return _infix("/", a, b, PRODUCT, low, None if a.high is None else a.high // b.low)
-    low: int | None = None
-    high: int | None = None
-    if b.constant and b.constant > 0:
-        low = None if a.low is None else a.low // b.constant
-        high = None if a.high is None else a.high // b.constant
+        least = 0 if b.high is None else a.low // b.high
+        return _infix("/", a, b, PRODUCT, least, None if a.high is None else a.high // b.low)
+    by = b.constant if b.constant and b.constant > 0 else None
+    low = None if by is None or a.low is None else a.low // by
+    high = None if by is None or a.high is None else a.high // by
     return _call("te_floordiv", (a, b), low, high)
 
 

@@ -154,7 +154,7 @@ def write_vectors(scope: Scope, loop: For, plan: _Plan) -> None:
 def _write_lanes(scope: Scope, loop: For, plan: _Plan, first: Index) -> None:
     leaf = loop.body
     assert isinstance(leaf, Store | Accumulate)
-    writer, taken = scope.writer, []
+    writer = scope.writer
     target = Load(leaf.buffer, leaf.index, leaf.value.dtype)
     names: dict[Expr, str] = {}
     with scope.bind(loop.var, first):
@@ -168,7 +168,6 @@ def _write_lanes(scope: Scope, loop: For, plan: _Plan, first: Index) -> None:
         if plan.writes and target not in names:
             names[target] = scope.names.fresh(f"{place.name}_{plan.lanes}")
             writer.line(f"{_type(place, plan)} {names[target]};")
-        taken += names.values()
     lane = scope.names.index(loop.var)
     here = Index(lane, low=0, high=plan.lanes - 1)
     writer.line("#pragma unroll")
@@ -182,7 +181,7 @@ def _write_lanes(scope: Scope, loop: For, plan: _Plan, first: Index) -> None:
     if plan.writes:
         with scope.bind(loop.var, first):
             writer.line(f"te_store(&{element(scope, place, leaf.index)}, {names[target]});")
-    for name in (*taken, lane):
+    for name in (*names.values(), lane):
         scope.names.release(name)
 
 

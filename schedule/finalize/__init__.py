@@ -93,7 +93,7 @@ def finalize(kernel: Kernel) -> Kernel:
     body = name_ends_apart(body)
     body = clean(body, facts)
     if is_gpu(kernel.target):
-        body = settle_launches(body, facts)
+        body = settle_launches(body, facts, shared_bytes(kernel.target))
     final = replace(kernel, body=body, level=FINAL)
     if os.environ.get("TE_VERIFY") == "1":
         from te.ir.verify import verify_kernel

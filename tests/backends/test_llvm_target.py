@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from te.target import TARGET_NAMES, parse_target
+from te.target import TARGET_NAMES, is_gpu, parse_target
+
+CPUS = [name for name in TARGET_NAMES if not is_gpu(name)]
 
 
-@pytest.mark.parametrize("name", TARGET_NAMES)
+@pytest.mark.parametrize("name", CPUS)
 def test_targets(name: str) -> None:
     target = parse_target(name)
     assert target.name == name
@@ -21,7 +23,7 @@ def test_targets(name: str) -> None:
 def test_the_host_is_native_and_satisfies_what_it_has() -> None:
     host = parse_target("llvm")
     assert host.is_native
-    for name in TARGET_NAMES:
+    for name in CPUS:
         target = parse_target(name)
         assert target.is_native == host.satisfies(name)
         if target.is_native:
@@ -34,3 +36,14 @@ def test_an_unknown_target_is_told_which_there_are() -> None:
     for name in TARGET_NAMES:
         assert name in str(caught.value)
     assert "did you mean `llvm`?" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name in TARGET_NAMES if is_gpu(name)])
+def test_gpus(name: str) -> None:
+    target = parse_target(name)
+    assert target.satisfies(name)
+    assert target.satisfies("cuda")
+    assert target.satisfies("cuda.sm_75")
+    assert not target.satisfies("llvm")
+    assert target.satisfies("cuda.sm_90") == (target.sm >= 90)
+    assert target.schedule_name == ("cuda" if name == "cuda-emulated" else name)

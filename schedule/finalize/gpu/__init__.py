@@ -26,13 +26,25 @@ from te.schedule.context import facts_inside
 from te.schedule.finalize.gpu.barriers import place_barriers
 from te.schedule.finalize.gpu.launches import separate_launches
 from te.schedule.finalize.gpu.levels import fill_blocks, threads_of
+from te.schedule.finalize.gpu.memory import check_shared
 from te.schedule.finalize.gpu.registers import distribute_registers
 from te.schedule.finalize.gpu.threads import gather_thread_loops
 
 
-def settle_launches(body: Stmt, facts: Facts) -> Stmt:
-    """Say what each block and thread of a GPU does, and where threads wait for each other."""
-    return _each_launch(separate_launches(body, facts), facts)
+def settle_launches(body: Stmt, facts: Facts, shared_bytes: int) -> Stmt:
+    """Say what each block and thread of a GPU does, and where threads wait for each other.
+
+    Raises `ScheduleError` where the threads of a block share more than so many bytes.
+    """
+    body = _each_launch(separate_launches(body, facts), facts)
+    for s, path in walk_stmt(body):
+        if (
+            isinstance(s, For)
+            and s.kind in BLOCKS
+            and not any(isinstance(x, For) and x.kind in BLOCKS for x in path)
+        ):
+            check_shared(s, shared_bytes)
+    return body
 
 
 def _each_launch(s: Stmt, facts: Facts) -> Stmt:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from te.diagnostics import ScheduleError, error
 from te.ir.expr import Expr
@@ -36,6 +37,7 @@ from te.schedule.finalize.allocations import constant_bytes, largest
 from te.schedule.finalize.lanes import add_axis
 
 STACK_BYTES = 4 << 10  # of a thread, for one buffer: its memory is slow
+ALIGNMENT = 16  # of each buffer in shared memory
 UNASKED_BYTES = 16 << 10  # of shared memory for one buffer that asks for none
 
 
@@ -121,19 +123,33 @@ def _is_small(size: int | None) -> bool:
 
 def _shared(m: _Moving, size: int | None, most: int) -> Buffer:
     if size is None or size > most:
-        shape = ", ".join(print_expr(d) for d in m.buffer.shape)
-        reason = (
-            "its size is not constant" if size is None else f"it takes {size} bytes, and a block has {most}"
-        )
-        raise ScheduleError(
-            error(
-                "shared-memory",
-                f"`{m.buffer.name}[{shape}]` cannot be in shared memory: {reason}",
-                None,
-                help="split the loops that it is copied for, so that a part of constant size is enough for a block",
-            )
-        )
+        _refuse(m.buffer, "its size is not constant" if size is None else f"it takes {size} bytes", most)
     return replace(m.buffer, scope="shared")
+
+
+def check_shared(s: Stmt, most: int) -> None:
+    """Refuse a launch whose shared buffers are too large together."""
+    taken = 0
+    for x, _ in walk_stmt(s):
+        if isinstance(x, Alloc) and x.buffer.scope == "shared":
+            before, taken = taken, taken + -(-(constant_bytes(x.buffer) or 0) // ALIGNMENT) * ALIGNMENT
+            if taken > most:
+                _refuse(
+                    x.buffer, f"it takes {taken - before} bytes, and the other buffers there {before}", most
+                )
+
+
+def _refuse(buffer: Buffer, reason: str, most: int) -> NoReturn:
+    shape = ", ".join(print_expr(d) for d in buffer.shape)
+    raise ScheduleError(
+        error(
+            "shared-memory",
+            f"`{buffer.name}[{shape}]` cannot be in shared memory: {reason}",
+            None,
+            help=f"a block has {most} bytes: split the loops that it is copied for, so that a smaller part of "
+            "constant size is enough",
+        )
+    )
 
 
 def _mapped(m: _Moving, f: Callable[[Expr], Expr]) -> _Moving:
