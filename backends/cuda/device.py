@@ -8,6 +8,9 @@ event before, and for which the caller's waits after.
 
 from __future__ import annotations
 
+import atexit
+import struct
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -15,8 +18,9 @@ from typing import Any
 
 from te.backends.cuda.driver import driver, driver_calls
 from te.backends.cuda.host import SizedLaunch
+from te.backends.cuda.launches import Launch
 
-__all__ = ["Device", "Functions", "Lane", "device_numbered", "stream_handle"]
+__all__ = ["Block", "Device", "Functions", "Lane", "Memory", "device_numbered", "stream_handle"]
 
 STATIC_SHARED = 48 << 10  # more dynamic shared memory than this must be asked for
 
@@ -36,6 +40,11 @@ class Device:
         self.sm = 10 * major + minor
         self._context = device.retain_primary_context()
         self._lanes: dict[int, Lane] = {}
+        self._is_open = True
+        self._modules: dict[int, Any] = {}
+        self._retired: list[int] = []  # modules that nobody uses any more
+        self.memories: list[Memory] = []
+        atexit.register(self._close)
 
     @property
     def architecture(self) -> str:
@@ -44,12 +53,44 @@ class Device:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """The device's context is current in this thread."""
+        """The device's context is current in this thread. Raises RuntimeError when Python ends."""
+        if not self._is_open:
+            raise RuntimeError(f"{self} is not used any more: Python ends")
         self._context.push()
         try:
+            while self._retired:
+                self._modules.pop(self._retired.pop(), None)
             yield
         finally:
             self.driver.Context.pop()
+
+    # PyCUDA's objects warn, and leak, where they go in another thread than that of their context, and end the process
+    # where there is none. So all of them are owned here, and go while the context is current.
+
+    def load(self, cubin: bytes) -> int:
+        """Load machine code; its number is for `module`."""
+        module = self.driver.module_from_buffer(cubin)
+        self._modules[id(module)] = module
+        return id(module)
+
+    def module(self, number: int) -> Any:
+        return self._modules[number]
+
+    def retire(self, number: int) -> None:
+        """The module is not used any more. From any thread."""
+        self._retired.append(number)
+
+    def _close(self) -> None:
+        """When Python ends: what the device holds goes while its context is current, and then the context."""
+        if not self._is_open:
+            return
+        with self.active():
+            self._lanes.clear()
+            self._modules.clear()
+            for memory in self.memories:
+                memory.forget()
+        self._is_open = False
+        self._context.detach()
 
     def lane(self, stream: Any = None) -> Lane:
         """Where work for a caller's stream is queued; None for the default stream. The context must be current."""
@@ -74,15 +115,15 @@ class Lane:
         # A stream without flags is in order with the default stream, through which arrays are copied.
         self.stream = device.driver.Stream() if self._is_foreign else stream
         self.caller = caller
-        self._pool = device.driver.DeviceMemoryPool()
+        self._memory = Memory(device)
 
     @property
     def handle(self) -> int:
         return 0 if self.stream is None else int(self.stream.handle)
 
-    def allocate(self, bytes: int) -> Any:
+    def allocate(self, bytes: int) -> Block:
         """Memory, aligned to 256; what is freed serves later work on this lane. Raises the driver's MemoryError."""
-        return self._pool.allocate(max(bytes, 1))
+        return self._memory.allocate(bytes)
 
     @contextmanager
     def ordered(self) -> Iterator[None]:
@@ -101,6 +142,11 @@ class Lane:
         finally:
             calls.destroy_event(event)  # the driver frees it when nobody waits for it any more
 
+    def close(self) -> None:
+        """Give the memory back: nothing of it is in use any more. The context must be current."""
+        self._memory.forget()
+        self.device.memories.remove(self._memory)
+
     def synchronize(self) -> None:
         """Wait until all work is done. Raises the driver's error of what has failed."""
         if self.stream is None:
@@ -109,32 +155,92 @@ class Lane:
             self.stream.synchronize()
 
 
+class Memory:
+    """Memory that is kept for later work when it is freed: the driver takes long to give more, and to take it back.
+
+    PyCUDA's own pool asks for a current context when memory is freed, and ends the process where there is none. Here a
+    block goes back to a list, from any thread.
+    """
+
+    def __init__(self, device: Device):
+        self._device = device
+        self._owned: dict[int, Any] = {}  # by address
+        self._free: dict[int, list[int]] = {}  # by size
+        device.memories.append(self)
+
+    def allocate(self, bytes: int) -> Block:
+        size = _rounded_up(bytes)
+        free = self._free.setdefault(size, [])
+        try:
+            return Block(free, free.pop())
+        except IndexError:
+            pass
+        try:
+            allocation = self._device.driver.mem_alloc(size)
+        except self._device.driver.MemoryError:
+            for memory in self._device.memories:
+                memory.release()
+            allocation = self._device.driver.mem_alloc(size)
+        self._owned[int(allocation)] = allocation
+        return Block(free, int(allocation))
+
+    def release(self) -> None:
+        """Give what is free back to the driver, which waits for all work."""
+        for free in self._free.values():
+            while free:
+                self._owned.pop(free.pop()).free()
+
+    def forget(self) -> None:
+        """Give all back."""
+        self._owned.clear()
+
+
+class Block:
+    """Memory that is in use as long as this object lives."""
+
+    __slots__ = ("_address", "_free")
+
+    def __init__(self, free: list[int], address: int):
+        self._free, self._address = free, address
+
+    def __int__(self) -> int:
+        return self._address
+
+    def __del__(self) -> None:
+        self._free.append(self._address)
+
+
+def _rounded_up(bytes: int) -> int:
+    """One of eight sizes between a power of two and the next, so that blocks serve again for similar sizes."""
+    step = max(256, 1 << max(bytes - 1, 1).bit_length() >> 4)
+    return -(-max(bytes, 1) // step) * step
+
+
 class Functions:
     """The `__global__` functions of one piece of machine code, loaded on a device whose context is current."""
 
     def __init__(self, device: Device, cubin: bytes):
         self._device = device
-        self._module = device.driver.module_from_buffer(cubin)
-        self._prepared: dict[tuple[str, int], Any] = {}
+        self._module = device.load(cubin)
+        self._functions: dict[tuple[str, int], Any] = {}
+        weakref.finalize(self, device.retire, self._module).atexit = False
 
     def launch(self, ready: SizedLaunch, pointers: Sequence[int], stream: Any) -> None:
         """Queue a launch; `pointers` are those of its buffers."""
         launch = ready.launch
-        function = self._prepared.get((launch.symbol, launch.shared))
+        function = self._functions.get((launch.symbol, launch.shared))
         if function is None:
-            function = self._prepare(ready, len(pointers))
-        function.prepared_async_call(
-            ready.grid, launch.block, stream, *pointers, *ready.scalars, shared_size=launch.shared
-        )
+            function = self._function(launch)
+        words = struct.pack(f"{len(pointers)}P{len(ready.scalars)}q", *pointers, *ready.scalars)
+        # What PyCUDA's `prepared_async_call` does, without the call of cuFuncSetBlockShape that it makes before.
+        function._launch_kernel(ready.grid, launch.block, words, launch.shared, stream)
 
-    def _prepare(self, ready: SizedLaunch, pointers: int) -> Any:
-        launch = ready.launch
-        function = self._module.get_function(launch.symbol)
-        function.prepare("P" * pointers + "q" * len(ready.scalars))
+    def _function(self, launch: Launch) -> Any:
+        function = self._device.module(self._module).get_function(launch.symbol)
         if launch.shared > STATIC_SHARED:
             attribute = self._device.driver.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
             function.set_attribute(attribute, launch.shared)
-        self._prepared[launch.symbol, launch.shared] = function
+        self._functions[launch.symbol, launch.shared] = function
         return function
 
 

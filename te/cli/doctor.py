@@ -29,6 +29,7 @@ def examine() -> int:
         print(f"{package:11} {_version(package)}")
     try:
         _show_machine()
+        _show_gpu()
         _compile_and_run()
     except Exception:  # whatever is wrong is what the reader wants to see
         traceback.print_exc()
@@ -59,6 +60,42 @@ def _show_machine() -> None:
     print(f"targets     {', '.join(TARGET_NAMES)} (this machine runs {', '.join(native)})")
     switches = {name: value for name, value in os.environ.items() if name.startswith("TE_")}
     print(f"environment {', '.join(f'{n}={v}' for n, v in switches.items()) or 'no TE_ variables'}")
+
+
+def _show_gpu() -> None:
+    """What of NVIDIA's is here, and what is missing for which use (docs/cuda.md)."""
+    from te.backends.cuda.compile import compiler_version
+    from te.backends.cuda.device import device_numbered
+    from te.backends.cuda.emulator.toolchain import find_compiler
+    from te.backends.cuda.toolkit import find_program
+    from te.backends.cuda.unavailable import CudaUnavailable
+
+    print(f"{'pycuda':11} {_version('pycuda')}")
+    try:
+        device = device_numbered(0)
+        print(f"GPU         {device.name}, {device.architecture}")
+        _run_on_gpu()
+    except CudaUnavailable as reason:
+        print(f"GPU         none to run on: {reason}")
+    missing = "none; `pip install nvidia-cuda-nvrtc`, or install the CUDA toolkit, for machine code of GPUs"
+    print(f"CUDA C++    {compiler_version() or missing}")
+    disassembler = find_program("nvdisasm") or find_program("cuobjdump")
+    missing = "none; `pip install nvidia-cuda-nvdisasm` shows machine code of GPUs"
+    print(f"SASS        {disassembler or missing}")
+    try:
+        print(f"emulator    {find_compiler()}")
+    except CudaUnavailable as reason:
+        print(f"emulator    none: {reason}")
+
+
+def _run_on_gpu() -> None:
+    import numpy as np
+
+    double = te.build("op double(X: f32[N]) -> Y: f32[N] { Y[i] = 2 * X[i] }", target="cuda")
+    x = np.arange(1000, dtype=np.float32)
+    if not np.array_equal(double(x), 2 * x):
+        raise RuntimeError("the doubles of small integers are wrong on the GPU")
+    print("a test      on the GPU: its result is right")
 
 
 def _compile_and_run() -> None:

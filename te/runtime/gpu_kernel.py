@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from te.backends.cuda.arrays import ALIGNMENT, DeviceArray, given_to, is_on_gpu, taken
-from te.backends.cuda.device import Device, Functions, Lane, device_numbered
+from te.backends.cuda.device import Device, Functions, Lane, device_numbered, stream_handle
 from te.backends.cuda.driver import LEGACY_STREAM, DriverError
+from te.backends.cuda.graphs import Graph
 from te.backends.cuda.host import SizedLaunch, sized_launches
 from te.diagnostics import counted
 from te.ir.evaluate import evaluate
@@ -26,7 +28,6 @@ from te.runtime.kernel import PLANS_KEPT, Compilation, Kernel, Plan
 
 if TYPE_CHECKING:
     from te.backends.cuda.artifact import CudaArtifact
-    from te.backends.cuda.graphs import Graph
 
 __all__ = ["GpuKernel", "LaunchGraph", "OnStream"]
 
@@ -62,6 +63,7 @@ class GpuKernel(Kernel):
     def __init__(self, interface: Interface, compile: Callable[[], Compilation]):
         super().__init__(interface, None, compile)
         self._functions: dict[int, Functions] = {}  # by device
+        self._loading = Lock()
         self._tables: dict[int, list[DeviceArray]] = {}
         self._host: dict[tuple[int, tuple[int, ...]], _Way] = {}
 
@@ -313,9 +315,12 @@ class GpuKernel(Kernel):
     def _loaded(self, device: Device) -> Functions:
         functions = self._functions.get(device.number)
         if functions is None:
-            code = self._code
-            made = machine_code(code.text, device.architecture, code.lines)
-            functions = self._functions[device.number] = Functions(device, made.cubin)
+            with self._loading:
+                functions = self._functions.get(device.number)
+                if functions is None:
+                    code = self._code
+                    made = machine_code(code.text, device.architecture, code.lines)
+                    functions = self._functions[device.number] = Functions(device, made.cubin)
         return functions
 
     @contextmanager
@@ -351,7 +356,9 @@ class GpuKernel(Kernel):
                     self._queue(lane, plan, inputs, results, kept)
                 end.record()
                 end.synchronize()
-                return float(end.time_since(start)) * 1e-3 / times
+                seconds = float(end.time_since(start)) * 1e-3
+                del start, end  # while the context is current
+                return seconds / times
 
         measure(1)
         times = max(1, round(1e-3 / max(measure(1), 1e-6)))
@@ -376,8 +383,6 @@ class LaunchGraph:
     """A call of a kernel as a CUDA graph: what `GpuKernel.graph` gives. Each call of it runs on the same arrays."""
 
     def __init__(self, kernel: GpuKernel, values: tuple[object, ...], out: Any):
-        from te.backends.cuda.graphs import Graph
-
         wrong = [p.name for p, v in zip(kernel.inputs, values, strict=True) if not is_on_gpu(v)]
         if wrong:
             raise ValueError(f"{kernel.name}: a graph runs on arrays of a GPU, and `{wrong[0]}` is none")
@@ -394,22 +399,13 @@ class LaunchGraph:
             inputs = [kernel._apart(array, results, lane) for array in inputs]
             kernel._queue(lane, plan, inputs, results, None)  # loads the code, which cannot be captured
             lane.synchronize()
-            held: list[Lane] = []
-
-            def queue(stream: Any) -> None:
-                recording = Lane(device, stream, 0)
-                held.append(recording)
-                kernel._queue(recording, plan, inputs, results, None)
-
-            self._graph: Graph = Graph(device, queue)
-            self._held = (values, inputs, results, held)
+            self._graph = Graph(device, lambda own: kernel._queue(own, plan, inputs, results, None))
+            self._held = (values, inputs, results)
             given = [given_to(values[0], result) for result in results]
             self._results = (given[0] if len(given) == 1 else tuple(given)) if out is None else out
 
     def __call__(self, stream: Any = None) -> Any:
         """Launch it, on the default stream or another, and give the results' arrays, the same each time."""
-        from te.backends.cuda.device import stream_handle
-
         with self._kernel._reporting(self._device), self._device.active():
             self._graph.launch(0 if stream is None else stream_handle(stream))
         return self._results

@@ -5,6 +5,7 @@ all calls, and runs functions of Python in the place of those of a GPU.
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,12 +33,17 @@ class CudaMemoryError(CudaError):
 class Allocation:
     """Memory at a multiple of 256 bytes."""
 
-    def __init__(self, bytes: int):
+    def __init__(self, fake: FakeCuda, bytes: int):
+        self._fake, self._bytes = fake, bytes
         self._memory = np.full(bytes + 256, 0xAB, np.uint8)
         self._start = -(-self._memory.ctypes.data // 256) * 256
 
     def __int__(self) -> int:
         return self._start
+
+    def free(self) -> None:
+        self._fake.note("free", self._bytes)
+        self._fake.memory += self._bytes
 
 
 @dataclass
@@ -83,6 +89,9 @@ class FakeCuda:
             def pop() -> None:
                 fake.depth -= 1
 
+            def detach(self) -> None:
+                fake.log.append(("release primary context",))
+
             @staticmethod
             def synchronize() -> None:
                 fake.note("synchronize", 0)
@@ -105,18 +114,11 @@ class FakeCuda:
             def time_since(self, other: Any) -> float:
                 return 2.0
 
-        class DeviceMemoryPool:
-            def allocate(self, bytes: int) -> Allocation:
-                assert fake.depth
-                if bytes > fake.memory:
-                    raise CudaMemoryError("cuMemAlloc failed: out of memory")
-                return Allocation(bytes)
-
         class function_attribute:
             MAX_DYNAMIC_SHARED_SIZE_BYTES = "shared"
 
         self.Device, self.Context, self.Stream, self.Event = Device, Context, Stream, Event
-        self.DeviceMemoryPool, self.function_attribute = DeviceMemoryPool, function_attribute
+        self.function_attribute = function_attribute
 
     def note(self, *event: Any) -> None:
         assert self.depth, "a context must be current"
@@ -127,6 +129,13 @@ class FakeCuda:
         return self.handles
 
     # ------------------------------------------------------------ PyCUDA's functions
+
+    def mem_alloc(self, bytes: int) -> Allocation:
+        self.note("allocate", bytes)
+        if bytes > self.memory:
+            raise CudaMemoryError("cuMemAlloc failed: out of memory")
+        self.memory -= bytes
+        return Allocation(self, bytes)
 
     def memcpy_htod(self, to: int, array: np.ndarray[Any, Any]) -> None:
         self.note("host to device", array.nbytes)
@@ -162,20 +171,14 @@ class Module:
 class KernelFunction:
     def __init__(self, fake: FakeCuda, symbol: str):
         self._fake, self._symbol = fake, symbol
-        self._format = ""
-
-    def prepare(self, format: str) -> None:
-        self._format = format
 
     def set_attribute(self, name: str, value: int) -> None:
         self._fake.note("attribute", self._symbol, name, value)
 
-    def prepared_async_call(
-        self, grid: Any, block: Any, stream: Any, *arguments: int, shared_size: int
-    ) -> None:
-        assert len(arguments) == len(self._format)
+    def _launch_kernel(self, grid: Any, block: Any, words: bytes, shared: int, stream: Any) -> None:
+        arguments = [word for (word,) in struct.iter_unpack("q", words)]
         handle = 0 if stream is None else stream.handle
-        self._fake.note("launch", self._symbol, grid, block, shared_size, handle)
+        self._fake.note("launch", self._symbol, grid, block, shared, handle)
         if self._fake.failure is not None:
             raise self._fake.failure
         self._fake.functions[self._symbol](*arguments)

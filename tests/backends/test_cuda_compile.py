@@ -292,3 +292,42 @@ def test_levels_that_llvm_lacks(ask: Callable[[te.Kernel], object]) -> None:
     assert isinstance(kernel, te.Kernel)
     with pytest.raises(ValueError, match="scale: code for llvm has no level"):
         ask(kernel)
+
+
+# ---------------------------------------------------------------- of the programs whose text is golden
+
+PROGRAMS = sorted(
+    path
+    for path in (Path(__file__).parent / "cuda").glob("*.te")
+    if "__global__" in path.with_suffix(".txt").read_text(encoding="utf-8")
+)
+
+
+def built(path: Path, sm: str) -> te.Kernel:
+    kernel = te.build(path, target=f"cuda.{sm}")
+    assert isinstance(kernel, te.Kernel)
+    return kernel
+
+
+@with_compiler
+@pytest.mark.nvcc
+@pytest.mark.parametrize("sm", ["sm_80", "sm_90", "sm_100"])
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_emitted_programs_compile_without_spills(path: Path, sm: str) -> None:
+    kernel = built(path, sm)
+    assert [r for r in kernel.resources() if r.usage.stack or r.usage.spill_stores or r.blocks == 0] == []
+
+
+@with_compiler
+@with_disassembler
+@pytest.mark.nvcc
+@pytest.mark.parametrize("sm", ["sm_80", "sm_90", "sm_100"])
+def test_machine_code_of_a_product_of_matrices(sm: str) -> None:
+    """Vectors of 16 bytes, multiply-adds that are unrolled, and no register in memory."""
+    code = built(Path(__file__).parent / "cuda" / "matmul.te", sm).ir("sass")
+    assert re.search(r"LDG\.E\S*\.128", code)
+    assert re.search(r"STS\S*\.128", code)
+    assert re.search(r"LDS\S*\.128", code)
+    assert re.search(r"STG\.E\S*\.128", code)
+    assert len(re.findall(r"\bFFMA", code)) >= 64
+    assert not re.search(r"\b(?:LDL|STL)\b", code)

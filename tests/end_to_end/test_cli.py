@@ -485,6 +485,14 @@ def test_pictures_without_pillow(run: Command, monkeypatch: pytest.MonkeyPatch) 
     )
 
 
+def test_show_what_has_no_level_there(run: Command) -> None:
+    file = run.file("a.te", "op f(X: f32[N]) -> Y: f32[N] { Y[i] = X[i] }\n")
+    for options in (["--ir", "ptx"], ["--ir", "cuda"], ["--resources"]):
+        code, out, err = run("show", file, "f", *options)
+        assert (code, out) == (2, "")
+        assert err.startswith("te: error: f: code for llvm has no level")
+
+
 # ---------------------------------------------------------------- help and doctor
 
 
@@ -508,6 +516,25 @@ def test_doctor(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (code, err) == (0, "")
     assert f"te          {te.__version__} in " in out
     assert "its result is right" in out
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert all(rows[what] for what in ("pycuda", "GPU", "CUDA", "SASS", "emulator"))
+
+
+def test_doctor_says_what_is_missing_for_gpus(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from te.backends.cuda import compile, device, toolkit
+
+    def no_driver() -> Any:
+        raise te.CudaUnavailable("there is no NVIDIA driver on this machine")
+
+    device.device_numbered.cache_clear()
+    monkeypatch.setattr(device, "driver", no_driver)
+    monkeypatch.setattr(compile, "compiler_version", lambda: None)
+    monkeypatch.setattr(toolkit, "find_program", lambda name: None)
+    code, out, _ = run("doctor")
+    assert code == 0
+    assert "GPU         none to run on: there is no NVIDIA driver on this machine\n" in out
+    assert "CUDA C++    none; `pip install nvidia-cuda-nvrtc`" in out
+    assert "SASS        none; `pip install nvidia-cuda-nvdisasm`" in out
 
 
 def test_doctor_of_an_installation_that_does_not_work(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -27,6 +27,7 @@ DOCS = ROOT / "docs"
 PAGES = [
     ROOT / "README.md",
     DOCS / "coming-from-tvm-and-halide.md",
+    DOCS / "cuda.md",
     DOCS / "targets.md",
     DOCS / "watching.md",
     *([DOCS / "emulator.md"] if which("g++") else []),
