@@ -595,9 +595,10 @@ class Bind(Directive):
     Line:    bind i to block.x
     After:   block.x for i in 0..N: S(i)
 
-    Legal where `parallel` is; a target without such a level refuses it. From the outside in: cluster,
-    block, warpgroup, warp, then thread or lane, each at most once around a statement. `order` says how
-    the blocks of a loop follow each other.
+    Legal where `parallel` is; a target without such a level refuses it. A reduction loop may be bound to threads,
+    lanes or warps too: each of them keeps a partial result, and these are combined in halves. From the outside
+    in: cluster, block, warpgroup, warp, then thread or lane, each at most once around a statement. `order` says
+    how the blocks of a loop follow each other.
 
     Errors: bind-target, directive-value, parallel-reduction, parallel-dependence, kind-nesting,
     unknown-loop, ambiguous-loop, loop-kind

@@ -16,6 +16,7 @@ from te.ir.loop import (
     CONCURRENT,
     PARALLEL,
     SERIAL,
+    THREADS,
     UNROLLED,
     VECTOR,
     For,
@@ -123,7 +124,7 @@ def bind(kernel: Kernel, d: Bind) -> Kernel:
     require_serial(loop, "bind", span)
     _refuse_around(loop, path, {VECTOR, UNROLLED}, d, span)
     _refuse_levels(loop, path, d)
-    _refuse_dependent_trips(kernel, loop, path, span)
+    _refuse_dependent_trips(kernel, loop, path, span, are_threads=d.to in THREADS)
     return replace_loop(kernel, loop.var, replace(loop, kind=str(d.to), order=str(d.order or "")))
 
 
@@ -156,10 +157,12 @@ def _refuse_levels(loop: For, path: Path, d: Bind) -> None:
         )
 
 
-def _refuse_dependent_trips(kernel: Kernel, loop: For, path: Path, span: Span | None) -> None:
-    """Refuse a loop whose trips cannot run at the same time."""
+def _refuse_dependent_trips(
+    kernel: Kernel, loop: For, path: Path, span: Span | None, *, are_threads: bool = False
+) -> None:
+    """Refuse a loop whose trips cannot run at the same time. Threads of a block may share a reduction."""
     step = next((s for s in leaves(loop.body) if role(loop, s) is Role.STEP), None)
-    if step is not None:  # even where there is one trip at most
+    if step is not None and not are_threads:  # even where there is one trip at most
         raise ScheduleError(
             error(
                 "parallel-reduction",

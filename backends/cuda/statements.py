@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from math import prod
 
 from te.backends.cuda.expressions import element, index, step, terms_of, value
@@ -21,6 +21,7 @@ from te.ir.loop import (
     Accumulate,
     Alloc,
     Barrier,
+    Combine,
     For,
     If,
     Let,
@@ -72,6 +73,9 @@ class Statements:
                 self._alloc(s, is_last)
             case Barrier():
                 self.scope.writer.line("__syncthreads();")
+            case Combine():
+                with self._at(s.stage):
+                    self._combine(s)
             case Store():
                 with self._at(s.stage):
                     target = element(self.scope, self.scope.buffers[s.buffer], s.index)
@@ -219,6 +223,25 @@ class Statements:
         self.scope.place(buffer, name)
         self.write(s.body, is_last=True)
         del self.scope.buffers[buffer.name]
+
+    def _combine(self, s: Combine) -> None:
+        """Each thread combines what it has with what another one has, who does the same."""
+        place, writer = self.scope.buffers[s.buffer], self.scope.writer
+        axes = [(self.scope.names.index(f"part{n}"), index(self.scope, d)) for n, d in enumerate(place.shape)]
+        target = Text(place.name + "".join(f"[{name}]" for name, _ in axes))
+        with ExitStack() as loops:
+            for name, extent in axes:
+                writer.line("#pragma unroll")
+                loops.enter_context(
+                    writer.block(f"for (te_i32 {name} = 0; {name} < {extent.code}; ++{name})")
+                )
+            bit = s.width // 2
+            while bit:
+                other = Text(f"te_swapped<{s.width}>({target.code}, {bit})")
+                writer.line(f"{target.code} = {step(s.reducer, place.dtype, target, [other]).code};")
+                bit //= 2
+        for name, _ in axes:
+            self.scope.names.release(name)
 
     def _accumulate(self, s: Accumulate) -> None:
         place = self.scope.buffers[s.buffer]

@@ -36,6 +36,7 @@ from te.ir.loop import (
     Alloc,
     Barrier,
     Buffer,
+    Combine,
     Completed,
     For,
     If,
@@ -216,6 +217,8 @@ class _KernelWriter:
                 self.statement(s.body, lanes)
             case Barrier():
                 pass
+            case Combine():
+                raise InterpreterError(f"`{s.buffer}` is combined where it is not one of each thread")
             case Completed():
                 extents = {w.var: w.extent for w in self.around if isinstance(w, For)}
                 last = [compare("==", Var(v), sub(extents[v], integer(1))) for v in sorted(s.over)]

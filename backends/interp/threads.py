@@ -10,24 +10,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from te.ir.expr import Expr, Load, Var, integer
+from te.ir.expr import Expr, Load, Var, add, floor_div, integer, mul
 from te.ir.loop import (
     FINAL,
     THREADS,
     Accumulate,
     Alloc,
+    Buffer,
+    Combine,
     For,
     Kernel,
+    Seq,
     Stmt,
     Store,
     bodies,
     direct_exprs,
     map_exprs,
+    seq,
     walk_stmt,
     with_bodies,
 )
 from te.ir.visit import loads, rewrite
 from te.target import is_gpu
+
+NOTHING = Seq(())
 
 
 def with_own_registers(kernel: Kernel) -> Kernel:
@@ -43,56 +49,86 @@ def _with_copies(s: Stmt) -> Stmt:
     if isinstance(s, Alloc) and s.buffer.scope == "register":
         loops = [x for x, _ in walk_stmt(s.body) if isinstance(x, For) and x.kind in THREADS]
         counts = {x.kind: x.extent for x in sorted(loops, key=lambda x: x.kind)}
-        copies = _Copies(s.buffer.name, counts)
-        wider = replace(s.buffer, shape=(*counts.values(), *s.buffer.shape), scope="local")
-        s = Alloc(wider, copies.accessed(s.body, {}))
+        return _Copies(counts).made(s, {}, {})
     new = tuple([_with_copies(b) for b in bodies(s)])
     return with_bodies(s, new) if new else s
 
 
 @dataclass(frozen=True, slots=True)
 class _Copies:
-    """A buffer that has become one for each thread."""
+    """Register buffers that have become one for each thread."""
 
-    name: str
     counts: Mapping[str, Expr]  # of threads at each level
 
-    def accessed(self, s: Stmt, threads: Mapping[str, Expr]) -> Stmt:
-        """`s`, where the thread has these numbers at some levels, with accesses of its own copy."""
+    def made(self, s: Stmt, held: Mapping[str, Buffer], threads: Mapping[str, Expr]) -> Stmt:
+        """`s` with accesses of the copies of buffers `held`, where the thread has these numbers at some levels."""
         if isinstance(s, For) and s.kind in THREADS:
             threads = {**threads, s.kind: Var(s.var)}
+        if isinstance(s, Alloc) and s.buffer.scope == "register" and not threads:
+            held = {**held, s.buffer.name: s.buffer}
+            wider = replace(s.buffer, shape=(*self.counts.values(), *s.buffer.shape), scope="local")
+            return Alloc(wider, self.made(s.body, held, threads))
+        if isinstance(s, Combine):
+            return self._combined(s, held[s.buffer], threads)
         if bodies(s):
-            new = tuple([self.accessed(b, threads) for b in bodies(s)])
-            return self._at(with_bodies(s, new), threads)
-        missing = {kind: n for kind, n in self.counts.items() if kind not in threads}
-        if not self._is_accessed(s) or not missing:
-            return self._at(s, threads)
-        every = {kind: Var(f"{kind} of {self.name}") for kind in missing}
-        s = self._at(s, {**threads, **every})
-        for kind, n in missing.items():
-            s = For(every[kind].name, n, s)
+            new = tuple([self.made(b, held, threads) for b in bodies(s)])
+            return self._at(with_bodies(s, new), held, threads)
+        missing = [kind for kind in self.counts if kind not in threads]
+        if not missing or not _accesses(s) & held.keys():
+            return self._at(s, held, threads)
+        s = self._at(s, held, {**threads, **{kind: Var(_each(kind)) for kind in missing}})
+        for kind in missing:
+            s = For(_each(kind), self.counts[kind], s)
         return s
 
-    def _is_accessed(self, s: Stmt) -> bool:
-        if isinstance(s, Store | Accumulate) and s.buffer == self.name:
-            return True
-        return any(load.buffer == self.name for e in direct_exprs(s) for load in loads(e))
+    def _combined(self, s: Combine, buffer: Buffer, threads: Mapping[str, Expr]) -> Stmt:
+        """Each run of neighbours combines its copies in halves, and all of them get the first one's."""
+        axes = [(f"axis {n} of {buffer.name}", extent) for n, extent in enumerate(buffer.shape)]
+        lane = Var(f"neighbour in {buffer.name}")
+        element = tuple(Var(name) for name, _ in axes)
 
-    def _at(self, s: Stmt, threads: Mapping[str, Expr]) -> Stmt:
-        """The expressions that stand directly in `s`, of the copy of one thread."""
+        def place(neighbour: Expr) -> tuple[Expr, ...]:
+            here = add(mul(Var(_each(s.level)), integer(s.width)), neighbour)
+            others = {kind: threads.get(kind, Var(_each(kind))) for kind in self.counts}
+            return (*(here if kind == s.level else others[kind] for kind in self.counts), *element)
+
+        steps: list[Stmt] = []
+        half = s.width // 2
+        while half:
+            term = Load(s.buffer, place(add(lane, integer(half))), buffer.dtype)
+            step = Accumulate(s.buffer, place(lane), s.reducer, term, frozenset(), None, s.stage)
+            steps.append(For(lane.name, integer(half), step))
+            half //= 2
+        first = Load(s.buffer, place(integer(0)), buffer.dtype)
+        steps.append(For(lane.name, integer(s.width), Store(s.buffer, place(lane), first, s.stage)))
+        body = seq(*steps)
+        for kind, count in self.counts.items():
+            if kind in threads:
+                continue
+            body = For(_each(kind), floor_div(count, integer(s.width)) if kind == s.level else count, body)
+        for name, extent in axes:
+            body = For(name, extent, body)
+        return body
+
+    def _at(self, s: Stmt, held: Mapping[str, Buffer], threads: Mapping[str, Expr]) -> Stmt:
+        """The accesses that stand directly in `s`, of the copies of one thread."""
         number = tuple(threads.get(kind, integer(0)) for kind in self.counts)
 
         def expr(e: Expr) -> Expr:
-            return (
-                replace(e, index=(*number, *e.index)) if isinstance(e, Load) and e.buffer == self.name else e
-            )
+            return replace(e, index=(*number, *e.index)) if isinstance(e, Load) and e.buffer in held else e
 
         inner = bodies(s)
-        hollow = with_bodies(s, tuple([_NOTHING] * len(inner))) if inner else s
-        changed = map_exprs(hollow, lambda e: rewrite(e, expr))
-        if isinstance(changed, Store | Accumulate) and changed.buffer == self.name:
+        hollow = with_bodies(s, tuple([NOTHING] * len(inner))) if inner and not isinstance(s, Seq) else s
+        changed = s if isinstance(s, Seq) else map_exprs(hollow, lambda e: rewrite(e, expr))
+        if isinstance(changed, Store | Accumulate) and changed.buffer in held:
             changed = replace(changed, index=(*number, *changed.index))
-        return with_bodies(changed, inner) if inner else changed
+        return with_bodies(changed, inner) if inner and not isinstance(s, Seq) else changed
 
 
-_NOTHING = Store("", (), integer(0), "")  # in the place of a body while expressions are rewritten
+def _each(level: str) -> str:
+    return f"each {level}"
+
+
+def _accesses(s: Stmt) -> set[str]:
+    read = {load.buffer for e in direct_exprs(s) for load in loads(e)}
+    return read | ({s.buffer} if isinstance(s, Store | Accumulate) else set())

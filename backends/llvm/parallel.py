@@ -23,6 +23,7 @@ from te.ir.loop import (
     Accumulate,
     Alloc,
     Barrier,
+    Combine,
     Completed,
     For,
     If,
@@ -217,7 +218,7 @@ def _work(s: Stmt, lanes: int = 1) -> Expr:
             return substitute(_work(s.body, lanes), {s.var: s.value})
         case If():
             return _total([_work(b, lanes) for b in (s.body, s.otherwise) if b is not None])
-        case Barrier():
+        case Barrier() | Combine():
             return Const(0.0, F64)
         case Alloc() | Completed():
             return _work(s.body, lanes)

@@ -49,6 +49,7 @@ from te.schedule.finalize.clean import clean
 from te.schedule.finalize.completed import place_completed
 from te.schedule.finalize.gpu import settle_launches
 from te.schedule.finalize.gpu.memory import place_memory
+from te.schedule.finalize.gpu.sums import without_shared_sums, without_waiting
 from te.schedule.finalize.guards import name_ends_apart
 from te.schedule.finalize.lanes import sink_vector_loops
 from te.schedule.finalize.pipelines import expand_pipelines
@@ -77,6 +78,7 @@ def finalize(kernel: Kernel) -> Kernel:
     body = sink_vector_loops(body)  # gives buffers inside an element for each lane, so before they move out
     if is_gpu(kernel.target):
         body = place_memory(body, shared_bytes(kernel.target))
+        body = without_waiting(body)
     else:
         body = hoist_allocations(body, kernel.program.sizes)
     body = place_starts(body, kernel.program)  # before loops of one trip, and their names, go
@@ -88,6 +90,7 @@ def finalize(kernel: Kernel) -> Kernel:
     body = clean(body, facts)  # what is hot lost its guards: clamps, choices and empty rests go too
     buffers = {b.name: b for b in kernel.arguments} | _allocated(body)
     body = promote_accumulators(body, facts, buffers)
+    body = without_shared_sums(body)
     body = settle_tensorized(body, buffers, facts)
     body = trim_loops(body, facts, (UNROLLED,))  # what is cold and not in registers
     body = name_ends_apart(body)

@@ -16,6 +16,9 @@ before fills the tile; otherwise the tile is loaded from the target.
 the loop they are combined in halves, and the last one with the running value: a
 chain of 16 dependent additions would take as long as 256 terms of the loop.
 
+*A reduction loop over threads* keeps one partial result a thread, from the identity. They are combined after the
+loop (`Combine`), and the result with the running value.
+
 *A loop of several statements*, as `merge` makes it, updates the registers of each of its
 reductions whose target nothing else in it touches; the others stay in memory.
 
@@ -34,11 +37,13 @@ from te.ir.bounds import Facts
 from te.ir.expr import Const, Expr, Load, Var, add, conjuncts, integer
 from te.ir.loop import (
     CONCURRENT,
+    THREADS,
     UNROLLED,
     VECTOR,
     Accumulate,
     Alloc,
     Buffer,
+    Combine,
     For,
     If,
     Let,
@@ -70,6 +75,7 @@ class Nest:
     leaf: Accumulate
     axes: tuple[For, ...]  # the data loops: the axes of the tile
     lanes: For | None  # the vector reduction loop
+    threads: tuple[str, ...]  # the levels of the reduction loops over threads, from the outside in
     guards: tuple[Expr, ...]  # those that say which elements there are
 
     @property
@@ -77,7 +83,8 @@ class Nest:
         """Nests that agree on this run in the same registers."""
         axes = [(loop.var, loop.extent, loop.kind) for loop in self.axes]
         lanes = self.lanes and (self.lanes.var, self.lanes.extent)
-        return self.leaf.buffer, self.leaf.index, self.leaf.reducer, axes, lanes, set(self.guards), self.lets
+        of_loops = axes, lanes, self.threads
+        return self.leaf.buffer, self.leaf.index, self.leaf.reducer, of_loops, set(self.guards), self.lets
 
     @property
     def lets(self) -> list[tuple[str, Expr]]:
@@ -150,7 +157,10 @@ def _nest(s: Stmt, buffers: Mapping[str, Buffer]) -> Nest | None:
     terms = [loop for loop in loops if loop.var in inner.over]
     axes = tuple(loop for loop in loops if loop.var not in inner.over)
     lanes = next((loop for loop in terms if loop.kind == VECTOR), None)
-    if any(loop.kind in CONCURRENT for loop in terms) or not all(_is_written_out(loop) for loop in axes):
+    threads = tuple(loop.kind for loop in terms if loop.kind in THREADS)
+    if any(loop.kind in CONCURRENT - THREADS for loop in terms) or not all(
+        _is_written_out(loop) for loop in axes
+    ):
         return None
     if not _fits(axes, lanes) or _reads(inner.buffer, (*around, inner)):
         return None
@@ -159,9 +169,9 @@ def _nest(s: Stmt, buffers: Mapping[str, Buffer]) -> Nest | None:
         return None
     conditions = [part for c in around if isinstance(c, If) for part in conjuncts(c.condition)]
     guards = tuple(c for c in conditions if is_index_condition(c) and not variables(c) & of_terms)
-    if buffers[inner.buffer].scope == "register" and lanes is None and not guards:
+    if buffers[inner.buffer].scope == "register" and lanes is None and not threads and not guards:
         return None  # it is there already; with guards, the tile of its own is what overhangs
-    return Nest(tuple(around), inner, axes, lanes, guards)
+    return Nest(tuple(around), inner, axes, lanes, threads, guards)
 
 
 def _of_terms(around: Sequence[Stmt], leaf: Accumulate) -> set[str]:
@@ -339,20 +349,67 @@ def _in_registers(
         fill = If(conjunction(start.when), begins, fill) if start.when else begins
     write = Store(leaf.buffer, leaf.index, Load(total.name, index, target.dtype), leaf.stage)
     write_back = _for_elements(nest, nest.guards, write, WHOLE)
+    if nest.threads:
+        return _in_threads(nests, total, fill, write_back, ragged, buffers)
     if lanes is None:
         runs = [_run(n, total, index, ragged) for n in nests]
         return Parts([total], fill, runs, write_back)
+    parts = _in_lanes(nests, total, ragged, buffers, ())
+    return replace(parts, after=seq(fill, parts.after, write_back), registers=[total, *parts.registers])
 
+
+def _in_threads(
+    nests: Sequence[Nest],
+    total: Buffer,
+    fill: Stmt,
+    write_back: Stmt,
+    ragged: Ragged,
+    buffers: dict[str, Buffer],
+) -> Parts:
+    """Partial results of threads, combined after the loops, and then with `total`."""
+    nest = nests[0]
+    leaf, index = nest.leaf, tuple(Var(loop.var) for loop in nest.axes)
+    own = _new_registers(leaf.buffer, total, total.shape, buffers, nest.threads)
+    zero = Store(own.name, index, identity(leaf.reducer, own.dtype), leaf.stage)
+    clear = _for_elements(nest, [], zero, WHOLE)
+    if nest.lanes is None:
+        parts = Parts([], seq(), [_run(n, own, index, ragged) for n in nests], seq())
+    else:
+        parts = _in_lanes(nests, own, ragged, buffers, nest.threads)
+    combines = [Combine(own.name, leaf.reducer, level, leaf.stage) for level in reversed(nest.threads)]
+    found = Load(own.name, index, own.dtype)
+    step = Accumulate(total.name, index, leaf.reducer, found, frozenset(), None, leaf.stage)
+    update = _for_elements(nest, ragged.kept, step, ragged)
+    return Parts(
+        [total, own, *parts.registers],
+        seq(clear, parts.before),
+        parts.runs,
+        seq(parts.after, *combines, fill, update, write_back),
+    )
+
+
+def _in_lanes(
+    nests: Sequence[Nest],
+    total: Buffer,
+    ragged: Ragged,
+    buffers: dict[str, Buffer],
+    private: tuple[str, ...],
+) -> Parts:
+    """Partial results of lanes, combined after the loops, and then with `total`."""
+    nest = nests[0]
+    leaf, lanes, target = nest.leaf, nest.lanes, total
+    assert lanes is not None
+    shape = tuple(loop.extent for loop in nest.axes)
+    index: tuple[Expr, ...] = tuple(Var(loop.var) for loop in nest.axes)
     width = _constant(lanes.extent)
     partial_index = (*index, Var(lanes.var))
-    partial = _new_registers(leaf.buffer, target, (*shape, lanes.extent), buffers)
+    partial = _new_registers(leaf.buffer, target, (*shape, lanes.extent), buffers, private)
     zero = Store(partial.name, partial_index, identity(leaf.reducer, target.dtype), leaf.stage)
     clear = _for_elements(nest, [], replace(lanes, body=zero), WHOLE)
     runs = [_run(n, partial, partial_index, ragged) for n in nests]
-    halves = _new_registers(leaf.buffer, target, (*shape, integer(-(-width // 2))), buffers)
+    halves = _new_registers(leaf.buffer, target, (*shape, integer(-(-width // 2))), buffers, private)
     combine = _for_elements(nest, ragged.kept, _combine(leaf, lanes, partial, halves, total, index), ragged)
-    registers = [total, partial, halves]
-    return Parts(registers, clear, runs, seq(fill, combine, write_back))
+    return Parts([partial, halves], clear, runs, combine)
 
 
 def _combine(
@@ -379,9 +436,15 @@ def _combine(
     return seq(*steps, step(total, index, halves, (*index, integer(0))))
 
 
-def _new_registers(name: str, like: Buffer, shape: tuple[Expr, ...], buffers: dict[str, Buffer]) -> Buffer:
+def _new_registers(
+    name: str,
+    like: Buffer,
+    shape: tuple[Expr, ...],
+    buffers: dict[str, Buffer],
+    private: tuple[str, ...] = (),
+) -> Buffer:
     names = (f"{name}.tile{i}" if i else f"{name}.tile" for i in count())
-    tile = Buffer(next(n for n in names if n not in buffers), like.dtype, shape, "register")
+    tile = Buffer(next(n for n in names if n not in buffers), like.dtype, shape, "register", private=private)
     buffers[tile.name] = tile
     return tile
 

@@ -18,6 +18,7 @@ from te.ir.loop import (
     Accumulate,
     Alloc,
     Barrier,
+    Combine,
     Completed,
     For,
     If,
@@ -57,7 +58,7 @@ def clean(s: Stmt, facts: Facts, lanes: frozenset[str] = frozenset()) -> Stmt:
             return body if body == NOTHING else Alloc(buffer, body)
         case Completed():
             raise ValueError("`place_completed` comes before `clean`")
-        case Barrier():
+        case Barrier() | Combine():
             return s
         case Store():
             return replace(s, index=_all(s.index, facts), value=_all((s.value,), facts)[0])

@@ -24,6 +24,7 @@ from te.ir.loop import (
     Accumulate,
     Alloc,
     Barrier,
+    Combine,
     Completed,
     For,
     If,
@@ -99,8 +100,8 @@ def _distribute(loop: For, carried: tuple[If, ...], s: Stmt) -> Stmt:
             return replace(wider, body=_distribute(loop, carried, wider.body))
         case Completed():
             return replace(s, body=_distribute(loop, carried, s.body))
-        case Barrier():
-            raise ValueError("`sink_vector_loops` comes before barriers")
+        case Barrier() | Combine():
+            raise ValueError("`sink_vector_loops` comes before threads are settled")
         case Store() | Accumulate():
             for guard in reversed(carried):
                 s = If(guard.condition, s, of_terms=guard.of_terms)

@@ -32,6 +32,7 @@ from te.ir.loop import (
     CONCURRENT,
     SERIAL,
     TENSORIZED,
+    THREADS,
     UNROLLED,
     VECTOR,
     Accumulate,
@@ -68,6 +69,7 @@ from te.schedule.finalize.guards import (
 from te.schedule.finalize.interior import interior_conditions
 
 EXPANDED = (UNROLLED, VECTOR, TENSORIZED)
+_MAY_BE_CUT = frozenset({SERIAL, *(CONCURRENT - THREADS)})  # all threads of a block run the same loops
 SHORT = 16  # trips of a reduction loop over the taps of a stencil, at most
 
 
@@ -136,7 +138,7 @@ def _written(s: Stmt) -> set[str]:
 
 def _inside(s: Stmt, facts: Facts, known: frozenset[Expr]) -> Stmt:
     """Nothing is to be asked before `s`: cut it if it is a loop with tails to cut off, and go on inside."""
-    if isinstance(s, For) and s.kind in {SERIAL, *CONCURRENT}:
+    if isinstance(s, For) and s.kind in _MAY_BE_CUT:
         limits = _full_trips(s, facts)
         if limits:
             return _cut(s, limits, facts, known)
@@ -160,7 +162,7 @@ def _hulls_known_here(s: Stmt, facts: Facts, known: frozenset[Expr]) -> list[Exp
 def _is_cut(leaf: Store | Accumulate, path: Path, tail: Tail, facts: Facts) -> bool:
     """Will the loop be cut into full trips and a rest?"""
     loop = path[tail.place] if tail.place >= 0 else None
-    if not isinstance(loop, For) or loop.kind not in {SERIAL, *CONCURRENT}:
+    if not isinstance(loop, For) or loop.kind not in _MAY_BE_CUT:
         return False
     if loop.peel or (isinstance(leaf, Accumulate) and loop.var in leaf.over):
         return True

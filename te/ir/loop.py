@@ -36,6 +36,10 @@ A `Kernel` runs its body once per call. Statements run in order.
   inside block loops and outside thread loops, at the final level alone. Where statements run in order,
   nothing is to be waited for.
 
+- `Combine`: of a register buffer of which each thread has its own, in each element and each thread, the
+  reduction over the threads that differ at one level alone, in halves: 0 with 16, 1 with 17, .. of 32, then 0
+  with 8, and so on. With `width`, over so many neighbours at that level, a power of two.
+
 Buffers have logical indices. One that holds a part of a tensor keeps the tensor's
 indices: `origin` is the first that it holds. `layout` says where an element lies.
 Two levels are told apart by `Kernel.level`: `scheduled` (what directives see) and
@@ -119,6 +123,9 @@ class Buffer:
     like: str = (
         ""  # a register buffer around it: an element is held by the thread that holds the same one there
     )
+    private: tuple[
+        str, ...
+    ] = ()  # levels of threads each of which has its own, of registers outside their loops
 
     @property
     def exprs(self) -> tuple[Expr, ...]:
@@ -226,11 +233,20 @@ class Barrier:
 
 
 @dataclass(frozen=True, slots=True)
+class Combine:
+    buffer: str
+    reducer: str
+    level: str  # of threads
+    stage: str
+    width: int = 0  # 0: all threads of the level
+
+
+@dataclass(frozen=True, slots=True)
 class Seq:
     items: tuple[Stmt, ...]
 
 
-Stmt: TypeAlias = For | Store | Accumulate | If | Let | Alloc | Completed | Barrier | Seq
+Stmt: TypeAlias = For | Store | Accumulate | If | Let | Alloc | Completed | Barrier | Combine | Seq
 
 SCHEDULED, FINAL = "scheduled", "final"
 
@@ -278,7 +294,7 @@ def bodies(s: Stmt) -> tuple[Stmt, ...]:
             return (s.body,) if s.otherwise is None else (s.body, s.otherwise)
         case For() | Let() | Alloc() | Completed():
             return (s.body,)
-        case Store() | Accumulate() | Barrier():
+        case Store() | Accumulate() | Barrier() | Combine():
             return ()
 
 
@@ -290,7 +306,7 @@ def with_bodies(s: Stmt, new: tuple[Stmt, ...]) -> Stmt:
             return replace(s, body=new[0], otherwise=new[1] if s.otherwise is not None else None)
         case For() | Let() | Alloc() | Completed():
             return replace(s, body=new[0])
-        case Store() | Accumulate() | Barrier():
+        case Store() | Accumulate() | Barrier() | Combine():
             return s
 
 
@@ -325,7 +341,7 @@ def map_exprs(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
                 return replace(s, value=f(s.value), extent=f(s.extent))
             case Alloc():
                 return replace(s, buffer=map_buffer(s.buffer, f))
-            case Seq() | Completed() | Barrier():
+            case Seq() | Completed() | Barrier() | Combine():
                 return s
 
     return rewrite_stmt(s, one)
@@ -349,7 +365,7 @@ def rename_buffer(s: Stmt, old: str, new: str) -> Stmt:
 
     def stmt(s: Stmt) -> Stmt:
         match s:
-            case Store() | Accumulate() if s.buffer == old:
+            case Store() | Accumulate() | Combine() if s.buffer == old:
                 return replace(s, buffer=new)
             case Alloc() if s.buffer.like == old:
                 return replace(s, buffer=replace(s.buffer, like=new))
@@ -391,5 +407,5 @@ def direct_exprs(s: Stmt) -> tuple[Expr, ...]:
             return (s.value, s.extent)
         case Alloc():
             return s.buffer.exprs
-        case Seq() | Completed() | Barrier():
+        case Seq() | Completed() | Barrier() | Combine():
             return ()

@@ -24,6 +24,7 @@ from te.ir.loop import (
     Alloc,
     Barrier,
     Buffer,
+    Combine,
     Completed,
     For,
     If,
@@ -290,6 +291,9 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
             yield from block(s.body)
         case Barrier():
             yield "  barrier"
+        case Combine():
+            over = f"{s.width} of {s.level}" if s.width else s.level
+            yield f"  combine {s.buffer} by {s.reducer} over {over}{_remarks(s, [])}"
         case Store():
             yield f"  {_target(s, naming)} = {expr(s.value)}{_remarks(s, _hints(s))}"
         case Accumulate():
@@ -306,6 +310,7 @@ def _storage(b: Buffer, expr: Callable[[Expr], str]) -> str:
     """Where a buffer begins and how it lies, where that is not plain."""
     text = f" from [{', '.join(map(expr, b.origin))}]" if b.origin else ""
     text += f" like {b.like}" if b.like else ""
+    text += f" of each {', '.join(b.private)}" if b.private else ""
     if b.fold:
         text += f" fold axis {b.fold[0]} by {b.fold[1]}"
     if b.layout:
@@ -341,7 +346,7 @@ def _target(s: Store | Accumulate, name: Naming) -> str:
     return f"{s.buffer}[{index}]" if s.index else s.buffer
 
 
-def _remarks(s: Store | Accumulate, remarks: list[str]) -> str:
+def _remarks(s: Store | Accumulate | Combine, remarks: list[str]) -> str:
     if s.stage != s.buffer:
         remarks = [*remarks, f"stage {s.stage}"]
     return f"  # {'; '.join(remarks)}" if remarks else ""

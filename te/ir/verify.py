@@ -30,6 +30,7 @@ from te.ir.loop import (
     Alloc,
     Barrier,
     Buffer,
+    Combine,
     Completed,
     For,
     If,
@@ -360,6 +361,8 @@ def _check_stmt(s: Stmt, at: _Place) -> None:
             inside = [loop.kind for loop in at.loops if loop.kind in BINDINGS]
             plain = at.kernel.level == FINAL and not set(inside) & THREADS
             _require(plain, "a barrier stands where not all threads of a block come by")
+        case Combine():
+            _check_combine(s, at)
         case Store() | Accumulate():
             _check_effect(s, at)
 
@@ -388,9 +391,24 @@ def _check_loop(s: For, at: _Place) -> None:
             _require(
                 isinstance(inner, Store | Accumulate), f"a vector loop holds more than a statement ({place})"
             )
-    if s.kind in CONCURRENT:
-        reductions = [w for w in _writes(s) if isinstance(w, Accumulate) and s.var in w.over]
+    if s.kind in CONCURRENT and not (s.kind in THREADS and at.kernel.level == SCHEDULED):
+        own = {a.buffer.name for a in at.path if isinstance(a, Alloc) and a.buffer.scope == "register"}
+        own = own if s.kind in THREADS else set()  # each thread has a partial result
+        reductions = [
+            w for w in _writes(s) if isinstance(w, Accumulate) and s.var in w.over and w.buffer not in own
+        ]
         _require(not reductions, f"trips of a reduction run at the same time ({place})")
+
+
+def _check_combine(s: Combine, at: _Place) -> None:
+    place = f"`{print_stmt(s, at.scope)}`"
+    held = next((a.buffer for a in at.path if isinstance(a, Alloc) and a.buffer.name == s.buffer), None)
+    _require(
+        at.kernel.level == FINAL and held is not None and held.scope == "register", f"no registers ({place})"
+    )
+    _require(s.reducer in REDUCERS and s.level in THREADS, f"no reducer, or no level of threads ({place})")
+    _require(all(loop.kind != s.level for loop in at.loops), f"it stands in a loop of one thread ({place})")
+    _require(s.width > 0 and s.width & (s.width - 1) == 0, f"its width is no power of two ({place})")
 
 
 def _check_prefetch(p: Prefetch, at: _Place, loop: For) -> None:

@@ -39,6 +39,7 @@ FILES = (
     "power",
     "fast",
     "vectors",
+    "shuffles",
 )
 # Functions of f32 that have a shorter form under `math="fast"`.
 FAST = frozenset("sigmoid tanh erf erfc sin cos pow".split())

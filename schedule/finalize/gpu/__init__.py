@@ -24,6 +24,7 @@ from te.ir.bounds import Facts
 from te.ir.loop import BLOCKS, Alloc, For, Let, Seq, Stmt, bodies, seq, walk_stmt, with_bodies
 from te.schedule.context import facts_inside
 from te.schedule.finalize.gpu.barriers import place_barriers
+from te.schedule.finalize.gpu.combining import expand_combines
 from te.schedule.finalize.gpu.launches import separate_launches
 from te.schedule.finalize.gpu.levels import fill_blocks, threads_of
 from te.schedule.finalize.gpu.memory import check_shared
@@ -75,7 +76,7 @@ def _launch(s: Stmt, facts: Facts) -> Stmt:
 
 def _in_block(s: Stmt, facts: Facts) -> Stmt:
     """What one block does."""
-    s = gather_thread_loops(s, facts)
     threads = threads_of(s, facts)
+    s = gather_thread_loops(expand_combines(s, threads), facts)
     s = fill_blocks(distribute_registers(s, threads, facts), threads)
     return place_barriers(s, facts)

@@ -26,6 +26,7 @@ from te.ir.loop import (
     THREADS,
     Accumulate,
     Alloc,
+    Combine,
     For,
     If,
     Let,
@@ -88,6 +89,9 @@ def threads_of(s: Stmt, facts: Facts) -> Threads:
     for kind in sorted(unknown):
         free = max(1, USUAL_THREADS // prod(wanted.values()))
         wanted[kind] = max(wanted[kind], WARP if kind == "lane" else free)
+    combined = {x.level for x, _ in walk_stmt(s) if isinstance(x, Combine)}
+    if "thread.x" in combined:
+        wanted["thread.x"] = _in_warps(wanted["thread.x"])
     counts = {k: n for k, n in sorted(wanted.items()) if k in BY_AXES}
     if wanted.keys() & BY_WARPS:
         warps = min(wanted.get("warp", 1), MOST_THREADS // WARP)
@@ -105,6 +109,11 @@ def _most_trips(loop: For, path: Sequence[Stmt], facts: Facts) -> int | None:
             facts = facts.with_range(s.var, integer(0), add(s.extent, integer(-1)))
     _, most = bounds(loop.extent, facts, over)
     return int(most.value) if isinstance(most, Const) and most.value <= MOST_THREADS else None
+
+
+def _in_warps(count: int) -> int:
+    """At least so many threads that exchange registers: whole warps, or a part of one that can be halved."""
+    return -(-count // WARP) * WARP if count > WARP else 1 << (count - 1).bit_length()
 
 
 def _limited(counts: dict[str, int]) -> dict[str, int]:
@@ -180,14 +189,14 @@ class _Block:
 
     def _alone(self, s: Stmt, missing: Sequence[str]) -> Stmt:
         """What stands in no loop of some levels: for their first threads, or for all of them."""
-        if not missing or not any(isinstance(x, Store | Accumulate) for x, _ in walk_stmt(s)):
+        if not missing or not any(isinstance(x, Store | Accumulate | Combine) for x, _ in walk_stmt(s)):
             return s
         if not self._writes_registers_around(s):
             return self._on_first(s, missing)
         match s:
             case Seq():
                 return seq(*[self._alone(item, missing) for item in self._runs(s.items)])
-            case Store() | Accumulate():
+            case Store() | Accumulate() | Combine():
                 return s
         return with_bodies(s, tuple([self._alone(b, missing) for b in bodies(s)]))
 
@@ -207,7 +216,7 @@ class _Block:
     def _writes_registers_around(self, s: Stmt) -> bool:
         """Whether a statement writes to registers that are allocated around it."""
         own = {x.buffer.name for x, _ in walk_stmt(s) if isinstance(x, Alloc)}
-        written = {x.buffer for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)}
+        written = {x.buffer for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate | Combine)}
         return bool(written & self.registers - own)
 
     def _on_first(self, s: Stmt, missing: Sequence[str]) -> Stmt:

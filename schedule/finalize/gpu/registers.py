@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
+from te.diagnostics import ScheduleError, error
 from te.ir.bounds import Facts, bounds, prove
 from te.ir.expr import Const, Expr, Load, Var, add, compare, conjuncts, integer, sub
 from te.ir.loop import (
@@ -67,24 +69,40 @@ def distribute_registers(s: Stmt, threads: Threads, facts: Facts) -> Stmt:
     if not has_threads(s) or (isinstance(s, For) and s.kind in THREADS):
         return s
     if isinstance(s, Alloc) and s.buffer.scope == "register":
-        touches = _touches(s.body, s.buffer.name, threads)
+        touches = _touches(s.body, s.buffer, threads)
         share = None if touches is None else _share(touches, s.buffer, facts)
         in_memory = replace(s, buffer=replace(s.buffer, scope="shared", like=""))
+        if share is None and s.buffer.private:
+            _refuse(s.buffer)
         s = in_memory if share is None else _kept(s, share, facts)
     new = [distribute_registers(b, threads, facts_inside(s, b, facts, False)) for b in bodies(s)]
     return with_bodies(s, tuple(new))
 
 
-def _touches(body: Stmt, name: str, counts: Threads) -> list[_Touch] | None:
+def _refuse(buffer: Buffer) -> NoReturn:
+    of = buffer.name.split(".")[0]
+    raise ScheduleError(
+        error(
+            "thread-reduction",
+            f"the threads of a block cannot keep their partial results of `{of}`: a loop of threads around its "
+            "reduction has more trips than the block has threads",
+            None,
+            help="split that loop, so that each thread has one trip of it",
+        )
+    )
+
+
+def _touches(body: Stmt, buffer: Buffer, counts: Threads) -> list[_Touch] | None:
     """The accesses; None where some are by a thread for several trips of its loop."""
     found = []
+    name, private = buffer.name, frozenset(buffer.private)
     for s, path in walk_stmt(body):
         accesses = [(load.index, False) for e in direct_exprs(s) for load in loads(e) if load.buffer == name]
         if isinstance(s, Store | Accumulate) and s.buffer == name:
             accesses.append((s.index, True))
         if accesses:
             loops = [x for x in path if isinstance(x, For)]
-            if any(not counts.has_all(x) for x in loops if x.kind in THREADS):
+            if any(not counts.has_all(x) for x in loops if x.kind in THREADS - private):
                 return None
             threads: dict[str, Expr] = {x.var: Var(x.kind) for x in loops if x.kind in THREADS}
             lets = _values(path)
@@ -95,7 +113,7 @@ def _touches(body: Stmt, name: str, counts: Threads) -> list[_Touch] | None:
             ranges = [(x.kind if x.kind in THREADS else x.var, x.extent) for x in loops]
             for index, writes in accesses:
                 over_levels = tuple(substitute(substitute(i, lets), threads) for i in index)
-                levels = frozenset(x.kind for x in loops if x.kind in THREADS)
+                levels = frozenset(x.kind for x in loops if x.kind in THREADS) - private
                 out = frozenset(x.var for x in loops if x.kind in (UNROLLED, VECTOR))
                 found.append(_Touch(over_levels, writes, levels, tuple(ranges), tuple(plain), out))
     return found
@@ -181,7 +199,7 @@ def _kept(s: Alloc, share: _Share, facts: Facts) -> Alloc:
     """The buffer with a thread's elements alone."""
     name = s.buffer.name
     body = _local(s.body, name, share, facts, {}, {})
-    return Alloc(replace(s.buffer, shape=share.extents, like=""), body)
+    return Alloc(replace(s.buffer, shape=share.extents, like="", private=()), body)
 
 
 def _local(

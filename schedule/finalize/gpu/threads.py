@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from te.ir.bounds import Facts, bounds
-from te.ir.expr import Expr, Var, compare, negation
+from te.ir.expr import Expr, Var, compare, integer, negation
 from te.ir.loop import (
     SERIAL,
     THREADS,
@@ -86,12 +86,25 @@ def has_threads(s: Stmt) -> bool:
 
 
 def on_one_thread(s: Stmt) -> Stmt:
-    """The statement with all its thread loops run one trip after the other."""
+    """The statement with all its thread loops run one trip after the other.
+
+    Partial results that are combined later are then those of the first thread.
+    """
 
     def serial(s: Stmt) -> Stmt:
         return replace(s, kind=SERIAL) if isinstance(s, For) and s.kind in THREADS else s
 
-    return rewrite_stmt(s, serial)
+    reducing = {
+        x.kind: x for x, _ in walk_stmt(s) if isinstance(x, For) and x.kind in THREADS and _reduces(x)
+    }
+    s = rewrite_stmt(s, serial)
+    for kind, loop in reducing.items():
+        s = For(f"{loop.var}_first", integer(1), s, kind)
+    return s
+
+
+def _reduces(loop: For) -> bool:
+    return any(isinstance(x, Accumulate) and loop.var in x.over for x, _ in walk_stmt(loop))
 
 
 def _sequence(s: Seq, facts: Facts, around: tuple[Wrapper, ...]) -> Stmt:
