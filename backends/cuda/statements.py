@@ -238,7 +238,7 @@ class Statements:
             bit = s.width // 2
             while bit:
                 other = Text(f"te_swapped<{s.width}>({target.code}, {bit})")
-                writer.line(f"{target.code} = {step(s.reducer, place.dtype, target, [other]).code};")
+                writer.line(f"{target.code} = {step(s.reducer, place.dtype, other, [target]).code};")
                 bit //= 2
         for name, _ in axes:
             self.scope.names.release(name)

@@ -268,12 +268,17 @@ def _border_tails(leaf: Store | Accumulate, path: Path, facts: Facts) -> list[Ta
     ]
 
 
+def _is_expanded(loop: For) -> bool:
+    """Whether all trips are there at once: in lanes, written out, or on threads that share a reduction."""
+    return loop.kind in EXPANDED or (loop.kind in THREADS and loop.is_reduction)
+
+
 def _is_short(extent: Expr) -> bool:
     return isinstance(extent, Const) and extent.value <= SHORT
 
 
 def _tail(guard: Expr, path: Path, facts: Facts, short: Sequence[For] = ()) -> Tail | None:
-    expanded = [s for s in path if isinstance(s, For) and (s.kind in EXPANDED or s in short)]
+    expanded = [s for s in path if isinstance(s, For) and (_is_expanded(s) or s in short)]
     guard = inline_lets(guard, path, {s.var for s in expanded}, facts)
     loops = [s for s in expanded if s.var in variables(guard)]
     slack = hull(guard, loops, facts, every=True) if loops else None

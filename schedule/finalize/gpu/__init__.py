@@ -21,7 +21,21 @@ from __future__ import annotations
 from itertools import groupby
 
 from te.ir.bounds import Facts
-from te.ir.loop import BLOCKS, Alloc, For, Let, Seq, Stmt, bodies, seq, walk_stmt, with_bodies
+from te.ir.loop import (
+    BLOCKS,
+    Accumulate,
+    Alloc,
+    Combine,
+    For,
+    Let,
+    Seq,
+    Stmt,
+    Store,
+    bodies,
+    seq,
+    walk_stmt,
+    with_bodies,
+)
 from te.schedule.context import facts_inside
 from te.schedule.finalize.gpu.barriers import place_barriers
 from te.schedule.finalize.gpu.combining import expand_combines
@@ -29,7 +43,8 @@ from te.schedule.finalize.gpu.launches import separate_launches
 from te.schedule.finalize.gpu.levels import fill_blocks, threads_of
 from te.schedule.finalize.gpu.memory import check_shared
 from te.schedule.finalize.gpu.registers import distribute_registers
-from te.schedule.finalize.gpu.threads import gather_thread_loops
+from te.schedule.finalize.gpu.sums import refuse_reduction
+from te.schedule.finalize.gpu.threads import gather_thread_loops, thread_loops
 
 
 def settle_launches(body: Stmt, facts: Facts, shared_bytes: int) -> Stmt:
@@ -77,6 +92,12 @@ def _launch(s: Stmt, facts: Facts) -> Stmt:
 def _in_block(s: Stmt, facts: Facts) -> Stmt:
     """What one block does."""
     threads = threads_of(s, facts)
-    s = gather_thread_loops(expand_combines(s, threads), facts)
+    s = gather_thread_loops(s, facts)
+    if any(isinstance(x, Combine) for x, _ in walk_stmt(s)):
+        s = expand_combines(s, threads)
+        wanted = thread_loops(s)
+        s = gather_thread_loops(s, facts)  # those by which threads tell each other, too
+        if thread_loops(s) != wanted:
+            refuse_reduction(next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)))
     s = fill_blocks(distribute_registers(s, threads, facts), threads)
     return place_barriers(s, facts)

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
-from te.diagnostics import ScheduleError, error
 from te.ir.bounds import Facts, bounds, prove
 from te.ir.expr import Const, Expr, Load, Var, add, compare, conjuncts, integer, sub
 from te.ir.loop import (
@@ -41,6 +39,7 @@ from te.ir.simplify import simplify
 from te.ir.visit import loads, rewrite, substitute, variables
 from te.schedule.context import facts_inside
 from te.schedule.finalize.gpu.levels import Threads
+from te.schedule.finalize.gpu.sums import refuse_reduction
 from te.schedule.finalize.gpu.threads import has_threads
 
 
@@ -73,23 +72,10 @@ def distribute_registers(s: Stmt, threads: Threads, facts: Facts) -> Stmt:
         share = None if touches is None else _share(touches, s.buffer, facts)
         in_memory = replace(s, buffer=replace(s.buffer, scope="shared", like=""))
         if share is None and s.buffer.private:
-            _refuse(s.buffer)
+            refuse_reduction(s.buffer.name.split(".")[0])
         s = in_memory if share is None else _kept(s, share, facts)
     new = [distribute_registers(b, threads, facts_inside(s, b, facts, False)) for b in bodies(s)]
     return with_bodies(s, tuple(new))
-
-
-def _refuse(buffer: Buffer) -> NoReturn:
-    of = buffer.name.split(".")[0]
-    raise ScheduleError(
-        error(
-            "thread-reduction",
-            f"the threads of a block cannot keep their partial results of `{of}`: a loop of threads around its "
-            "reduction has more trips than the block has threads",
-            None,
-            help="split that loop, so that each thread has one trip of it",
-        )
-    )
 
 
 def _touches(body: Stmt, buffer: Buffer, counts: Threads) -> list[_Touch] | None:

@@ -7,7 +7,9 @@ needs the whole: neither what waits for the last trip, nor another data loop tha
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NoReturn
 
+from te.diagnostics import ScheduleError, error
 from te.ir.loop import (
     SERIAL,
     THREADS,
@@ -19,16 +21,29 @@ from te.ir.loop import (
     rewrite_stmt,
     walk_stmt,
 )
+from te.schedule.finalize.gpu.threads import BY_AXES, BY_WARPS
 
 
 def without_waiting(s: Stmt) -> Stmt:
-    """No thread loop is left of which something inside waits for the last trip."""
+    """No reduction loop over threads is left of which something inside waits for the last trip.
+
+    Nor is one left on the path of which threads are numbered in another way too.
+    """
+    mixed = {
+        loop.var
+        for x, path in walk_stmt(s)
+        if isinstance(x, Accumulate)
+        for loops in [[loop for loop in path if isinstance(loop, For) and loop.kind in THREADS]]
+        if {loop.kind for loop in loops} & BY_AXES and {loop.kind for loop in loops} & BY_WARPS
+        for loop in loops
+        if loop.var in x.over
+    }
 
     def one(s: Stmt) -> Stmt:
-        waits = isinstance(s, For) and any(
-            isinstance(x, Completed) and s.var in x.over for x, _ in walk_stmt(s.body)
-        )
-        return replace(s, kind=SERIAL) if isinstance(s, For) and s.kind in THREADS and waits else s
+        if not isinstance(s, For) or s.kind not in THREADS:
+            return s
+        waits = any(isinstance(x, Completed) and s.var in x.over for x, _ in walk_stmt(s.body))
+        return replace(s, kind=SERIAL) if waits or s.var in mixed else s
 
     return rewrite_stmt(s, one)
 
@@ -47,3 +62,16 @@ def without_shared_sums(s: Stmt) -> Stmt:
         return s if own else replace(s, kind=SERIAL)
 
     return rewrite_stmt(s, one)
+
+
+def refuse_reduction(stage: str) -> NoReturn:
+    """Refuse partial results that threads cannot keep."""
+    raise ScheduleError(
+        error(
+            "thread-reduction",
+            f"the threads of a block cannot keep their partial results of `{stage}`: a loop of threads around its "
+            "reduction has more trips than the block has threads, or ends where data say",
+            None,
+            help="split that loop, so that each thread has one trip of it",
+        )
+    )

@@ -25,6 +25,7 @@ from te.ir.loop import (
     THREADS,
     Accumulate,
     Alloc,
+    Combine,
     For,
     If,
     Let,
@@ -85,20 +86,26 @@ def has_threads(s: Stmt) -> bool:
     return any(isinstance(x, For) and x.kind in THREADS for x, _ in walk_stmt(s))
 
 
+def thread_loops(s: Stmt) -> set[tuple[str, str]]:
+    """The names and levels of all thread loops."""
+    return {(x.var, x.kind) for x, _ in walk_stmt(s) if isinstance(x, For) and x.kind in THREADS}
+
+
 def on_one_thread(s: Stmt) -> Stmt:
     """The statement with all its thread loops run one trip after the other.
 
-    Partial results that are combined later are then those of the first thread.
+    Partial results that are combined behind it are then those of the first thread.
     """
+    combined = {x.level for x, _ in walk_stmt(s) if isinstance(x, Combine)}
 
     def serial(s: Stmt) -> Stmt:
+        if isinstance(s, Combine):
+            return NOTHING
         return replace(s, kind=SERIAL) if isinstance(s, For) and s.kind in THREADS else s
 
-    reducing = {
-        x.kind: x for x, _ in walk_stmt(s) if isinstance(x, For) and x.kind in THREADS and _reduces(x)
-    }
+    loops = [x for x, _ in walk_stmt(s) if isinstance(x, For) and x.kind in THREADS and _reduces(x)]
     s = rewrite_stmt(s, serial)
-    for kind, loop in reducing.items():
+    for kind, loop in {x.kind: x for x in loops if x.kind not in combined}.items():
         s = For(f"{loop.var}_first", integer(1), s, kind)
     return s
 
