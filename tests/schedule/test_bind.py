@@ -79,7 +79,7 @@ def test_a_part_computed_in_a_bound_loop_is_its_own() -> None:
 @pytest.mark.parametrize(
     ("lines", "code"),
     [
-        ("bind k to thread.x", "parallel-reduction"),
+        ("bind k to block.x", "parallel-reduction"),
         ("bind i to block.x\nbind j to block.x", "kind-nesting"),
         ("bind i to thread.x\nbind j to block.x", "kind-nesting"),
         ("bind j to warp\nbind i to lane", "kind-nesting"),

@@ -41,7 +41,11 @@ MOST_IN_REGISTERS = 32  # results that each thread puts together by itself
 
 
 def expand_combines(s: Stmt, threads: Threads) -> Stmt:
-    """Say how threads exchange what they combine. The shared memory for it is allocated around the block's body."""
+    """Say how threads exchange what they combine.
+
+    `s` is what `gather_thread_loops` gave, which is to see the result again. The shared memory for it is allocated
+    around all of it.
+    """
     buffers = {x.buffer.name: x.buffer for x, _ in walk_stmt(s) if isinstance(x, Alloc)}
     expanding = _Expanding(threads, buffers, [])
     body = expanding.expanded(s, ())
@@ -79,10 +83,11 @@ class _Expanding:
 
     def _by_memory(self, s: Combine, around: tuple[For, ...], parts: int) -> Stmt:
         """Combine so many results, each of which neighbours have together."""
-        held = self.buffers[s.buffer]
-        memory = self._scratch(held, (*(loop.extent for loop in around), integer(parts), *held.shape))
+        held = self.buffers[s.buffer]  # with an axis for each loop around
+        own_shape = held.shape[len(around) :]
+        memory = self._scratch(held, (*held.shape[: len(around)], integer(parts), *own_shape))
         rows: Index = tuple(Var(loop.var) for loop in around)
-        axes = [(f"{s.stage}.part{n}", extent) for n, extent in enumerate(held.shape)]
+        axes = [(f"{s.stage}.part{n}", extent) for n, extent in enumerate(own_shape)]
         parts_of = _Parts(s, held, memory, rows, tuple(Var(name) for name, _ in axes), parts)
         each = self.threads.counts[s.level] // parts
         me = Var(f"{s.stage}.of_{s.level.replace('thread.', '')}")
@@ -116,12 +121,16 @@ class _Parts:
     element: Index
     count: int
 
+    @property
+    def _own(self) -> Index:
+        return (*self.rows, *self.element)
+
     def told(self, part: Expr) -> Stmt:
-        own = Load(self.held.name, self.element, self.held.dtype)
+        own = Load(self.held.name, self._own, self.held.dtype)
         return Store(self.memory.name, (*self.rows, part, *self.element), own, self.combine.stage)
 
     def known(self) -> Stmt:
-        return Store(self.held.name, self.element, self._at(integer(0)), self.combine.stage)
+        return Store(self.held.name, self._own, self._at(integer(0)), self.combine.stage)
 
     def halved(self, me: Var) -> Iterator[tuple[Expr, Stmt]]:
         """The upper half is added to the lower one by those threads for which a condition holds, until one is left."""
@@ -144,7 +153,7 @@ class _Parts:
             high = Load(copy.name, (add(here, integer(half)),), copy.dtype)
             steps.append(For(here.name, integer(rest), self._step(copy, (here,), high), UNROLLED))
         result = Load(copy.name, (integer(0),), copy.dtype)
-        steps.append(Store(self.held.name, self.element, result, stage))
+        steps.append(Store(self.held.name, self._own, result, stage))
         return Alloc(copy, _for_all(axes, seq(*steps)))
 
     def _at(self, part: Expr) -> Load:
