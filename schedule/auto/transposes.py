@@ -6,12 +6,14 @@ A vector along `j` would gather. In a tile, where `i` is unrolled and `j` in vec
 reads rows and transposes them in registers (`te/ir/blocks.py`). Strips of a few tiles along `j` are as
 wide as lines of the caches and more, so that what is written runs on; along `i`, a strip goes from end
 to end, so that what is read runs on, too, in as many streams as the strip is wide. Of 4096 × 4096 f32 that
-took 5.4 ms (a copy: 5.3, torch: 19), square blocks of 64 and 128 took 11 (docs/performance.md).
+took 5.4 ms (a copy: 5.3, torch: 19), square blocks of 64 and 128 took 11 (docs/performance.md). Where the
+result cannot be stored past the caches, and does not stay in them, a few rows of it are written from end to end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 from te.ir.expr import Const, Load, Var
 from te.ir.tensor import Axis, Program, Stage
@@ -30,6 +32,7 @@ FEWEST_ROWS = 4
 NEIGHBOURS = 16  # rows that are moved together where the last axis stays
 TILES = 4  # side by side in a strip
 APART = 1024  # bytes: rows a multiple of it apart have their lines at a quarter of all places at most
+FAR = 2048  # bytes: rows that far apart are mostly in pages of their own
 
 
 def lines_for_transpose(stage: Stage, program: Program, target: Target) -> Iterator[list[Directive]]:
@@ -47,7 +50,9 @@ def lines_for_transpose(stage: Stage, program: Program, target: Target) -> Itera
         return loop_name(stage.name, axis.name + part)
 
     strip, tile = loop(column, "o"), loop(axis, "o")
-    width = _tiles_aside(stage, program, target) * columns
+    order, width = (strip, tile), _tiles_aside(stage, program, target) * columns
+    if _is_by_rows(stage, axis, program, target):
+        order, width, rows = (tile, strip), columns, max(FEWEST_ROWS, rows // 2)
     others = [loop(other) for other in stage.axes[:-1] if other is not axis]
     inside = [loop(axis, "i"), loop(column, "i")]
     is_known = size_of(axis) is not None and size_of(column) is not None
@@ -59,15 +64,30 @@ def lines_for_transpose(stage: Stage, program: Program, target: Target) -> Itera
         if width > columns:
             lines.append(Split(loop(column, "i"), by=columns, into=(column.name + "t", column.name + "v")))
             inside = [loop(column, "t"), loop(axis, "i"), loop(column, "v")]
-        lines.append(Reorder((*others, strip, tile, *inside)))
+        lines.append(Reorder((*others, *order, *inside)))
         lines += [Unroll((loop(axis, "i"),)), Vectorize((inside[-1],))]
         if parallel_work(stage):
-            fused = others[0] if others else strip
+            fused = others[0] if others else order[0]
             if not others:
-                lines.append(Fuse((strip, tile), "tile"))
+                lines.append(Fuse(order, "tile"))
                 fused = loop_name(stage.name, "tile")
             lines.append(Parallel((fused,)))
         yield lines
+
+
+def _is_by_rows(stage: Stage, axis: Axis, program: Program, target: Target) -> bool:
+    """Whether a few rows of the result are written from end to end, instead of a strip of its columns.
+
+    A strip writes a line in each row. Where rows lie in different pages and the result is in no cache, each of these
+    lines is waited for, and there are more of them than what a few rows read.
+    """
+    count, length = size_of(axis), size_of(stage.axes[-1])
+    if count is None or length is None or stream_of(stage, program, target) is not None:
+        return False
+    row = length * stage.tensor.dtype.bytes
+    total = prod(size_of(a) or 1 for a in stage.axes) * stage.tensor.dtype.bytes
+    last = target.caches[-1]
+    return row >= FAR and (total >= last // 2 or (total >= last // 4 and length < count))
 
 
 def _tiles_aside(stage: Stage, program: Program, target: Target) -> int:
