@@ -28,6 +28,7 @@ from te.runtime.kernel import PLANS_KEPT, Compilation, Kernel, Plan
 
 if TYPE_CHECKING:
     from te.backends.cuda.artifact import CudaArtifact
+    from te.runtime.generic import GenericKernel
 
 __all__ = ["GpuKernel", "LaunchGraph", "OnStream"]
 
@@ -83,6 +84,10 @@ class GpuKernel(Kernel):
         on the GPU. Raises what a call raises, and ValueError for an op whose indices from data are checked.
         """
         return LaunchGraph(self, self.arrange(arrays, named), out)
+
+    def call_on(self, stream: Any, values: tuple[object, ...], out: Any) -> Any:
+        """A call on a stream: for `OnStream`."""
+        return self._call_on(stream, values, out, None)
 
     def call_bound(self, named: Mapping[str, object], out: Any, kept: Kept) -> Any:
         return self._call_on(None, self.arrange((), named), out, kept)
@@ -371,12 +376,11 @@ class OnStream:
     Its work is in order with what the stream has been given before, and will be.
     """
 
-    def __init__(self, kernel: GpuKernel, stream: Any):
+    def __init__(self, kernel: GpuKernel | GenericKernel, stream: Any):
         self._kernel, self._stream = kernel, stream
 
     def __call__(self, /, *arrays: Any, out: Any = None, **named: Any) -> Any:
-        values = self._kernel.arrange(arrays, named)
-        return self._kernel._call_on(self._stream, values, out, None)
+        return self._kernel.call_on(self._stream, self._kernel.arrange(arrays, named), out)
 
 
 class LaunchGraph:

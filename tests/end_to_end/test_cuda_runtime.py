@@ -469,3 +469,13 @@ def test_a_generic_kernel_takes_arrays_of_the_gpu(monkeypatch: pytest.MonkeyPatc
     install(monkeypatch, FakeCuda({"te_twice": twice}))
     x = aligned(np.arange(4), np.float64)
     assert np.array_equal(kernel(OnGPU(x)).numpy(), 2 * x)
+    assert isinstance(kernel, te.GenericKernel)
+    assert np.array_equal(kernel.on(7)(OnGPU(x)).numpy(), 2 * x)
+    assert kernel.graph(OnGPU(x))().shape == (4,)
+
+
+def test_a_generic_kernel_of_the_cpu_has_no_streams() -> None:
+    kernel = te.build("op twice<T: float>(X: T[N]) -> Y: T[N] { Y[i] = X[i] + X[i] }")
+    assert isinstance(kernel, te.GenericKernel)
+    with pytest.raises(ValueError, match="twice was not built for a GPU"):
+        kernel.on(7)(np.zeros(3))
