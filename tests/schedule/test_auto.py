@@ -371,6 +371,22 @@ def test_only_whole_lines_are_stored_past_the_caches(columns: int, is_streamed: 
     assert ("stream Y" in program_lines(PLANE, {"M": 4096, "N": columns})) == is_streamed
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "is_fetched"), [(500, 1000, True), (4096, 1000, False), (8192, 1024, True)]
+)
+def test_the_next_row_is_fetched_unless_stores_fetch_as_much(
+    rows: int, columns: int, is_fetched: bool
+) -> None:
+    lines = program_lines(SOFTMAX, {"M": rows, "N": columns})
+    assert any(line.startswith("prefetch") for line in lines) == is_fetched
+
+
+@pytest.mark.parametrize(("columns", "is_fetched"), [(1000, False), (1024, True)])
+def test_where_the_call_decides_how_many_rows_they_count_as_many(columns: int, is_fetched: bool) -> None:
+    lines = program_lines(SOFTMAX, {"N": columns})
+    assert any(line.startswith("prefetch") for line in lines) == is_fetched
+
+
 def test_the_next_row_that_is_looked_up_is_fetched_unless_the_table_is_small() -> None:
     assert "prefetch X at Y.jo of Y.i" in program_lines(LOOK_UP, {})
     lines = program_lines(LOOK_UP, {"K": 100, "N": 100, "M": 1000})
