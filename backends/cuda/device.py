@@ -151,16 +151,9 @@ class Lane:
         if not self._is_foreign:
             yield
             return
-        calls = driver_calls()
-        event = calls.create_event()
-        try:
-            calls.record_event(event, self.caller)
-            calls.wait_for_event(self.handle, event)
-            yield
-            calls.record_event(event, self.handle)
-            calls.wait_for_event(self.caller, event)
-        finally:
-            calls.destroy_event(event)  # the driver frees it when nobody waits for it any more
+        driver_calls().wait_for_stream(self.handle, self.caller)
+        yield
+        driver_calls().wait_for_stream(self.caller, self.handle)
 
     def close(self) -> None:
         """Give the memory back: nothing of it is in use any more. The context must be current."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -205,7 +206,7 @@ class GpuKernel(Kernel):
         return out
 
     def _allocate_on(self, lane: Lane, shape: Shape, parameter: Parameter) -> DeviceArray:
-        size = int(np.prod(shape, dtype=object)) * parameter.dtype.bytes
+        size = prod(shape) * parameter.dtype.bytes
         memory = lane.allocate(size)
         return DeviceArray(int(memory), shape, parameter.dtype, lane.device.number, memory)
 
@@ -289,7 +290,7 @@ class GpuKernel(Kernel):
     ) -> list[Any]:
         arrays = []
         for shape, dtype in part.buffers:
-            memory = lane.allocate(int(np.prod(shape, dtype=object)) * dtype.itemsize)
+            memory = lane.allocate(prod(shape) * dtype.itemsize)
             kind = dtype_named(dtype.name)
             assert kind is not None, "made from te's dtypes"
             arrays.append(DeviceArray(int(memory), shape, kind, lane.device.number, memory))
