@@ -24,6 +24,16 @@ size_t page_bytes() {
 
 static size_t whole_pages(size_t bytes) { return (bytes + page_bytes() - 1) / page_bytes() * page_bytes(); }
 
+// Two writes at the same time of the same value harm nobody: tiles that overlap do that. What is there now is the
+// other's value; whether this one's is the same is seen when the thread comes here again.
+static struct {
+    bool is_pending;
+    uintptr_t address;
+    unsigned char before[16];
+    Place place;
+    Actor actors[2];
+} second_write;
+
 // ---------------------------------------------------------------- arrays
 
 // One range of addresses for all, so that one shadow serves them.
@@ -43,6 +53,7 @@ void begin_arrays(int file_with_them) {
         space = (uintptr_t)reserved;
     }
     file = file_with_them;
+    second_write.is_pending = false;  // of a request that failed
     arrays.clear();
     space_end = space + GUARD_PAGES * page_bytes();
 }
@@ -107,6 +118,10 @@ static uintptr_t statics;
 
 void set_shared_memory(size_t dynamic, uintptr_t static_memory, size_t static_size) {
     dynamic_bytes = dynamic;
+    if (static_size > STATIC_SHARED_BYTES) {
+        fprintf(stderr, "static shared memory of %zu bytes, and a GPU has %zu\n", static_size, STATIC_SHARED_BYTES);
+        exit(2);
+    }
     statics = static_memory;
     static_bytes = static_size;
     dynamic_shadow.reserve(SHARED_BYTES);
@@ -123,16 +138,6 @@ void poison_shared_memory() {
 static Actor past_actor(Stamp s) {
     return {s.kind(), block_index(s.block()), thread_index(s.thread()), s.code(), 0};
 }
-
-// Two writes at the same time of the same value harm nobody: tiles that overlap do that. What is there now is the
-// other's value; whether this one's is the same is seen when the thread comes here again.
-static struct {
-    bool is_pending;
-    uintptr_t address;
-    unsigned char before[16];
-    Place place;
-    Actor actors[2];
-} second_write;
 
 void settle_second_write() {
     if (!second_write.is_pending) return;
