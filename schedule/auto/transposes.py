@@ -12,7 +12,7 @@ result cannot be stored past the caches, and does not stay in them, a few rows o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 from te.ir.expr import Const, Load, Var
@@ -20,8 +20,8 @@ from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import variables
 from te.schedule.auto.loops import lanes_of, parallel_work, vectorize
 from te.schedule.auto.streams import stream_of
-from te.schedule.auto.tiles import size_of
-from te.schedule.directives import Fuse, Parallel, Reorder, Split, Unroll, Vectorize
+from te.schedule.auto.tiles import fused, size_of
+from te.schedule.directives import Parallel, Reorder, Split, Unroll, Vectorize
 from te.schedule.forms import Directive, Tail
 from te.schedule.nest import loop_name
 from te.schedule.placement import reads_of
@@ -31,6 +31,7 @@ ROWS = 16  # that are transposed together; their vectors take half the registers
 FEWEST_ROWS = 4
 NEIGHBOURS = 16  # rows that are moved together where the last axis stays
 TILES = 4  # side by side in a strip
+SHARES = 16  # trips, so that threads which share them are done at about the same time
 APART = 1024  # bytes: rows a multiple of it apart have their lines at a quarter of all places at most
 FAR = 2048  # bytes: rows that far apart are mostly in pages of their own
 
@@ -67,12 +68,19 @@ def lines_for_transpose(stage: Stage, program: Program, target: Target) -> Itera
         lines.append(Reorder((*others, *order, *inside)))
         lines += [Unroll((loop(axis, "i"),)), Vectorize((inside[-1],))]
         if parallel_work(stage):
-            fused = others[0] if others else order[0]
-            if not others:
-                lines.append(Fuse(order, "tile"))
-                fused = loop_name(stage.name, "tile")
-            lines.append(Parallel((fused,)))
+            lines.append(Parallel((fused(stage, _shared(stage, axis, order), lines),)))
         yield lines
+
+
+def _shared(stage: Stage, axis: Axis, order: Sequence[str]) -> list[str]:
+    """The loops whose trips threads share: as many of the outermost as make trips for all, where sizes tell."""
+    loops: list[str] = []
+    trips = 1
+    for other in stage.axes[:-1]:
+        if other is not axis and trips < SHARES:
+            loops.append(loop_name(stage.name, other.name))
+            trips *= size_of(other) or 1
+    return loops if trips >= SHARES else [*loops, *order]
 
 
 def _is_by_rows(stage: Stage, axis: Axis, program: Program, target: Target) -> bool:

@@ -352,6 +352,15 @@ def test_a_transpose_of_known_sizes_has_no_masked_tiles() -> None:
         assert_built_same(text, sizes, sizes=sizes)
 
 
+@pytest.mark.parametrize(
+    ("pictures", "shared"), [(1, ["fuse Y.n, Y.h into tile", "parallel Y.tile"]), (32, ["parallel Y.n"])]
+)
+def test_threads_share_enough_trips_of_a_transpose(pictures: int, shared: list[str]) -> None:
+    text = "op f(X: f32[N, C, H, W]) -> Y: f32[N, H, W, C] { Y[n, h, w, c] = X[n, c, h, w] }"
+    lines = program_lines(text, {"N": pictures, "C": 256, "H": 56, "W": 56})
+    assert [line for line in lines if line.startswith(("fuse", "parallel"))] == shared
+
+
 def test_a_large_transpose_with_more_rows_than_columns_is_written_by_rows() -> None:
     text = "op f(X: f32[M, N]) -> Y: f32[N, M] { Y[i, j] = X[j, i] }"
 
