@@ -463,7 +463,8 @@ class Stream(Directive):
     Whole vectors go past the caches, where they lie at multiples of 16 bytes; anything else is stored
     as ever. Copies are streamed too (`stream X_copy`); of a reduction, which updates its elements, what a
     `cache_write` writes back. It is a hint: within the caches it costs time. With `of 16777216`, which
-    the call decides, it counts for a tensor of at least so many bytes.
+    the call decides, it counts for a tensor of at least so many bytes whose rows (the last axis, where there
+    are several) are whole lines of 64 bytes.
 
     Errors: stream-refused, unknown-stage
     """

@@ -10,6 +10,10 @@
     host.py         what the host does, for sizes that are known
     emulator/       runs the text on the CPU, and finds what is wrong with it
     prelude/        the device functions that the text calls
+    compile.py      the text to machine code: nvrtc.py, toolkit.py; resources.py, what it takes of a GPU
+    device.py       a GPU, its memory and streams: driver.py, arrays.py, dlpack.py, graphs.py
+
+`te.runtime.gpu_kernel` calls what runs on a GPU.
 
 `te.backends.base` says what `emit` and `load` return.
 """

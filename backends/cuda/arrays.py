@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from te.backends.cuda.dlpack import CUDA, CUDA_MANAGED, Exchanged, from_capsule, to_capsule
-from te.backends.cuda.driver import LEGACY_STREAM
+from te.backends.cuda.driver import LEGACY_STREAM, driver_calls
 from te.ir.types import DType, dtype_named, numpy_dtype
 
 __all__ = ["DeviceArray", "given_to", "is_on_gpu", "taken"]
 
+NO_WAITING = -1  # DLPack's word for a stream that need not be in order
 ALIGNMENT = 16  # bytes: what functions take a pointer to be aligned to
 
 
@@ -86,16 +87,16 @@ def is_on_gpu(value: Any) -> bool:
     return hasattr(value, "__cuda_array_interface__")
 
 
-def taken(value: Any, called: str, stream: int = LEGACY_STREAM) -> DeviceArray:
+def taken(value: Any, called: str, stream: int | None = None) -> DeviceArray:
     """The array that a value on a GPU is, without a copy; `called` begins messages.
 
-    What its library has queued is done before what is queued on `stream` afterwards. Raises TypeError for a dtype that
-    te does not have, ValueError for memory that is not in row-major order.
+    What its library has queued is done before what is queued on `stream` afterwards, whose context must be current.
+    Raises TypeError for a dtype that te does not have, ValueError for memory that is not in row-major order.
     """
     if isinstance(value, DeviceArray):
         return value
     try:
-        found = _by_dlpack(value, stream) if hasattr(value, "__dlpack__") else _by_interface(value)
+        found = _by_dlpack(value, stream) if hasattr(value, "__dlpack__") else _by_interface(value, stream)
     except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as problem:
         # For example a tensor that requires a gradient.
         raise TypeError(f"{called} cannot be shared: {problem}") from problem
@@ -109,12 +110,15 @@ def taken(value: Any, called: str, stream: int = LEGACY_STREAM) -> DeviceArray:
     return DeviceArray(found.pointer, found.shape, found.dtype, found.device[1], found.owner)
 
 
-def _by_dlpack(value: Any, stream: int) -> Exchanged:
-    return from_capsule(value.__dlpack__(stream=stream))
+def _by_dlpack(value: Any, stream: int | None) -> Exchanged:
+    return from_capsule(value.__dlpack__(stream=NO_WAITING if stream is None else stream))
 
 
-def _by_interface(value: Any) -> Exchanged:
+def _by_interface(value: Any, stream: int | None) -> Exchanged:
     interface = value.__cuda_array_interface__
+    queued_on = interface.get("stream")
+    if stream is not None and queued_on not in (None, LEGACY_STREAM, stream):
+        driver_calls().wait_for_stream(stream, queued_on)
     kind = np.dtype(interface["typestr"])
     # Types that NumPy alone does not know go as bytes; their array says which they are.
     name = str(getattr(value, "dtype", "")) if kind.kind == "V" else kind.name

@@ -42,6 +42,10 @@ def compile_text(text: str, sm: str, lines: Sequence[Span | None] = ()) -> Compi
             return nvrtc.compile(text, NAME, [f"--gpu-architecture={sm}", "--ptxas-options=-v", *OPTIONS])
         return _by_nvcc(text, sm)
     except Refused as refused:
+        if _UNKNOWN.search(str(refused)):
+            raise CudaUnavailable(
+                f"{compiler} does not know {sm}: it takes a newer or an older one"
+            ) from None
         raise CompileError(_refusal(str(refused), sm, compiler, lines)) from None
 
 
@@ -86,6 +90,9 @@ def _by_nvcc(text: str, sm: str) -> Compiled:
 # ---------------------------------------------------------------- what the compiler says
 
 _PLACE = re.compile(rf"{re.escape(NAME)}\((\d+)\): (?:fatal )?error: (.*)")
+_UNKNOWN = re.compile(
+    r"invalid value for --gpu-architecture|[Uu]nsupported gpu architecture|'gpu-architecture'"
+)
 _PTXAS = re.compile(r"(?:ptxas (?:error|fatal)\s*:|error\s*:)\s*(.*)")
 
 

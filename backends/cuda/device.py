@@ -13,7 +13,9 @@ import struct
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from typing import Any
 
 from te.backends.cuda.driver import driver, driver_calls
@@ -25,14 +27,22 @@ __all__ = ["Block", "Device", "Functions", "Lane", "Memory", "device_numbered", 
 STATIC_SHARED = 48 << 10  # more dynamic shared memory than this must be asked for
 
 
+@dataclass(frozen=True, slots=True)
+class _Module:
+    """Machine code that is loaded, and its functions by name and shared memory, which keep it loaded."""
+
+    module: Any
+    functions: dict[tuple[str, int], Any]
+
+
 class Device:
     """The GPU of that number. Raises CudaUnavailable where there is none to use, ValueError where it is not there."""
 
     def __init__(self, number: int):
         self.driver = driver()
-        count = self.driver.Device.count()
-        if number >= count:
-            raise ValueError(f"there is no GPU {number}: this machine has {count}")
+        there_are = self.driver.Device.count()
+        if number >= there_are:
+            raise ValueError(f"there is no GPU {number}: this machine has {there_are}")
         self.number = number
         device = self.driver.Device(number)
         self.name = str(device.name())
@@ -41,7 +51,8 @@ class Device:
         self._context = device.retain_primary_context()
         self._lanes: dict[int, Lane] = {}
         self._is_open = True
-        self._modules: dict[int, Any] = {}
+        self._modules: dict[int, _Module] = {}
+        self._numbers = count()
         self._retired: list[int] = []  # modules that nobody uses any more
         self.memories: list[Memory] = []
         atexit.register(self._close)
@@ -69,12 +80,21 @@ class Device:
 
     def load(self, cubin: bytes) -> int:
         """Load machine code; its number is for `module`."""
-        module = self.driver.module_from_buffer(cubin)
-        self._modules[id(module)] = module
-        return id(module)
+        number = next(self._numbers)
+        self._modules[number] = _Module(self.driver.module_from_buffer(cubin), {})
+        return number
 
-    def module(self, number: int) -> Any:
-        return self._modules[number]
+    def function(self, number: int, launch: Launch) -> Any:
+        """A function of a module, ready to be launched so."""
+        module = self._modules[number]
+        function = module.functions.get((launch.symbol, launch.shared))
+        if function is None:
+            function = module.module.get_function(launch.symbol)
+            if launch.shared > STATIC_SHARED:
+                attribute = self.driver.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
+                function.set_attribute(attribute, launch.shared)
+            module.functions[launch.symbol, launch.shared] = function
+        return function
 
     def retire(self, number: int) -> None:
         """The module is not used any more. From any thread."""
@@ -131,16 +151,9 @@ class Lane:
         if not self._is_foreign:
             yield
             return
-        calls = driver_calls()
-        event = calls.create_event()
-        try:
-            calls.record_event(event, self.caller)
-            calls.wait_for_event(self.handle, event)
-            yield
-            calls.record_event(event, self.handle)
-            calls.wait_for_event(self.caller, event)
-        finally:
-            calls.destroy_event(event)  # the driver frees it when nobody waits for it any more
+        driver_calls().wait_for_stream(self.handle, self.caller)
+        yield
+        driver_calls().wait_for_stream(self.caller, self.handle)
 
     def close(self) -> None:
         """Give the memory back: nothing of it is in use any more. The context must be current."""
@@ -222,26 +235,14 @@ class Functions:
     def __init__(self, device: Device, cubin: bytes):
         self._device = device
         self._module = device.load(cubin)
-        self._functions: dict[tuple[str, int], Any] = {}
         weakref.finalize(self, device.retire, self._module).atexit = False
 
     def launch(self, ready: SizedLaunch, pointers: Sequence[int], stream: Any) -> None:
         """Queue a launch; `pointers` are those of its buffers."""
-        launch = ready.launch
-        function = self._functions.get((launch.symbol, launch.shared))
-        if function is None:
-            function = self._function(launch)
+        function = self._device.function(self._module, ready.launch)
         words = struct.pack(f"{len(pointers)}P{len(ready.scalars)}q", *pointers, *ready.scalars)
         # What PyCUDA's `prepared_async_call` does, without the call of cuFuncSetBlockShape that it makes before.
-        function._launch_kernel(ready.grid, launch.block, words, launch.shared, stream)
-
-    def _function(self, launch: Launch) -> Any:
-        function = self._device.module(self._module).get_function(launch.symbol)
-        if launch.shared > STATIC_SHARED:
-            attribute = self._device.driver.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
-            function.set_attribute(attribute, launch.shared)
-        self._functions[launch.symbol, launch.shared] = function
-        return function
+        function._launch_kernel(ready.grid, ready.launch.block, words, ready.launch.shared, stream)
 
 
 def stream_handle(stream: Any) -> int:

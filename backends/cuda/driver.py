@@ -84,6 +84,15 @@ class DriverCalls:
     def wait_for_event(self, stream: int, event: int) -> None:
         self._call("cuStreamWaitEvent", ctypes.c_void_p(stream), ctypes.c_void_p(event), ctypes.c_uint(0))
 
+    def wait_for_stream(self, stream: int, other: int) -> None:
+        """What is queued on a stream from now on comes after what another has been given."""
+        event = self.create_event()
+        try:
+            self.record_event(event, other)
+            self.wait_for_event(stream, event)
+        finally:
+            self.destroy_event(event)  # the driver frees it when nobody waits for it any more
+
     def begin_capture(self, stream: int) -> None:
         relaxed = 2  # memory may be allocated meanwhile
         self._call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(relaxed))

@@ -158,6 +158,9 @@ def _cast(scope: Scope, e: Cast) -> Text:
 
 
 def _is_index(e: Expr) -> bool:
+    """Whether `index` knows the operator, and the range of what it gives."""
+    if isinstance(e, Op) and e.op not in ("neg", "min", "max", *_OPERATORS):
+        return False
     return e.dtype == I64 and not reads_data(e) and isinstance(e, Var | Op)
 
 

@@ -186,7 +186,12 @@ def stream_of(ctx: Context, s: Store, *, in_lines: bool = False) -> memory.Strea
     elements = integer(1)
     for extent in buffer.shape:
         elements = _product(ctx, elements, index_of(ctx, extent))
-    return memory.Stream(_compare_indices(ctx, ">=", elements, size), in_lines)
+    is_large = _compare_indices(ctx, ">=", elements, size)
+    if len(buffer.shape) > 1 and is_large.constant is not False:
+        is_large = memory.both(
+            ctx, is_large, memory.is_whole_lines(ctx, index_of(ctx, buffer.shape[-1]), buffer)
+        )
+    return memory.Stream(is_large, in_lines)
 
 
 # ---------------------------------------------------------------- lazy operators

@@ -107,7 +107,7 @@ def _is_near(dtype: DType, stride: int) -> bool:
 def _load_scalar(ctx: Context, memory: Memory, position: Index, guard: Value | None) -> Value:
     if ctx.mask is not None and not ctx.mask.is_active:
         any_lane = ctx.any_lane(ctx.mask.value)
-        guard = any_lane if guard is None else _both(ctx, guard, any_lane)
+        guard = any_lane if guard is None else both(ctx, guard, any_lane)
     address = _guarded(ctx, pointer(ctx, memory, position), guard)
     text = f"load {memory_type(memory.dtype)}, ptr {address.text}, align {memory.dtype.bytes}"
     return from_memory(ctx, ctx.emit.read(text, _stored(memory.dtype), [address], memory.name), memory.dtype)
@@ -267,6 +267,20 @@ def _store_neighbours(
 STREAM_BYTES, LINE_BYTES = 16, 64
 
 
+def is_whole_lines(ctx: Context, extent: Index, memory: Memory) -> Value:
+    """Whether rows of so many elements fill lines of the caches.
+
+    Else the last vector of one row and the first of the next write one line, by different stores, each of which waits
+    for the other: 3 to 13 times as slow as ordinary ones.
+    """
+    elements = max(1, LINE_BYTES // memory.dtype.bytes)
+    if extent.constant is not None:
+        return constant(extent.constant % elements == 0, BOOL)
+    value = ctx.indices.value(extent, 1)
+    rest = ctx.emit.pure(f"and i64 {value.text}, {elements - 1}", I64, [value])
+    return ctx.emit.pure(f"icmp eq i64 {rest.text}, 0", BOOL, [rest])
+
+
 def _streamed(
     ctx: Context, address: Value, value: Value, stream: Stream, ordinary: Callable[[], None]
 ) -> None:
@@ -281,7 +295,7 @@ def _streamed(
     def is_aligned(to: int) -> Value:
         rest = ctx.emit.pure(f"and i64 {place.text}, {to - 1}", I64, [place])
         aligned = ctx.emit.pure(f"icmp eq i64 {rest.text}, 0", BOOL, [rest])
-        return aligned if stream.condition is None else _both(ctx, aligned, stream.condition)
+        return aligned if stream.condition is None else both(ctx, aligned, stream.condition)
 
     def past_caches(part: Value, offset: int, align: int) -> None:
         at = ctx.emit.pure(f"getelementptr i8, {address.typed}, i64 {offset}", POINTER, [address])
@@ -393,7 +407,7 @@ def to_memory(ctx: Context, value: Value, dtype: DType) -> Value:
     return ctx.emit.pure(f"zext {value.typed} to {type_of(U8, value.lanes)}", U8, [value], value.lanes)
 
 
-def _both(ctx: Context, a: Value, b: Value) -> Value:
+def both(ctx: Context, a: Value, b: Value) -> Value:
     if b.constant is not None:
         return a if b.constant else b
     return ctx.emit.pure(f"and i1 {a.text}, {b.text}", BOOL, [a, b])

@@ -17,7 +17,8 @@
    contiguously; for a reduction that reads less contiguously along it than along its last
    reduction axis, that one instead (a sum over rows). Make the outermost data loop parallel where
    a stage has enough work, or an unknown amount.
-11. Results that no cache holds are stored past the caches (`streams.py`).
+11. Results that no cache holds are stored past the caches, and rows that other elements name, as in
+   `X[ids[i], j]`, are fetched one ahead (`streams.py`).
 
 A line that the rewrites refuse is left out.
 """
@@ -45,7 +46,7 @@ from te.schedule.auto.loops import parallel_loop, vector_axis, vectorize
 from te.schedule.auto.panels import lines_for
 from te.schedule.auto.rows import lines_for_rows, rows_of
 from te.schedule.auto.scans import lines_for_scan
-from te.schedule.auto.streams import fetches_of, stream_of
+from te.schedule.auto.streams import fetches_of, fetches_of_lookups, stream_of
 from te.schedule.auto.totals import lines_for_total
 from te.schedule.auto.transposes import lines_for_transpose
 from te.schedule.directives import Compensate, Inline, Parallel, Precompute, Specialize, Tensorize
@@ -134,8 +135,9 @@ def case_for(program: Program, target: Target, regime: Regime, *, fast_math: boo
             continue
         axis = vector_axis(stage)
         vector = axis and vectorize(stage, axis, target)
-        if vector:
-            _try(schedule, [vector])
+        if vector and _try(schedule, [vector]):
+            for fetch in fetches_of_lookups(stage, program, target):
+                _try(schedule, [fetch])
         outermost = parallel_loop(stage, axis if vector and vector.by else None)
         if outermost:
             _try(schedule, [Parallel((outermost,))])

@@ -6,20 +6,22 @@ A vector along `j` would gather. In a tile, where `i` is unrolled and `j` in vec
 reads rows and transposes them in registers (`te/ir/blocks.py`). Strips of a few tiles along `j` are as
 wide as lines of the caches and more, so that what is written runs on; along `i`, a strip goes from end
 to end, so that what is read runs on, too, in as many streams as the strip is wide. Of 4096 × 4096 f32 that
-took 5.4 ms (a copy: 5.3, torch: 19), square blocks of 64 and 128 took 11 (docs/performance.md).
+took 5.4 ms (a copy: 5.3, torch: 19), square blocks of 64 and 128 took 11 (docs/performance.md). Where the
+result cannot be stored past the caches, and does not stay in them, a few rows of it are written from end to end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import prod
 
 from te.ir.expr import Const, Load, Var
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import variables
 from te.schedule.auto.loops import lanes_of, parallel_work, vectorize
 from te.schedule.auto.streams import stream_of
-from te.schedule.auto.tiles import size_of
-from te.schedule.directives import Fuse, Parallel, Reorder, Split, Unroll, Vectorize
+from te.schedule.auto.tiles import fused, size_of
+from te.schedule.directives import Parallel, Reorder, Split, Unroll, Vectorize
 from te.schedule.forms import Directive, Tail
 from te.schedule.nest import loop_name
 from te.schedule.placement import reads_of
@@ -29,7 +31,9 @@ ROWS = 16  # that are transposed together; their vectors take half the registers
 FEWEST_ROWS = 4
 NEIGHBOURS = 16  # rows that are moved together where the last axis stays
 TILES = 4  # side by side in a strip
+SHARES = 16  # trips, so that threads which share them are done at about the same time
 APART = 1024  # bytes: rows a multiple of it apart have their lines at a quarter of all places at most
+FAR = 2048  # bytes: rows that far apart are mostly in pages of their own
 
 
 def lines_for_transpose(stage: Stage, program: Program, target: Target) -> Iterator[list[Directive]]:
@@ -47,7 +51,9 @@ def lines_for_transpose(stage: Stage, program: Program, target: Target) -> Itera
         return loop_name(stage.name, axis.name + part)
 
     strip, tile = loop(column, "o"), loop(axis, "o")
-    width = _tiles_aside(stage, program, target) * columns
+    order, width = (strip, tile), _tiles_aside(stage, program, target) * columns
+    if _is_by_rows(stage, axis, program, target):
+        order, width, rows = (tile, strip), columns, max(FEWEST_ROWS, rows // 2)
     others = [loop(other) for other in stage.axes[:-1] if other is not axis]
     inside = [loop(axis, "i"), loop(column, "i")]
     is_known = size_of(axis) is not None and size_of(column) is not None
@@ -59,15 +65,37 @@ def lines_for_transpose(stage: Stage, program: Program, target: Target) -> Itera
         if width > columns:
             lines.append(Split(loop(column, "i"), by=columns, into=(column.name + "t", column.name + "v")))
             inside = [loop(column, "t"), loop(axis, "i"), loop(column, "v")]
-        lines.append(Reorder((*others, strip, tile, *inside)))
+        lines.append(Reorder((*others, *order, *inside)))
         lines += [Unroll((loop(axis, "i"),)), Vectorize((inside[-1],))]
         if parallel_work(stage):
-            fused = others[0] if others else strip
-            if not others:
-                lines.append(Fuse((strip, tile), "tile"))
-                fused = loop_name(stage.name, "tile")
-            lines.append(Parallel((fused,)))
+            lines.append(Parallel((fused(stage, _shared(stage, axis, order), lines),)))
         yield lines
+
+
+def _shared(stage: Stage, axis: Axis, order: Sequence[str]) -> list[str]:
+    """The loops whose trips threads share: as many of the outermost as make trips for all, where sizes tell."""
+    loops: list[str] = []
+    trips = 1
+    for other in stage.axes[:-1]:
+        if other is not axis and trips < SHARES:
+            loops.append(loop_name(stage.name, other.name))
+            trips *= size_of(other) or 1
+    return loops if trips >= SHARES else [*loops, *order]
+
+
+def _is_by_rows(stage: Stage, axis: Axis, program: Program, target: Target) -> bool:
+    """Whether a few rows of the result are written from end to end, instead of a strip of its columns.
+
+    A strip writes a line in each row. Where rows lie in different pages and the result is in no cache, each of these
+    lines is waited for, and there are more of them than what a few rows read.
+    """
+    count, length = size_of(axis), size_of(stage.axes[-1])
+    if count is None or length is None or stream_of(stage, program, target) is not None:
+        return False
+    row = length * stage.tensor.dtype.bytes
+    total = prod(size_of(a) or 1 for a in stage.axes) * stage.tensor.dtype.bytes
+    last = target.caches[-1]
+    return row >= FAR and (total >= last // 2 or (total >= last // 4 and length < count))
 
 
 def _tiles_aside(stage: Stage, program: Program, target: Target) -> int:

@@ -45,6 +45,7 @@ from te.ir.loop import (
 from te.schedule.context import program_facts
 from te.schedule.finalize.accumulators import promote_accumulators
 from te.schedule.finalize.allocations import hoist_allocations, name_buffers_apart
+from te.schedule.finalize.clamped import choose_clamped_reads
 from te.schedule.finalize.clean import clean
 from te.schedule.finalize.completed import place_completed
 from te.schedule.finalize.gpu import settle_launches
@@ -95,6 +96,7 @@ def finalize(kernel: Kernel) -> Kernel:
     body = trim_loops(body, facts, (UNROLLED,))  # what is cold and not in registers
     body = name_ends_apart(body)
     body = clean(body, facts)
+    body = choose_clamped_reads(body, facts, buffers | _allocated(body))
     if is_gpu(kernel.target):
         body = settle_launches(body, facts, shared_bytes(kernel.target))
     final = replace(kernel, body=body, level=FINAL)

@@ -21,6 +21,7 @@ from te.runtime.kernel import Kernel, Timing
 if TYPE_CHECKING:
     from te.backends.cuda.arrays import DeviceArray
     from te.backends.cuda.resources import Resources
+    from te.runtime.gpu_kernel import GpuKernel, LaunchGraph, OnStream
 
 __all__ = ["GenericInput", "GenericKernel"]
 
@@ -169,6 +170,33 @@ class GenericKernel:
         """How long the code takes on these inputs. See `Kernel.time`."""
         values = self._first.arrange(arrays, named)
         return self._for_values(values).time(*values, repeat=repeat)
+
+    def on(self, stream: Any) -> OnStream:
+        """The kernel, to be called on a stream of a GPU. See `GpuKernel.on`."""
+        from te.runtime.gpu_kernel import OnStream
+
+        return OnStream(self, stream)
+
+    def call_on(self, stream: Any, values: tuple[object, ...], out: Any) -> Any:
+        """See `GpuKernel.call_on`."""
+        return self._gpu_kernel(values).call_on(stream, values, out)
+
+    def graph(self, /, *arrays: Any, out: Any = None, **named: Any) -> LaunchGraph:
+        """All launches of a call on these arrays as one CUDA graph. See `GpuKernel.graph`."""
+        values = self._first.arrange(arrays, named)
+        return self._gpu_kernel(values).graph(*values, out=out)
+
+    def arrange(self, values: Sequence[object], named: Mapping[str, object]) -> tuple[object, ...]:
+        """See `Kernel.arrange`."""
+        return self._first.arrange(values, named)
+
+    def _gpu_kernel(self, values: tuple[object, ...]) -> GpuKernel:
+        from te.runtime.gpu_kernel import GpuKernel
+
+        kernel = self._for_values(values)
+        if not isinstance(kernel, GpuKernel):
+            raise ValueError(f"{self.name} was not built for a GPU, and has no streams and no graphs")
+        return kernel
 
     def _for_values(self, values: tuple[object, ...]) -> Kernel:
         decided: dict[str, Choice] = {}

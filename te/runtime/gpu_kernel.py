@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from te.runtime.kernel import PLANS_KEPT, Compilation, Kernel, Plan
 
 if TYPE_CHECKING:
     from te.backends.cuda.artifact import CudaArtifact
+    from te.runtime.generic import GenericKernel
 
 __all__ = ["GpuKernel", "LaunchGraph", "OnStream"]
 
@@ -83,6 +85,10 @@ class GpuKernel(Kernel):
         on the GPU. Raises what a call raises, and ValueError for an op whose indices from data are checked.
         """
         return LaunchGraph(self, self.arrange(arrays, named), out)
+
+    def call_on(self, stream: Any, values: tuple[object, ...], out: Any) -> Any:
+        """A call on a stream: for `OnStream`."""
+        return self._call_on(stream, values, out, None)
 
     def call_bound(self, named: Mapping[str, object], out: Any, kept: Kept) -> Any:
         return self._call_on(None, self.arrange((), named), out, kept)
@@ -200,7 +206,7 @@ class GpuKernel(Kernel):
         return out
 
     def _allocate_on(self, lane: Lane, shape: Shape, parameter: Parameter) -> DeviceArray:
-        size = int(np.prod(shape, dtype=object)) * parameter.dtype.bytes
+        size = prod(shape) * parameter.dtype.bytes
         memory = lane.allocate(size)
         return DeviceArray(int(memory), shape, parameter.dtype, lane.device.number, memory)
 
@@ -284,7 +290,7 @@ class GpuKernel(Kernel):
     ) -> list[Any]:
         arrays = []
         for shape, dtype in part.buffers:
-            memory = lane.allocate(int(np.prod(shape, dtype=object)) * dtype.itemsize)
+            memory = lane.allocate(prod(shape) * dtype.itemsize)
             kind = dtype_named(dtype.name)
             assert kind is not None, "made from te's dtypes"
             arrays.append(DeviceArray(int(memory), shape, kind, lane.device.number, memory))
@@ -371,12 +377,11 @@ class OnStream:
     Its work is in order with what the stream has been given before, and will be.
     """
 
-    def __init__(self, kernel: GpuKernel, stream: Any):
+    def __init__(self, kernel: GpuKernel | GenericKernel, stream: Any):
         self._kernel, self._stream = kernel, stream
 
     def __call__(self, /, *arrays: Any, out: Any = None, **named: Any) -> Any:
-        values = self._kernel.arrange(arrays, named)
-        return self._kernel._call_on(self._stream, values, out, None)
+        return self._kernel.call_on(self._stream, self._kernel.arrange(arrays, named), out)
 
 
 class LaunchGraph:

@@ -8,12 +8,13 @@ import ctypes
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from te.backends.cuda import device, graphs
+from te.backends.cuda import arrays, device, graphs
 from te.backends.cuda.compile import Compiled
 from te.backends.cuda.driver import DriverCalls
 from te.runtime import gpu_kernel
@@ -208,7 +209,10 @@ class Library:
 def install(monkeypatch: pytest.MonkeyPatch, fake: FakeCuda) -> FakeCuda:
     """Let te find the double in the place of PyCUDA, of the driver and of the compiler."""
     calls = DriverCalls(fake.library)
-    device.device_numbered.cache_clear()
+    numbered = cache(device.Device)
+    monkeypatch.setattr(arrays, "driver_calls", lambda: calls)
+    for module in (device, gpu_kernel):
+        monkeypatch.setattr(module, "device_numbered", numbered)
     monkeypatch.setattr(device, "driver", lambda: fake)
     monkeypatch.setattr(device, "driver_calls", lambda: calls)
     monkeypatch.setattr(graphs, "driver_calls", lambda: calls)

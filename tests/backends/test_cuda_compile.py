@@ -129,6 +129,13 @@ def test_too_much_shared_memory_is_a_diagnostic() -> None:
         compile_text(text, "sm_80")
 
 
+@with_compiler
+@pytest.mark.nvcc
+def test_an_architecture_that_the_compiler_does_not_know() -> None:
+    with pytest.raises(te.CudaUnavailable, match="does not know sm_10: it takes a newer or an older one"):
+        compile_text(COPY, "sm_10")
+
+
 def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compile, "compiler_version", lambda: None)
     with pytest.raises(te.CudaUnavailable, match="pip install nvidia-cuda-nvrtc"):

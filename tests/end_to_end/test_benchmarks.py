@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 import te
+from tests.backends.prelude_on_cpu import gxx
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 MODULES = (
     "compile_time",
     "costs",
+    "gpu",
     "measure",
     "peers",
     "report",
@@ -305,3 +307,20 @@ def test_pictures(module, tmp_path):
         f"{n}-1.{e}" for n in ("ratios", "summary", "roofline") for e in ("svg", "png")
     }
     assert all(path.stat().st_size > 1000 for path in paths)
+
+
+@gxx
+@pytest.mark.gxx
+def test_the_kernels_for_gpus_are_right(module, monkeypatch, capsys):
+    gpu = module("gpu")
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--emulated"])
+    assert gpu.main() == 0
+    assert capsys.readouterr().out.count("right") == len(gpu.ROWS)
+
+
+def test_without_a_gpu_nothing_is_measured(module, monkeypatch):
+    gpu = module("gpu")
+    monkeypatch.setattr(gpu, "why_unavailable", lambda: "there is no NVIDIA driver")
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    with pytest.raises(SystemExit, match="nothing can be measured: there is no NVIDIA driver"):
+        gpu.main()

@@ -296,17 +296,33 @@ def test_another_librarys_stream_is_waited_for_and_waits(cuda: FakeCuda, kernel:
     result = kernel.on(Torchs())(x)
     assert np.array_equal(result.numpy(), 2 * x.array)
     events = cuda.log[cuda.log.index(next(e for e in cuda.log if e[0] == "cuEventCreate")) :]
-    event = events[0][1]
+    before, after = (e[1] for e in events if e[0] == "cuEventCreate")
     own = next(e[-1] for e in events if e[0] == "launch")
     assert own not in (0, 7)
-    assert [e for e in events if e[0] != "load"][:7] == [
-        ("cuEventCreate", event),
-        ("cuEventRecord", event, 7),
-        ("cuStreamWaitEvent", own, event),
+    assert [e for e in events if e[0] != "load"][:9] == [
+        ("cuEventCreate", before),
+        ("cuEventRecord", before, 7),
+        ("cuStreamWaitEvent", own, before),
+        ("cuEventDestroy_v2", before),
         ("launch", "te_scale", (1, 1, 1), (256, 1, 1), 0, own),
-        ("cuEventRecord", event, own),
-        ("cuStreamWaitEvent", 7, event),
-        ("cuEventDestroy_v2", event),
+        ("cuEventCreate", after),
+        ("cuEventRecord", after, own),
+        ("cuStreamWaitEvent", 7, after),
+        ("cuEventDestroy_v2", after),
+    ]
+
+
+def test_what_another_stream_makes_is_waited_for(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    class Queued(OnGPU):
+        @property
+        def __cuda_array_interface__(self) -> dict[str, Any]:
+            return {**super().__cuda_array_interface__, "stream": 9}
+
+    kernel(Queued(aligned(np.arange(10))))
+    waits = [e for e in cuda.log if e[0] in ("cuEventRecord", "cuStreamWaitEvent")]
+    assert [(e[0], e[-1] if e[0] == "cuEventRecord" else e[1]) for e in waits] == [
+        ("cuEventRecord", 9),
+        ("cuStreamWaitEvent", 1),
     ]
 
 
@@ -469,3 +485,13 @@ def test_a_generic_kernel_takes_arrays_of_the_gpu(monkeypatch: pytest.MonkeyPatc
     install(monkeypatch, FakeCuda({"te_twice": twice}))
     x = aligned(np.arange(4), np.float64)
     assert np.array_equal(kernel(OnGPU(x)).numpy(), 2 * x)
+    assert isinstance(kernel, te.GenericKernel)
+    assert np.array_equal(kernel.on(7)(OnGPU(x)).numpy(), 2 * x)
+    assert kernel.graph(OnGPU(x))().shape == (4,)
+
+
+def test_a_generic_kernel_of_the_cpu_has_no_streams() -> None:
+    kernel = te.build("op twice<T: float>(X: T[N]) -> Y: T[N] { Y[i] = X[i] + X[i] }")
+    assert isinstance(kernel, te.GenericKernel)
+    with pytest.raises(ValueError, match="twice was not built for a GPU"):
+        kernel.on(7)(np.zeros(3))

@@ -1,7 +1,8 @@
 """The emulator's race detector beside the definition: all pairs of accesses, and what happens before what.
 
-One kernel plays scripts, so that each example is a run and no compilation: at a step, each thread reads, writes
-or atomically changes an element of shared or global memory, or waits, for its block, its warp or some lanes of it.
+One kernel plays scripts, so that each example is a run and no compilation: at a step, each thread reads an
+element of shared or global memory, writes a number of its own there or changes it by an atomic operation, or waits,
+for its block, its warp or some lanes of it.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ extern "C" __global__ void play(const int* script, const int* places, float* mem
         const int place = places[mine];
         switch (script[mine]) {
             case 1: seen += shared[place]; break;
-            case 2: shared[place] = seen; break;
+            case 2: shared[place] = (float)mine; break;
             case 3: atomicAdd(&shared[place], 1.0f); break;
             case 4: seen += memory[place]; break;
-            case 5: memory[place] = seen; break;
+            case 5: memory[place] = (float)mine; break;
             case 6: atomicAdd(&memory[place], 1.0f); break;
             case 7: __syncthreads(); break;
             case 8: __syncwarp(); break;

@@ -54,6 +54,7 @@ TOTAL = "op f(X: f32[N]) -> Y: f32 { Y = sum[i](X[i]) }"
 MATVEC = "op f(A: f32[M, N], x: f32[N]) -> y: f32[M] { y[i] = sum[j](A[i, j] * x[j]) }"
 BYTES = "op f(X: u8[N]) -> Y: u8[N] { Y[i] = X[i] & 3 }"
 DOUBLES = "op f(X: f64[N]) -> Y: f64[N] { Y[i] = X[i] + 1.0 }"
+LOOK_UP = "op f(X: f32[K, N], ids: i64[M]) -> Y: f32[M, N] { Y[i, j] = X[ids[i], j] }"
 PIXELS = "op f(X: f32[H, W, 3]) -> Y: f32[H, W, 3] { Y[y, x, c] = X[y, x, c] * 2.0 }"
 
 
@@ -118,11 +119,15 @@ PIXELS = "op f(X: f32[H, W, 3]) -> Y: f32[H, W, 3] { Y[y, x, c] = X[y, x, c] * 2
         (MATVEC, ["vectorize y.j by 32", "parallel y.i"]),
         (BYTES, ["vectorize Y.i by 32", "parallel Y.io", "stream Y of 16777216"]),
         (DOUBLES, ["vectorize Y.i by 4", "parallel Y.io", "stream Y of 16777216"]),
-        (PIXELS, ["vectorize Y.c", "parallel Y.y", "stream Y of 16777216"]),
+        (PIXELS, ["vectorize Y.c", "parallel Y.y"]),
     ],
 )
 def test_rules(text: str, expected: list[str]) -> None:
     assert [str(d) for d in auto_schedule(program(text), AVX2).directives] == expected
+
+
+def program_lines(text: str, sizes: dict[str, int]) -> list[str]:
+    return [str(line) for line in auto_schedule(program(text, sizes=sizes), AVX2).directives]
 
 
 DENSE = """
@@ -333,11 +338,9 @@ def test_short_rows_are_computed_several_at_a_time() -> None:
 
 def test_a_transpose_of_known_sizes_has_no_masked_tiles() -> None:
     text = "op f(X: f32[M, N]) -> Y: f32[N, M] { Y[i, j] = X[j, i] }"
-    lines = lines_of(text, sizes={"M": 1000, "N": 3000})
-    assert "split Y.j by 8 tail shift" in lines  # a strip is one tile wide
-    assert "split Y.j by 32 tail shift" in lines_of(
-        text, sizes={"M": 1024, "N": 3000}
-    )  # rows are 4 KiB apart
+    assert "split Y.j by 8 tail shift" in lines_of(text, sizes={"M": 1000, "N": 1000})  # strips of one tile
+    # Rows are 4 KiB apart.
+    assert "split Y.j by 32 tail shift" in lines_of(text, sizes={"M": 1024, "N": 1000})
     assert "split Y.j by 32\n" in lines_of(text)
     for sizes in (
         {"M": 45, "N": 70},
@@ -346,6 +349,59 @@ def test_a_transpose_of_known_sizes_has_no_masked_tiles() -> None:
         {"M": 256, "N": 19},
         {"M": 5, "N": 3},
     ):
+        assert_built_same(text, sizes, sizes=sizes)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "shared"), [(1, ["fuse Y.n, Y.h into tile", "parallel Y.tile"]), (32, ["parallel Y.n"])]
+)
+def test_threads_share_enough_trips_of_a_transpose(pictures: int, shared: list[str]) -> None:
+    text = "op f(X: f32[N, C, H, W]) -> Y: f32[N, H, W, C] { Y[n, h, w, c] = X[n, c, h, w] }"
+    lines = program_lines(text, {"N": pictures, "C": 256, "H": 56, "W": 56})
+    assert [line for line in lines if line.startswith(("fuse", "parallel"))] == shared
+
+
+def test_a_large_transpose_with_more_rows_than_columns_is_written_by_rows() -> None:
+    text = "op f(X: f32[M, N]) -> Y: f32[N, M] { Y[i, j] = X[j, i] }"
+
+    def order(m: int, n: int) -> str:
+        lines = program_lines(text, {"M": m, "N": n})
+        return next(line for line in lines if line.startswith("reorder"))
+
+    assert order(1000, 3000).startswith("reorder Y.io, Y.jo")
+    assert order(3000, 1000).startswith("reorder Y.jo, Y.io")
+    assert order(100, 30000).startswith("reorder Y.jo, Y.io")  # rows of the result lie in the same pages
+    assert order(2500, 2500).startswith("reorder Y.io, Y.jo")  # beyond the caches, but no whole lines
+    assert order(2560, 2560).startswith("reorder Y.jo, Y.io")  # stored past the caches
+
+
+@pytest.mark.parametrize(("columns", "is_streamed"), [(2048, True), (2056, False), (2052, False)])
+def test_only_whole_lines_are_stored_past_the_caches(columns: int, is_streamed: bool) -> None:
+    assert ("stream Y" in program_lines(PLANE, {"M": 4096, "N": columns})) == is_streamed
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "is_fetched"), [(500, 1000, True), (4096, 1000, False), (8192, 1024, True)]
+)
+def test_the_next_row_is_fetched_unless_stores_fetch_as_much(
+    rows: int, columns: int, is_fetched: bool
+) -> None:
+    lines = program_lines(SOFTMAX, {"M": rows, "N": columns})
+    assert any(line.startswith("prefetch") for line in lines) == is_fetched
+
+
+@pytest.mark.parametrize(("columns", "is_fetched"), [(1000, False), (1024, True)])
+def test_where_the_call_decides_how_many_rows_they_count_as_many(columns: int, is_fetched: bool) -> None:
+    lines = program_lines(SOFTMAX, {"N": columns})
+    assert any(line.startswith("prefetch") for line in lines) == is_fetched
+
+
+def test_the_next_row_that_is_looked_up_is_fetched_unless_the_table_is_small() -> None:
+    assert "prefetch X at Y.jo of Y.i" in program_lines(LOOK_UP, {})
+    lines = program_lines(LOOK_UP, {"K": 100, "N": 100, "M": 1000})
+    assert not any(line.startswith("prefetch") for line in lines)
+    for sizes in ({"K": 1 << 14, "N": 40, "M": 37}, {"K": 1 << 14, "N": 33, "M": 1}):
+        text = LOOK_UP.replace("ids[i]", "min(max(ids[i], 0), K - 1)")
         assert_built_same(text, sizes, sizes=sizes)
 
 

@@ -220,6 +220,22 @@ def test_streamed_vectors_go_past_the_caches() -> None:
     assert "movnt" in artifact.asm()
 
 
+PLANE = "op f(X: f32[M, N]) -> Y: f32[M, N] { Y[i, j] = X[i, j] * 2.0 + 1.0 }"
+
+
+@pytest.mark.parametrize(("columns", "is_streamed"), [(64, True), (50, False), (None, True)])
+def test_rows_that_share_a_line_stay_in_the_caches(columns: int | None, is_streamed: bool) -> None:
+    """Where the call decides whether to stream, it asks for rows of whole lines, too."""
+    sizes = {} if columns is None else {"N": columns}
+    lines = "vectorize j by 16\nstream Y of 64"
+    artifact = emit([finalize(scheduled(PLANE, lines, sizes=sizes))], parse_target("llvm"))
+    assert ("!nontemporal" in artifact.text) == is_streamed
+    built = te.build(PLANE, schedule=lines, sizes=sizes)
+    for n in (columns,) if columns else (0, 1, 15, 16, 50, 64, 100):
+        x = np.random.default_rng(0).random((9, n), np.float32)
+        np.testing.assert_array_equal(built(x), x * 2 + 1)
+
+
 def test_what_was_streamed_may_be_read_by_other_threads() -> None:
     text = CHAIN.replace("e[i] * e[i]", "e[N - 1 - i] * 2.0")
     built = te.build(

@@ -71,6 +71,9 @@ op f(X: f32[H, W]) -> Y: f32[H, W] {
     Y[y, x] = X[y, max(x - 1, 0)] + X[y, x] + X[y, min(x + 1, W - 1)]
 }
 """
+CLAMPED_TWICE = """
+op f(X: f32[H, W]) -> Y: f32[H, W] { Y[y, x] = X[y, clamp(x - 2, 0, W - 1)] + X[y, min(2 * x, W - 1)] }
+"""
 PADDED = """
 op conv(X: f32[C, H, W], F: f32[O, C, 3, 3]) -> Y: f32[O, H, W] {
     Y[o, y, x] = sum[c, r, s](
@@ -123,6 +126,7 @@ CASES: dict[str, tuple[str, str]] = {
         "unroll xi\n vectorize oi",
     ),
     "border-clamped": (CLAMPED, "vectorize x by 16"),
+    "border-clamped-twice": (CLAMPED_TWICE, "vectorize x by 8"),
     "border-padded": (PADDED, "split x by 16 into xo, xi\n reorder o, y, xo, c, r, s, xi\n vectorize xi"),
     "triangle": (TRIANGLE, ""),
     "triangle-lanes": (TRIANGLE, "split j by 16 into jo, ji\n vectorize ji"),

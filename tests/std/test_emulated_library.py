@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from te.backends.cuda.emulator.executable import Emulation, emulating
 from te.target import EMULATED
 from tests.backends.emulator.running import needs_gxx
-from tests.std.comparing import example, find, run_example
-from tests.std.test_library import OPS
+from tests.std.comparing import Case, arguments, build, check, example, find, run_example
+from tests.std.test_library import OPS, TESTED_IN
 
 pytestmark = needs_gxx
 
@@ -25,3 +27,15 @@ def test_the_example_is_right_on_a_gpu(op: str) -> None:
     assert shown is not None
     with emulating(Emulation(orders=(0, 1))):
         run_example(found, shown, "auto", EMULATED)
+
+
+CASES = [case for name in TESTED_IN for case in importlib.import_module(f"tests.std.test_{name}").CASES]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_an_op_is_its_formula_on_a_gpu(case: Case) -> None:
+    dtype = "f32" if "f32" in case.dtypes else case.dtypes[0]
+    kernel = build(case, "auto", dtype, EMULATED)
+    for arrays in arguments(case, dtype):
+        check(case, arrays, kernel(*arrays), dtype)

@@ -141,7 +141,8 @@ class EmulatedExecutable:
         return []
 
     def _library(self, is_checked: bool) -> Library:
-        if is_checked not in self._libraries:
+        known = self._libraries.get(is_checked)
+        if known is None or not known.path.exists():
             made = compile_source(self.artifact.text, is_checked=is_checked, span_of=self._span_of)
             self._libraries[is_checked] = made
         return self._libraries[is_checked]

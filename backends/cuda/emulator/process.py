@@ -23,6 +23,7 @@ __all__ = ["Answer", "ArrayRequest", "Request", "emulator"]
 
 ROLES = ("input", "output", "workspace", "state")  # `Role` in runtime/memory.h
 ALIGNMENT = 16
+KEPT_BYTES = 64 << 20  # of the file, between requests
 GRACE = 5.0  # seconds that the process has to tell of its time limit
 
 Bytes = NDArray[np.uint8]
@@ -81,6 +82,8 @@ class _Process:
             answer = self._answer(child, request)
             if answer.is_done or answer.findings:
                 self._take_arrays(request, places)
+            if os.fstat(self._file).st_size > KEPT_BYTES:
+                os.truncate(self._file, 0)  # it is memory, and the process has unmapped it
             return answer
 
     def _running_child(self) -> subprocess.Popen[str]:

@@ -112,9 +112,18 @@ def compile_kernels(sources: Sequence[str], *, is_checked: bool) -> list[Path]:
         return list(pool.map(compile_one, sources))
 
 
-@cache
 def emulator_program() -> Path:
     """The emulator, as an executable. Raises CudaUnavailable without g++."""
+    if _program and _program[0].exists():
+        return _program[0]
+    _program[:] = [_compiled_emulator()]
+    return _program[0]
+
+
+_program: list[Path] = []
+
+
+def _compiled_emulator() -> Path:
     names = sorted(entry.name for entry in _files("runtime").iterdir())
     headers = [n for n in names if n.endswith(".h")]
     sources = [n for n in names if n.endswith(".cpp")]
@@ -136,9 +145,18 @@ def _file(folder: str, name: str) -> str:
     return (_files(folder) / name).read_text(encoding="utf-8")
 
 
-@cache
 def _folder() -> Path:
-    """Files of this process, whose names are hashes: the loader takes a name that it knows for the same library."""
+    """Files of this process, whose names are hashes: the loader takes a name that it knows for the same library.
+
+    Systems clear their folder of temporary files now and then, also of those that are in use.
+    """
+    folder = _folder_name()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@cache
+def _folder_name() -> Path:
     folder = tempfile.mkdtemp(prefix="te-emulator-")
     atexit.register(_remove_folder, folder, os.getpid())
     return Path(folder)

@@ -239,6 +239,23 @@ def test_a_barrier_orders_what_its_block_does_in_global_memory(is_checked):
     )
 
 
+SAME = """
+extern "C" __global__ void __launch_bounds__(64) same(float* y) {
+    __shared__ float s[16];
+    s[threadIdx.x / 4] = (float)(threadIdx.x / 4);
+    __syncthreads();
+    y[threadIdx.x / 2] = s[threadIdx.x / 8];
+}
+"""
+
+
+def test_threads_that_write_the_same_value_harm_nobody():
+    for order in ORDERS:
+        y = np.zeros(32, np.float32)
+        assert launch(SAME, "same", 2, 64, {"y": y}, results=["y"], settings=Settings(order)) == []
+        assert (y == np.arange(32) // 4).all()
+
+
 INDICES = """
 extern "C" __global__ void __launch_bounds__(24) indices(int* y) {
     const int t = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);

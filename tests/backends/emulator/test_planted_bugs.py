@@ -98,6 +98,14 @@ BUGS = [
         marks=("here", "here"),
     ),
     Bug(
+        "two threads write one element of four",
+        "race",
+        kernel("""
+            reinterpret_cast<float4*>(y)[t / 2] = make_float4(0, 0, t, 0);  // here
+        """),
+        marks=("here", "here"),
+    ),
+    Bug(
         "two blocks write one element",
         "race",
         kernel("""
@@ -322,7 +330,7 @@ BUGS = [
 @pytest.mark.parametrize("order", [0, 1, 2])
 @pytest.mark.parametrize("bug", BUGS, ids=str)
 def test_it_is_found(bug, order):
-    x, y = np.zeros(128, np.float32), np.zeros(128, np.float32)
+    x, y = np.arange(128, dtype=np.float32), np.zeros(128, np.float32)
     found = launch(
         bug.source,
         "bug",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 
 import numpy as np
@@ -88,6 +89,14 @@ class TestWithCompiler:
         assert len(runs) == 1
         assert compile_source(source, is_checked=False).path != first
         assert len(runs) == 2
+
+    def test_files_that_were_cleared_away_are_made_again(self):
+        copy(100)
+        shutil.rmtree(toolchain._folder())
+        assert copy(100)[1] == []
+        (finding,) = copy(110, is_checked=False)[1]  # and the process starts anew
+        assert finding.kind == "out of bounds"
+        assert copy(100)[1] == []
 
     def test_a_text_that_is_no_program(self):
         with pytest.raises(ValueError, match=r"kernels.cu:1:.*error"):

@@ -83,6 +83,19 @@ def test_tables_and_indices_from_data(debug):
         kernel(x, i + 3)
 
 
+def test_operators_of_indices():
+    kernel = built("""
+    op turned(X: f32[N]) -> Y: f32[N], Z: i64[N] {
+        require N >= 1
+        Y[i] = X[clamp(abs(i - 2) + sign(i - 3), 0, N - 1)]
+        Z[i] = (i & 5) + (i << 2) * (i ^ 3) - (~i | 1)
+    }""")
+    x, i = np.arange(9, dtype=np.float32), np.arange(9)
+    y, z = kernel(x)
+    assert (y == x[np.clip(abs(i - 2) + np.sign(i - 3), 0, 8)]).all()
+    assert (z == (i & 5) + (i << 2) * (i ^ 3) - (~i | 1)).all()
+
+
 @pytest.mark.parametrize("dtype", ["f16", "bf16", "f64", "i8", "u8", "i64", "bool"])
 def test_dtypes(dtype):
     from te.ir.types import DTYPES, numpy_dtype

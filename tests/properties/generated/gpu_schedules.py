@@ -61,13 +61,19 @@ def _nest(draw: st.DrawFn, kernel: Kernel) -> list[Directive]:
 
 @st.composite
 def _split_reduction(draw: st.DrawFn, kernel: Kernel) -> list[Directive]:
-    """Half of the time, a reduction loop in two."""
+    """Half of the time, a reduction loop in two, of which threads may run the inner one."""
     loops = [var for var, _ in Seen(kernel).reduction_loops()]
     if not loops or draw(st.booleans()):
         return []
     var = draw(st.sampled_from(loops))
     name = var.rsplit(".", 1)[1]
-    return [Split(var, by=draw(st.sampled_from([2, 4, 8])), into=(f"{name}_o", f"{name}_i"))]
+    lines: list[Directive] = [
+        Split(var, by=draw(st.sampled_from([2, 4, 8, 32])), into=(f"{name}_o", f"{name}_i"))
+    ]
+    if draw(st.booleans()):
+        level = draw(st.sampled_from([Binding.LANE, Binding.THREAD_X, Binding.THREAD_Y, Binding.WARP]))
+        lines.append(Bind(f"{var.rsplit('.', 1)[0]}.{name}_i", level))
+    return lines
 
 
 @st.composite

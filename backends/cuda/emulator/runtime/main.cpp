@@ -142,7 +142,9 @@ static void end_by_signal(int signal, siginfo_t* info, void* state) {
 #endif
     if (!running.thread) _exit(4);  // not in a kernel: the emulator's own mistake
     // A return address is behind the instruction, and so is what the reader expects.
-    const uint32_t code = code_offset((const void*)at) ? code_offset((const void*)at) + 1 : running.code;
+    uint32_t code = code_offset((const void*)at) ? code_offset((const void*)at) + 1 : running.code;
+    // It may be interrupted on the way to the emulator, which has no line: the last access is of the same loop.
+    if (signal == SIGALRM && is_checked && running.code) code = running.code;
     const Actor mine = actor(*running.thread, Kind::other, code);
     const uintptr_t address = (uintptr_t)info->si_addr;
     const bool in_stack = running.stack - (char*)address <= (ptrdiff_t)page_bytes() && (char*)address < running.stack;

@@ -24,6 +24,16 @@ size_t page_bytes() {
 
 static size_t whole_pages(size_t bytes) { return (bytes + page_bytes() - 1) / page_bytes() * page_bytes(); }
 
+// Two writes at the same time of the same value harm nobody: tiles that overlap do that. What is there now is the
+// other's value; whether this one's is the same is seen when the thread comes here again.
+static struct {
+    bool is_pending;
+    uintptr_t address;
+    unsigned char before[16];
+    Place place;
+    Actor actors[2];
+} second_write;
+
 // ---------------------------------------------------------------- arrays
 
 // One range of addresses for all, so that one shadow serves them.
@@ -43,6 +53,7 @@ void begin_arrays(int file_with_them) {
         space = (uintptr_t)reserved;
     }
     file = file_with_them;
+    second_write.is_pending = false;  // of a request that failed
     arrays.clear();
     space_end = space + GUARD_PAGES * page_bytes();
 }
@@ -107,6 +118,10 @@ static uintptr_t statics;
 
 void set_shared_memory(size_t dynamic, uintptr_t static_memory, size_t static_size) {
     dynamic_bytes = dynamic;
+    if (static_size > STATIC_SHARED_BYTES) {
+        fprintf(stderr, "static shared memory of %zu bytes, and a GPU has %zu\n", static_size, STATIC_SHARED_BYTES);
+        exit(2);
+    }
     statics = static_memory;
     static_bytes = static_size;
     dynamic_shadow.reserve(SHARED_BYTES);
@@ -124,7 +139,14 @@ static Actor past_actor(Stamp s) {
     return {s.kind(), block_index(s.block()), thread_index(s.thread()), s.code(), 0};
 }
 
-static void check_at(Shadow& shadow, const Place& place, size_t position, Kind kind, uint32_t code) {
+void settle_second_write() {
+    if (!second_write.is_pending) return;
+    second_write.is_pending = false;
+    if (memcmp((void*)second_write.address, second_write.before, second_write.place.bytes))
+        report("race", second_write.place, second_write.actors, 2);
+}
+
+static void check_at(Shadow& shadow, const Place& place, uintptr_t address, size_t position, Kind kind, uint32_t code) {
     const Thread& t = *running.thread;
     const Stamp now = make_stamp(running.block_number, running.epoch, t.number, t.clock, kind, code);
     const Verdict verdict = shadow.access(position, place.bytes, now);
@@ -132,7 +154,11 @@ static void check_at(Shadow& shadow, const Place& place, size_t position, Kind k
     if (!verdict.races && (!verdict.is_unwritten || is_defined)) return;
     const Actor actors[] = {actor(t, kind, code), past_actor(verdict.other)};
     if (verdict.is_unwritten && !is_defined) report("uninitialized", place, actors, 1);
-    if (verdict.races) report("race", place, actors, 2);
+    if (!verdict.races) return;
+    if (kind != Kind::write || verdict.other.kind() != Kind::write || place.bytes > sizeof second_write.before)
+        return report("race", place, actors, 2);
+    second_write = {true, address, {}, place, {actors[0], actors[1]}};
+    memcpy(second_write.before, (void*)address, place.bytes);
 }
 
 [[noreturn]] static void fail_access(const char* name, const Place& place, Kind kind, uint32_t code) {
@@ -148,7 +174,7 @@ static void check_array_access(uintptr_t address, const Place& place, Kind kind,
         return;  // nobody writes it: there is nothing to race with
     }
     array_shadow.reserve(space_end - space);
-    check_at(array_shadow, place, address - space, kind, code);
+    check_at(array_shadow, place, address, address - space, kind, code);
 }
 
 // What lies so near to the shared memory and is none of the rest is meant for it.
@@ -174,6 +200,7 @@ void fail_misaligned(uintptr_t address, unsigned bytes, uint32_t code) {
 // A kernel may read its library's own constants, and what is on its stack is its own.
 void check_access(uintptr_t address, unsigned bytes, Kind kind, uint32_t code, bool is_aligned) {
     running.code = code;
+    settle_second_write();
     if (address - (uintptr_t)running.stack < STACK_BYTES) return;
     if (is_aligned && address % bytes) fail_misaligned(address, bytes, code);
     const Place place = place_of(address, bytes);
@@ -181,11 +208,11 @@ void check_access(uintptr_t address, unsigned bytes, Kind kind, uint32_t code, b
     switch (place.space) {
         case Space::array: return check_array_access(address, place, kind, code);
         case Space::statics:
-            if (end <= static_bytes) return check_at(static_shadow, place, place.offset, kind, code);
+            if (end <= static_bytes) return check_at(static_shadow, place, address, place.offset, kind, code);
             break;
         case Space::shared:
             if (end <= dynamic_bytes && place.offset >= 0)
-                return check_at(dynamic_shadow, place, place.offset, kind, code);
+                return check_at(dynamic_shadow, place, address, place.offset, kind, code);
             break;
         case Space::none:
             if (code_offset((const void*)address) && kind == Kind::read) return;

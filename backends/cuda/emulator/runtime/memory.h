@@ -37,4 +37,8 @@ void report_unwritten();
 
 // What the instrumented code does to memory.
 void check_access(uintptr_t address, unsigned bytes, Kind kind, uint32_t code, bool is_aligned);
+
+// A thread goes on to something else than an access, or another thread runs.
+void settle_second_write();
+
 [[noreturn]] void fail_misaligned(uintptr_t address, unsigned bytes, uint32_t code);

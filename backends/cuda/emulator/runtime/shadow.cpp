@@ -67,9 +67,10 @@ template <bool is_shared> void Shadow::access_cell(size_t number, Stamp now, Ver
         }
         const bool is_before = happens_before(s, now);
         const bool conflicts = s.kind() != now.kind() || s.kind() == Kind::write;
-        if (!is_before && conflicts && s.mask() & now.mask() && !verdict.races) {
+        if (!is_before && conflicts && s.mask() & now.mask() &&
+            (!verdict.races || verdict.other.kind() == Kind::write)) {
             verdict.races = true;
-            verdict.other = s;
+            verdict.other = s;  // rather one that is no write: two writes may be of the same value
         }
         if (is_before && !(s.mask() & ~now.mask()) && (s.kind() == now.kind() || now.kind() == Kind::write)) {
             replaced = &slot;

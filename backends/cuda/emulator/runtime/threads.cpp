@@ -113,6 +113,7 @@ static Actor waiting_actor(const Thread& t) {
 
 // Go on with the next thread that can run; return when this one can again.
 static void leave() {
+    settle_second_write();
     Thread& mine = *running.thread;
     if (next == ready.size()) {
         if (live) fail_deadlock();
