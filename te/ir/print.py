@@ -292,8 +292,8 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
         case Barrier():
             yield "  barrier"
         case Combine():
-            over = f"{s.width} of {s.level}" if s.width else s.level
-            yield f"  combine {s.buffer} by {s.reducer} over {over}{_remarks(s, [])}"
+            threads = f"{s.width} of {s.level}" if s.width else s.level
+            yield f"  combine {s.buffer} by {s.reducer} over {threads}{_remarks(s, [])}"
         case Store():
             yield f"  {_target(s, naming)} = {expr(s.value)}{_remarks(s, _hints(s))}"
         case Accumulate():
