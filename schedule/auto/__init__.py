@@ -20,7 +20,7 @@
 11. Results that no cache holds are stored past the caches, and rows that other elements name, as in
    `X[ids[i], j]`, are fetched one ahead (`streams.py`).
 
-A line that the rewrites refuse is left out.
+A line that the rewrites refuse is left out. GPUs have rules of their own (`gpu/`).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from te.schedule.auto.compensation import (
     may_compensate,
 )
 from te.schedule.auto.contraction import Contraction, Regime, contraction_of, shared_axes
+from te.schedule.auto.gpu import gpu_cases
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.auto.loops import parallel_loop, vector_axis, vectorize
 from te.schedule.auto.panels import lines_for
@@ -73,7 +74,7 @@ def auto_schedule(program: Program, target: Target, *, fast_math: bool = False) 
 def auto_cases(program: Program, target: Target, *, fast_math: bool = False) -> list[ChosenCase]:
     """The cases of the automatic schedule, each applied to the program where its condition holds."""
     if is_gpu(target.name):
-        return [ChosenCase(Schedule(program.name, target.schedule_name), TRUE)]
+        return gpu_cases(program, target)
     general = case_for(program, target, Regime.OTHER, fast_math=fast_math)
     cases: list[ChosenCase] = []
     asked = _asked(program, general.directives)

@@ -25,10 +25,10 @@ def vector_axis(stage: Stage) -> Axis | None:
     data = [axis for axis in stage.axes if axis.extent != integer(1)]
     steps = [axis for axis in stage.reduction.axes if axis.extent != integer(1)] if stage.reduction else []
     candidates = [*data[-1:], *steps[-1:]]
-    return min(candidates, key=lambda axis: _scattered_reads(stage, axis), default=None)
+    return min(candidates, key=lambda axis: scattered_reads(stage, axis), default=None)
 
 
-def _scattered_reads(stage: Stage, axis: Axis) -> int:
+def scattered_reads(stage: Stage, axis: Axis) -> int:
     """How many reads of a stage would gather elements that are not neighbours, in lanes along an axis."""
     scattered = 0
     for load in reads_of(stage):
