@@ -376,7 +376,9 @@ def _in_threads(
         parts = Parts([], seq(), [_run(n, own, index, ragged) for n in nests], seq())
     else:
         parts = _in_lanes(nests, own, ragged, buffers, nest.threads)
-    combines = [Combine(own.name, leaf.reducer, level, leaf.stage) for level in reversed(nest.threads)]
+    # Neighbours in a warp first: they exchange registers, and then the others have fewer results to tell.
+    levels = sorted(nest.threads, key=lambda level: level not in ("thread.x", "lane"))
+    combines = [Combine(own.name, leaf.reducer, level, leaf.stage) for level in levels]
     found = Load(own.name, index, own.dtype)
     step = Accumulate(total.name, index, leaf.reducer, found, frozenset(), None, leaf.stage)
     update = _for_elements(nest, ragged.kept, step, ragged)

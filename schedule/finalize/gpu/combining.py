@@ -13,7 +13,7 @@ result, and the order is the same in each: in halves, first of a warp, then of t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TypeAlias
 
@@ -59,6 +59,9 @@ class _Expanding:
     threads: Threads
     buffers: dict[str, Buffer]
     scratch: list[Buffer]  # in shared memory, as it is made
+    done: dict[str, set[str]] = field(
+        default_factory=dict
+    )  # the levels over which a buffer is combined already
 
     def expanded(self, s: Stmt, around: tuple[For, ...]) -> Stmt:
         """`around` are the thread loops around `s`."""
@@ -70,6 +73,7 @@ class _Expanding:
         return with_bodies(s, new) if new else s
 
     def _combined(self, s: Combine, around: tuple[For, ...]) -> Stmt:
+        self.done.setdefault(s.buffer, set()).add(s.level)
         wide = self.threads.counts[s.level]
         are_neighbours = s.level in ("thread.x", "lane")
         if wide == 1:
@@ -85,23 +89,36 @@ class _Expanding:
         """Combine so many results, each of which neighbours have together."""
         held = self.buffers[s.buffer]  # with an axis for each loop around
         own_shape = held.shape[len(around) :]
-        memory = self._scratch(held, (*held.shape[: len(around)], integer(parts), *own_shape))
-        rows: Index = tuple(Var(loop.var) for loop in around)
+        later = [
+            kind for kind in held.private if kind not in self.done[s.buffer]
+        ]  # where results still differ
+        columns = [
+            For(f"{s.stage}.in_{kind[-1]}", integer(self.threads.counts[kind]), seq(), kind) for kind in later
+        ]
+        extents = (*held.shape[: len(around)], *(loop.extent for loop in columns))
+        memory = self._scratch(held, (*extents, integer(parts), *own_shape))
+        rows: Index = tuple(Var(loop.var) for loop in (*around, *columns))
         axes = [(f"{s.stage}.part{n}", extent) for n, extent in enumerate(own_shape)]
-        parts_of = _Parts(s, held, memory, rows, tuple(Var(name) for name, _ in axes), parts)
+        own: Index = (*rows[: len(around)], *(Var(name) for name, _ in axes))
+        parts_of = _Parts(s, held, memory, rows, tuple(Var(name) for name, _ in axes), own, parts)
         each = self.threads.counts[s.level] // parts
         me = Var(f"{s.stage}.of_{s.level.replace('thread.', '')}")
 
+        def of_each(body: Stmt) -> Stmt:
+            for loop in reversed(columns):
+                body = replace(loop, body=body)
+            return body
+
         def on_threads(body: Stmt) -> Stmt:
-            return For(me.name, integer(self.threads.counts[s.level]), body, s.level)
+            return of_each(For(me.name, integer(self.threads.counts[s.level]), body, s.level))
 
         tell = _for_all(axes, parts_of.told(floor_div(me, integer(each)) if each > 1 else me))
         if each > 1:
             tell = If(compare("==", floor_mod(me, integer(each)), integer(0)), tell)
         if parts <= MOST_IN_REGISTERS:
-            return seq(on_threads(tell), parts_of.known_in_registers(axes))
+            return seq(on_threads(tell), of_each(parts_of.known_in_registers(axes)))
         halving = [on_threads(If(when, _for_all(axes, step))) for when, step in parts_of.halved(me)]
-        return seq(on_threads(tell), *halving, _for_all(axes, parts_of.known()))
+        return seq(on_threads(tell), *halving, of_each(_for_all(axes, parts_of.known())))
 
     def _scratch(self, held: Buffer, shape: Index) -> Buffer:
         taken = {*self.buffers, *(b.name for b in self.scratch)}
@@ -119,18 +136,15 @@ class _Parts:
     memory: Buffer
     rows: Index
     element: Index
+    own: Index  # of the thread's registers
     count: int
 
-    @property
-    def _own(self) -> Index:
-        return (*self.rows, *self.element)
-
     def told(self, part: Expr) -> Stmt:
-        own = Load(self.held.name, self._own, self.held.dtype)
+        own = Load(self.held.name, self.own, self.held.dtype)
         return Store(self.memory.name, (*self.rows, part, *self.element), own, self.combine.stage)
 
     def known(self) -> Stmt:
-        return Store(self.held.name, self._own, self._at(integer(0)), self.combine.stage)
+        return Store(self.held.name, self.own, self._at(integer(0)), self.combine.stage)
 
     def halved(self, me: Var) -> Iterator[tuple[Expr, Stmt]]:
         """The upper half is added to the lower one by those threads for which a condition holds, until one is left."""
@@ -153,7 +167,7 @@ class _Parts:
             high = Load(copy.name, (add(here, integer(half)),), copy.dtype)
             steps.append(For(here.name, integer(rest), self._step(copy, (here,), high), UNROLLED))
         result = Load(copy.name, (integer(0),), copy.dtype)
-        steps.append(Store(self.held.name, self._own, result, stage))
+        steps.append(Store(self.held.name, self.own, result, stage))
         return Alloc(copy, _for_all(axes, seq(*steps)))
 
     def _at(self, part: Expr) -> Load:
