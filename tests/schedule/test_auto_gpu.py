@@ -25,6 +25,22 @@ pytestmark = needs_gxx
 
 BATCHES = "op f(X: f32[A, B, M, N], w: f32[N]) -> Y: f32[A, B, M, N] { Y[a, b, i, j] = X[a, b, i, j] * w[j] }"
 TURNED = "op f(X: f32[N, M]) -> Y: f32[M, N] { Y[i, j] = X[j, i] }"
+PRODUCTS = """
+op f(X: f32[A, M, K], Y: f32[A, K, N]) -> Z: f32[A, M, N] {
+    Z[b, i, j] = sum[k](X[b, i, k] * Y[b, k, j])
+}
+"""
+PRODUCTS_OF_ROWS = """
+op f(X: f32[A, B, M, K], Y: f32[N, K], c: f32[N]) -> Z: f32[A, B, M, N] {
+    p[a, b, i, j] = sum[k](X[a, b, i, k] * Y[j, k])
+    Z[a, b, i, j] = max(p[a, b, i, j] + c[j], 0.0)
+}
+"""
+SCALED_PRODUCT = """
+op f(X: f32[K, M], Y: i8[K, N], c: f32[N]) -> Z: f32[M, N] {
+    Z[i, j] = sum[k](X[k, i] * (f32(Y[k, j]) * c[j]))
+}
+"""
 CUMULATED = """
 op f(X: f32[M, N]) -> Y: f32[M, N] {
     Y[i, j] = X[i, j] + (Y[i, j - 1] else 0)
@@ -92,6 +108,44 @@ def test_a_recurrence_has_threads_along_its_other_axes() -> None:
     ]
 
 
+def test_a_product_is_in_tiles_of_shared_memory_and_registers() -> None:
+    assert lines(MATMUL, M=500, N=500, K=500) == [
+        "split C.i by 64 into block_y, in_y",
+        "split C.in_y by 4 into thread_y, own_y",
+        "split C.j by 64 into block_x, in_x",
+        "split C.in_x by 4 into thread_x, own_x",
+        "split C.k by 16 into slice, term",
+        "reorder C.block_y, C.block_x, C.slice, C.thread_y, C.thread_x, C.term, C.own_y, C.own_x",
+        "cache_write C[to_i, to_j] at C.block_x as C_tile in register",
+        "split C_tile.to_i by 4 into thread_y, own_y",
+        "split C_tile.to_j by 4 into thread_x, own_x",
+        "reorder C_tile.thread_y, C_tile.thread_x, C_tile.own_y, C_tile.own_x",
+        "vectorize C_tile.own_x",
+        "bind C_tile.thread_y to thread.y",
+        "bind C_tile.thread_x to thread.x",
+        "bind C.block_y to block.y",
+        "bind C.thread_y to thread.y",
+        "bind C.block_x to block.x",
+        "bind C.thread_x to thread.x",
+        *copied("A", "left"),
+        *copied("B", "right"),
+    ]
+
+
+def copied(tensor: str, role: str) -> list[str]:
+    copy = f"C_{role}"
+    return [
+        f"cache_read {tensor}[of_0, of_1] at C.slice as {copy} in shared",
+        f"split {copy}.of_1 by 4 into group, lane",
+        f"fuse {copy}.of_0, {copy}.group into element",
+        f"split {copy}.element by 256 into trip, at",
+        f"split {copy}.at by 16 into thread_y, thread_x",
+        f"vectorize {copy}.lane",
+        f"bind {copy}.thread_y to thread.y",
+        f"bind {copy}.thread_x to thread.x",
+    ]
+
+
 SIZES = [{"M": 5, "N": 300}, {"M": 33, "N": 130}, {"M": 9, "N": 1}]
 TEXTS = {
     "chain": CHAIN,
@@ -104,6 +158,9 @@ TEXTS = {
     "look_up": LOOK_UP,
     "softmax": SOFTMAX,
     "matmul": MATMUL,
+    "products": PRODUCTS,
+    "products_of_rows": PRODUCTS_OF_ROWS,
+    "scaled_product": SCALED_PRODUCT,
     "batches": BATCHES,
     "turned": TURNED,
     "cumulated": CUMULATED,

@@ -1,9 +1,9 @@
 """The automatic schedule on GPUs without tensor cores: a few rules, whose result is an ordinary schedule.
 
 1. Inline pointwise stages, as on CPUs (`te.schedule.auto.inlining`).
-2. Any stage (`points.py`): its elements on blocks and threads, 16 bytes a thread where neighbours in memory
-   are read and written.
-3. What has no data axes, or where those depend on each other: as many loops as are independent.
+2. Contractions (`tiles.py`): tiles in shared memory, and in the registers of threads.
+3. Any other stage (`points.py`): its elements on blocks and threads, 16 bytes a thread where neighbours in memory
+   are read and written; where those depend on each other, a loop that is independent.
 
 A line that the rewrites refuse is left out. Sizes may be symbolic: the emitted code asks what it needs.
 """
@@ -16,13 +16,14 @@ from te.diagnostics import ScheduleError
 from te.ir.expr import TRUE
 from te.ir.tensor import Program, Stage
 from te.schedule.auto.gpu.points import lines_for_points
+from te.schedule.auto.gpu.tiles import lines_for_tiles
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.directives import Inline
 from te.schedule.forms import Directive
 from te.schedule.schedule import ChosenCase, Schedule
 from te.target import Target
 
-KINDS = (lines_for_points,)  # tried in this order
+KINDS = (lines_for_tiles, lines_for_points)  # tried in this order
 
 
 def gpu_cases(program: Program, target: Target) -> list[ChosenCase]:

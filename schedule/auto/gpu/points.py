@@ -56,17 +56,17 @@ def lines_for_elements(stage: Stage, axes: Sequence[Axis], lanes: int) -> list[D
         last = "group"
     width = _row_threads(axes, lanes)
     if width is None:
-        lines += _fused(stage, [*outer, last], "element")
+        lines += fused(stage, [*outer, last], "element")
         return [*lines, *_on_threads(stage, "element" if outer else last)]
-    blocks, threads, binds = [loop("block_x")], [loop("thread_x")], _bound(stage, "x")
+    blocks, threads, binds = [loop("block_x")], [loop("thread_x")], bound(stage, "x")
     lines.append(Split(loop(last), by=width, into=("block_x", "thread_x")))
     if outer:
         lines.append(Split(loop(outer[-1]), by=THREADS // width, into=("block_y", "thread_y")))
         blocks, threads = [loop("block_y"), *blocks], [loop("thread_y"), *threads]
-        binds = _bound(stage, "y") + binds
+        binds = bound(stage, "y") + binds
         lines.append(Reorder((*blocks, *threads)))
     if outer[:-1]:
-        lines += _fused(stage, outer[:-1], "plane")
+        lines += fused(stage, outer[:-1], "plane")
         binds.insert(0, Bind(loop("plane" if outer[:-2] else outer[0]), "block.z"))
     return [*lines, *binds]
 
@@ -84,7 +84,7 @@ def _row_threads(axes: Sequence[Axis], lanes: int) -> int | None:
     return width
 
 
-def _fused(stage: Stage, names: Sequence[str], into: str) -> list[Directive]:
+def fused(stage: Stage, names: Sequence[str], into: str) -> list[Directive]:
     """Lines that make one loop of several, called `into`; none of one loop."""
     lines: list[Directive] = []
     first = names[0]
@@ -98,10 +98,10 @@ def _fused(stage: Stage, names: Sequence[str], into: str) -> list[Directive]:
 def _on_threads(stage: Stage, name: str) -> list[Directive]:
     """Lines that cut a loop in blocks of threads."""
     cut = Split(loop_name(stage.name, name), by=THREADS, into=("block_x", "thread_x"))
-    return [cut, *_bound(stage, "x")]
+    return [cut, *bound(stage, "x")]
 
 
-def _bound(stage: Stage, dimension: str) -> list[Directive]:
+def bound(stage: Stage, dimension: str) -> list[Directive]:
     return [
         Bind(loop_name(stage.name, f"{level}_{dimension}"), f"{level}.{dimension}")
         for level in ("block", "thread")
