@@ -57,8 +57,9 @@ repetition, which says nothing about their elements.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TypeAlias
 
 from te.ir.expr import Expr, Load
@@ -284,6 +285,12 @@ def seq(*items: Stmt | None) -> Stmt:
         elif item is not None:
             flat.append(item)
     return flat[0] if len(flat) == 1 else Seq(tuple(flat))
+
+
+def joined(items: Iterable[Stmt], stands_apart: Callable[[Stmt], bool]) -> list[Stmt]:
+    """Statements in order, where neighbours that do not stand apart are one."""
+    groups = [(is_apart, [*group]) for is_apart, group in groupby(items, stands_apart)]
+    return [s for is_apart, group in groups for s in (group if is_apart else [seq(*group)])]
 
 
 def bodies(s: Stmt) -> tuple[Stmt, ...]:

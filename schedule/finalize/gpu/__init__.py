@@ -18,8 +18,6 @@ What the final level guarantees to a backend of GPUs, besides what it does to al
 
 from __future__ import annotations
 
-from itertools import groupby
-
 from te.ir.bounds import Facts
 from te.ir.loop import (
     BLOCKS,
@@ -32,6 +30,7 @@ from te.ir.loop import (
     Stmt,
     Store,
     bodies,
+    joined,
     seq,
     walk_stmt,
     with_bodies,
@@ -71,9 +70,7 @@ def _each_launch(s: Stmt, facts: Facts) -> Stmt:
         return _in_block(s, facts)
     match s:
         case Seq():
-            groups = [(has, [*group]) for has, group in groupby(s.items, _has_blocks)]
-            parts = [group if has else [seq(*group)] for has, group in groups]
-            return seq(*[_each_launch(item, facts) for part in parts for item in part])
+            return seq(*[_each_launch(item, facts) for item in joined(s.items, _has_blocks)])
         case For() if s.kind in BLOCKS:
             return _launch(s, facts)
     return with_bodies(s, tuple([_each_launch(b, facts_inside(s, b, facts, False)) for b in bodies(s)]))

@@ -31,6 +31,7 @@ from te.ir.loop import (
     Seq,
     Stmt,
     Store,
+    joined,
     rewrite_stmt,
     seq,
     walk_stmt,
@@ -51,7 +52,8 @@ def separate_launches(s: Stmt, facts: Facts, blocks: tuple[For | Let, ...] = ())
             outer = (*blocks, replace(loop, body=Seq(())))
             return separate_launches(loop.body, facts_inside(loop, loop.body, facts), outer)
         case Seq():
-            return _sequence(s, facts, blocks)
+            # What stands between launches is a launch too, of neighbours together.
+            return seq(*[separate_launches(item, facts, blocks) for item in joined(s.items, _has_blocks)])
         case For() if not _depends(s.extent, blocks):
             return replace(s, body=separate_launches(s.body, facts_inside(s, s.body, facts), blocks))
         case Let() if _depends(s.value, blocks):
@@ -64,23 +66,6 @@ def separate_launches(s: Stmt, facts: Facts, blocks: tuple[For | Let, ...] = ())
         case Alloc() if s.buffer.scope == "global":
             return Alloc(s.buffer, separate_launches(s.body, facts, blocks))
     return _around(blocks, in_one_block(s))
-
-
-def _sequence(s: Seq, facts: Facts, blocks: tuple[For | Let, ...]) -> Stmt:
-    """What stands between launches is a launch too, of neighbours together."""
-    items: list[Stmt] = []
-    alone: list[Stmt] = []
-    for item in s.items:
-        if not _has_blocks(item):
-            alone.append(item)
-            continue
-        if alone:
-            items.append(_around(blocks, seq(*alone)))
-            alone = []
-        items.append(separate_launches(item, facts, blocks))
-    if alone:
-        items.append(_around(blocks, seq(*alone)))
-    return seq(*items)
 
 
 def _condition(s: If, facts: Facts, blocks: tuple[For | Let, ...]) -> Stmt:

@@ -34,6 +34,7 @@ from te.ir.loop import (
     Stmt,
     Store,
     bodies,
+    joined,
     seq,
     walk_stmt,
     with_bodies,
@@ -159,18 +160,13 @@ class _Block:
 
     def _sequence(self, s: Seq, around: tuple[For, ...]) -> Stmt:
         """Neighbours that are for one thread are one statement of it."""
-        items: list[Stmt] = []
-        alone: list[Stmt] = []
-        for item in (*s.items, None):
-            if item is not None and not has_threads(item):
-                alone.append(item)
-                continue
-            if alone:
-                items.append(self._alone(seq(*alone), self.threads.missing(around)))
-                alone = []
-            if item is not None:
-                items.append(self.filled(item, around))
-        return seq(*items)
+        missing = self.threads.missing(around)
+        return seq(
+            *[
+                self.filled(item, around) if has_threads(item) else self._alone(item, missing)
+                for item in joined(s.items, has_threads)
+            ]
+        )
 
     def _on_all(self, loop: For, around: tuple[For, ...]) -> Stmt:
         """The loop with a trip for each thread of its level, which takes several turns where it has more."""
@@ -195,23 +191,11 @@ class _Block:
             return self._on_first(s, missing)
         match s:
             case Seq():
-                return seq(*[self._alone(item, missing) for item in self._runs(s.items)])
+                parts = joined(s.items, self._writes_registers_around)  # what is for memory together
+                return seq(*[self._alone(item, missing) for item in parts])
             case Store() | Accumulate() | Combine():
                 return s
         return with_bodies(s, tuple([self._alone(b, missing) for b in bodies(s)]))
-
-    def _runs(self, items: Sequence[Stmt]) -> list[Stmt]:
-        """Neighbours that write to memory, together."""
-        found: list[list[Stmt]] = []
-        joins = False
-        for item in items:
-            here = not self._writes_registers_around(item)
-            if here and joins:
-                found[-1].append(item)
-            else:
-                found.append([item])
-            joins = here
-        return [seq(*run) for run in found]
 
     def _writes_registers_around(self, s: Stmt) -> bool:
         """Whether a statement writes to registers that are allocated around it."""

@@ -33,6 +33,7 @@ from te.ir.loop import (
     Stmt,
     Store,
     bodies,
+    joined,
     rewrite_stmt,
     seq,
     walk_stmt,
@@ -63,7 +64,8 @@ def gather_thread_loops(s: Stmt, facts: Facts, around: tuple[Wrapper, ...] = ())
             inside = facts_inside(s, s.body, facts, False)
             return gather_thread_loops(s.body, inside, (*around, replace(s, body=NOTHING)))
         case Seq():
-            return _sequence(s, facts, around)
+            # What a thread does alone stays together with its neighbours of that kind.
+            return seq(*[gather_thread_loops(item, facts, around) for item in joined(s.items, has_threads)])
         case For():
             loop = _even(s, facts, around)
             if loop is None:
@@ -112,23 +114,6 @@ def on_one_thread(s: Stmt) -> Stmt:
 
 def _reduces(loop: For) -> bool:
     return any(isinstance(x, Accumulate) and loop.var in x.over for x, _ in walk_stmt(loop))
-
-
-def _sequence(s: Seq, facts: Facts, around: tuple[Wrapper, ...]) -> Stmt:
-    """What a thread does alone stays together with its neighbours of that kind."""
-    items: list[Stmt] = []
-    alone: list[Stmt] = []
-    for item in s.items:
-        if not has_threads(item):
-            alone.append(item)
-            continue
-        if alone:
-            items.append(_wrapped(around, seq(*alone)))
-            alone = []
-        items.append(gather_thread_loops(item, facts, around))
-    if alone:
-        items.append(_wrapped(around, seq(*alone)))
-    return seq(*items)
 
 
 def _condition(s: If, facts: Facts, around: tuple[Wrapper, ...]) -> Stmt:
