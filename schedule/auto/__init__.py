@@ -27,11 +27,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from te.diagnostics import ScheduleError
 from te.ir.expr import TRUE, Const, Expr, both
 from te.ir.print import print_expr
 from te.ir.tensor import Program, Stage
 from te.schedule.auto import attention, convolution, windows, winograd
+from te.schedule.auto.adding import add_if_legal
 from te.schedule.auto.ahead import stages_of_params
 from te.schedule.auto.columns import lines_for_columns
 from te.schedule.auto.compensation import (
@@ -117,7 +117,7 @@ def case_for(program: Program, target: Target, regime: Regime, *, fast_math: boo
     inline = stages_to_inline(program, kept)
     inline += [name for a in attentions for name in attention.stages_to_inline(a, program)]
     if inline:
-        _try(schedule, [Inline(tuple(inline))])
+        add_if_legal(schedule, [Inline(tuple(inline))])
     done: set[str] = set()
     for found in attention.attentions_of(schedule.steps()[-1].kernel.program):
         _scheduled_as_attention(schedule, found, target, done)
@@ -136,26 +136,26 @@ def case_for(program: Program, target: Target, regime: Regime, *, fast_math: boo
             continue
         axis = vector_axis(stage)
         vector = axis and vectorize(stage, axis, target)
-        if vector and _try(schedule, [vector]):
+        if vector and add_if_legal(schedule, [vector]):
             for fetch in fetches_of_lookups(stage, program, target):
-                _try(schedule, [fetch])
+                add_if_legal(schedule, [fetch])
         outermost = parallel_loop(stage, axis if vector and vector.by else None)
         if outermost:
-            _try(schedule, [Parallel((outermost,))])
+            add_if_legal(schedule, [Parallel((outermost,))])
     program = schedule.steps()[-1].kernel.program
     for name in stages_of_params(program):
-        _try(schedule, [Precompute((name,))])
+        add_if_legal(schedule, [Precompute((name,))])
     for stage in program.stages:
         stream = stream_of(stage, program, target)
         if stream:
-            _try(schedule, [stream])
+            add_if_legal(schedule, [stream])
     return schedule
 
 
 def _compensated(schedule: Schedule, target: Target, regime: Regime, done: set[str], fast_math: bool) -> None:
     """Make products of bytes into those that an instruction computes, and schedule what that takes."""
     for stage in filter(may_compensate, schedule.steps()[-1].kernel.program.stages):
-        if not _try(schedule, [Compensate(stage.name)]):
+        if not add_if_legal(schedule, [Compensate(stage.name)]):
             continue
         program = schedule.steps()[-1].kernel.program
         product = program.stage(f"{stage.name}_product")
@@ -166,7 +166,7 @@ def _compensated(schedule: Schedule, target: Target, regime: Regime, done: set[s
         _scheduled_as_contraction(schedule, product, target, regime, done, fast_math)
         for sums in (s for s in program.stages if s.name == f"{stage.name}_right_sum"):
             lines = lines_for_column_sum(sums, target)
-            if lines and _try(schedule, lines):
+            if lines and add_if_legal(schedule, lines):
                 done.add(sums.name)
 
 
@@ -175,9 +175,9 @@ def _scheduled_as_attention(
 ) -> None:
     """Schedule an attention, whose stages are `done` then."""
     before = len(schedule.directives)
-    if not _try(schedule, attention.placing(found, target)):
+    if not add_if_legal(schedule, attention.placing(found, target)):
         return
-    if _try(schedule, attention.within(found, schedule.steps()[-1].kernel, target)):
+    if add_if_legal(schedule, attention.within(found, schedule.steps()[-1].kernel, target)):
         done.update(found.roles)
     else:
         schedule.undo(len(schedule.directives) - before)
@@ -187,17 +187,17 @@ def _scheduled_by_kind(schedule: Schedule, stage: Stage, target: Target) -> bool
     """Schedule a stage by the first rule for its kind whose lines are legal."""
     program = schedule.steps()[-1].kernel.program
     plans = (lines for rule in KINDS for lines in rule(stage, program, target))
-    return any(_try(schedule, lines) for lines in plans)
+    return any(add_if_legal(schedule, lines) for lines in plans)
 
 
 def _scheduled_as_rows(schedule: Schedule, last: Stage, target: Target, done: set[str]) -> None:
     """Schedule a stage with those that it needs a row of at a time, if there are some; they are `done` then."""
     program = schedule.steps()[-1].kernel.program
     rows = rows_of(program, last, done)
-    if rows and _try(schedule, lines_for_rows(rows, target)):
+    if rows and add_if_legal(schedule, lines_for_rows(rows, target)):
         done.update(stage.name for stage in (*rows.members, last))
         for fetch in fetches_of(rows, program, target):
-            _try(schedule, [fetch])
+            add_if_legal(schedule, [fetch])
 
 
 def _scheduled_as_contraction(
@@ -209,7 +209,7 @@ def _scheduled_as_contraction(
     if found is None:
         return False
     for plan in lines_for(found, kernel.program, target, regime, fast_math):
-        if _try(schedule, plan.lines):
+        if add_if_legal(schedule, plan.lines):
             done.update(plan.stages)
             return True
     return False
@@ -221,7 +221,7 @@ def _scheduled_as_winograd(schedule: Schedule, target: Target, done: set[str]) -
     for stage in program.stages if program.tables else ():
         steps = winograd.steps_of(stage, program)
         plan = winograd.lines_for(steps, target) if steps else None
-        if plan and _try(schedule, plan.lines):
+        if plan and add_if_legal(schedule, plan.lines):
             done.update(plan.stages)
 
 
@@ -231,19 +231,7 @@ def _scheduled_as_convolution(schedule: Schedule, stage: Stage, target: Target, 
     filtered, moved = convolution.convolution_of(stage), windows.windows_of(stage)
     plan = convolution.lines_for(filtered, program, target) if filtered else None
     plan = plan or (windows.lines_for(moved, program, target) if moved else None)
-    if not plan or not _try(schedule, plan.lines):
+    if not plan or not add_if_legal(schedule, plan.lines):
         return False
     done.update(plan.stages)
-    return True
-
-
-def _try(schedule: Schedule, lines: Sequence[Directive]) -> bool:
-    """Add lines to a schedule, all or none; whether they are legal."""
-    before = len(schedule.directives)
-    try:
-        for line in lines:
-            schedule.add(line)
-    except ScheduleError:
-        schedule.undo(len(schedule.directives) - before)
-        return False
     return True

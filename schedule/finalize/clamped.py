@@ -3,8 +3,8 @@
     vector j < 16:                          vector j < 16:
       Y[j] = X[max(0, 16 * jo + j - 1)]  ->   Y[j] = where(16 * jo + j - 1 >= 0, X[16 * jo + j - 1], X[0])
 
-Lanes that share an element make a gather of what is otherwise one load under a mask: it takes five times as
-long. Stencils read so at their borders; inside, the clamps are gone before.
+Lanes that share an element make a gather of what is otherwise one load under a mask. Stencils read so at their
+borders; inside, the clamps are gone before.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from te.ir.loop import VECTOR, Accumulate, Buffer, For, Stmt, Store, rewrite_stm
 from te.ir.simplify import simplify
 from te.ir.visit import rewrite, substitute, variables
 
-_KEEPS_FIRST = {
-    "max": ">=",
-    "min": "<=",
-}  # how the first argument compares with the second where it is the result
+# How the first argument compares with the second where it is the result.
+_KEEPS_FIRST = {"max": ">=", "min": "<="}
 
 
 def choose_clamped_reads(body: Stmt, facts: Facts, buffers: Mapping[str, Buffer]) -> Stmt:
@@ -32,8 +30,9 @@ def choose_clamped_reads(body: Stmt, facts: Facts, buffers: Mapping[str, Buffer]
             return s
 
         def of_read(e: Expr) -> Expr:
-            is_memory = isinstance(e, Load) and e.index and buffers[e.buffer].scope != "register"
-            return _chosen(e, s.var, facts) if is_memory and isinstance(e, Load) else e
+            if not isinstance(e, Load) or not e.index or buffers[e.buffer].scope == "register":
+                return e
+            return _chosen(e, s.var, facts)
 
         def of_value(inner: Stmt) -> Stmt:
             if isinstance(inner, Store | Accumulate):
@@ -48,11 +47,7 @@ def choose_clamped_reads(body: Stmt, facts: Facts, buffers: Mapping[str, Buffer]
 def _chosen(load: Load, lane: str, facts: Facts) -> Expr:
     """The choice that a read with a clamped last index is, if the lanes are neighbours where it is not clamped."""
     *outer, last = load.index
-    if (
-        not isinstance(last, Op)
-        or last.op not in _KEEPS_FIRST
-        or lane in variables(Load("", tuple(outer), load.dtype))
-    ):
+    if not isinstance(last, Op) or last.op not in _KEEPS_FIRST or any(lane in variables(i) for i in outer):
         return load
     moving, border = last.args if lane in variables(last.args[0]) else reversed(last.args)
     if lane in variables(border) or not _is_consecutive(moving, lane, facts):

@@ -10,11 +10,11 @@ A line that the rewrites refuse is left out. Sizes may be symbolic: the emitted 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from te.diagnostics import ScheduleError
 from te.ir.expr import TRUE
 from te.ir.tensor import Program, Stage
+from te.schedule.auto.adding import add_if_legal
 from te.schedule.auto.gpu.points import lines_for_points
 from te.schedule.auto.gpu.tiles import lines_for_tiles
 from te.schedule.auto.inlining import stages_to_inline
@@ -31,7 +31,7 @@ def gpu_cases(program: Program, target: Target) -> list[ChosenCase]:
     schedule = Schedule(program, target.schedule_name)
     inline = stages_to_inline(program)
     if inline:
-        _try(schedule, [Inline(tuple(inline))])
+        add_if_legal(schedule, [Inline(tuple(inline))])
     for stage in schedule.steps()[-1].kernel.program.stages:
         _scheduled_by_kind(schedule, stage, target)
     return [ChosenCase(schedule, TRUE)]
@@ -40,21 +40,9 @@ def gpu_cases(program: Program, target: Target) -> list[ChosenCase]:
 def _scheduled_by_kind(schedule: Schedule, stage: Stage, target: Target) -> bool:
     """Schedule a stage by the first rule for its kind whose lines are legal."""
     program = schedule.steps()[-1].kernel.program
-    return any(_try(schedule, lines) for lines in _plans(stage, program, target))
+    return any(add_if_legal(schedule, lines) for lines in _plans(stage, program, target))
 
 
 def _plans(stage: Stage, program: Program, target: Target) -> Iterator[list[Directive]]:
     for rule in KINDS:
         yield from rule(stage, program, target)
-
-
-def _try(schedule: Schedule, lines: Sequence[Directive]) -> bool:
-    """Add lines to a schedule, all or none; whether they are legal."""
-    before = len(schedule.directives)
-    try:
-        for line in lines:
-            schedule.add(line)
-    except ScheduleError:
-        schedule.undo(len(schedule.directives) - before)
-        return False
-    return True
