@@ -16,6 +16,7 @@ block are then counted through, x first, and 32 in a row are a warp.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -34,12 +35,15 @@ from te.ir.loop import (
     Stmt,
     Store,
     bodies,
+    direct_exprs,
     joined,
     seq,
     walk_stmt,
     with_bodies,
 )
 from te.ir.simplify import simplify
+from te.ir.visit import loads
+from te.schedule.finalize.gpu.sums import refuse_reduction
 from te.schedule.finalize.gpu.threads import BY_AXES, BY_WARPS, has_threads
 from te.schedule.finalize.guards import conjunction
 
@@ -71,7 +75,7 @@ def fill_blocks(s: Stmt, threads: Threads) -> Stmt:
     registers = {
         x.buffer.name for x, _ in walk_stmt(s) if isinstance(x, Alloc) and x.buffer.scope == "register"
     }
-    return _Block(threads, frozenset(registers)).filled(s, ())
+    return _Block(threads, frozenset(registers), _reads(s)).filled(s, ())
 
 
 # ---------------------------------------------------------------- how many
@@ -146,6 +150,7 @@ def _in_whole_warps(counts: dict[str, int], warps: int) -> dict[str, int]:
 class _Block:
     threads: Threads
     registers: frozenset[str]  # all of the launch
+    reads: Counter[str]  # how often the launch reads each buffer
 
     def filled(self, s: Stmt, around: tuple[For, ...]) -> Stmt:
         """`s`, which stands inside thread loops `around`."""
@@ -192,16 +197,44 @@ class _Block:
         match s:
             case Seq():
                 parts = joined(s.items, self._writes_registers_around)  # what is for memory together
-                return seq(*[self._alone(item, missing) for item in parts])
+                return seq(*self._in_order(parts, missing))
             case Store() | Accumulate() | Combine():
                 return s
         return with_bodies(s, tuple([self._alone(b, missing) for b in bodies(s)]))
 
+    def _in_order(self, parts: Sequence[Stmt], missing: Sequence[str]) -> list[Stmt]:
+        """Each part alone; but what brings memory to registers and back is one part, for one thread.
+
+        The other threads would read while that one writes. Raises `ScheduleError` where they need what is read.
+        """
+        into_memory = [_written(part) - self.registers for part in parts]
+        updated = frozenset[str]().union(*into_memory)
+        reading = [n for n, part in enumerate(parts) if not into_memory[n] and _reads(part).keys() & updated]
+        last = max((n for n, written in enumerate(into_memory) if written), default=-1)
+        first = min(reading, default=len(parts))
+        if last < first:
+            return [self._alone(part, missing) for part in parts]
+        update = seq(*parts[first : last + 1])
+        inside = _reads(update)
+        is_needed = any(inside[name] < self.reads[name] for name in _written(update) & self.registers)
+        if is_needed or any(isinstance(x, Combine) for x, _ in walk_stmt(update)):
+            stage = next(x.stage for x, _ in walk_stmt(update) if isinstance(x, Store | Accumulate))
+            refuse_reduction(
+                stage,
+                "one thread would write to memory what the others read there",
+                "keep the whole reduction inside of the loops that are bound to threads",
+            )
+        before, behind = parts[:first], parts[last + 1 :]
+        return [
+            *(self._alone(part, missing) for part in before),
+            self._on_first(update, missing),
+            *(self._alone(part, missing) for part in behind),
+        ]
+
     def _writes_registers_around(self, s: Stmt) -> bool:
         """Whether a statement writes to registers that are allocated around it."""
         own = {x.buffer.name for x, _ in walk_stmt(s) if isinstance(x, Alloc)}
-        written = {x.buffer for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate | Combine)}
-        return bool(written & self.registers - own)
+        return bool(_written(s) & self.registers - own)
 
     def _on_first(self, s: Stmt, missing: Sequence[str]) -> Stmt:
         stage = next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate))
@@ -218,3 +251,11 @@ def _free(name: str, taken: set[str]) -> str:
     while name in taken:
         name += "_"
     return name
+
+
+def _reads(s: Stmt) -> Counter[str]:
+    return Counter(load.buffer for x, _ in walk_stmt(s) for e in direct_exprs(x) for load in loads(e))
+
+
+def _written(s: Stmt) -> frozenset[str]:
+    return frozenset(x.buffer for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate | Combine))

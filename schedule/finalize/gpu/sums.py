@@ -64,14 +64,19 @@ def without_shared_sums(s: Stmt) -> Stmt:
     return rewrite_stmt(s, one)
 
 
-def refuse_reduction(stage: str) -> NoReturn:
+TOO_MANY = (
+    "a loop of threads around its reduction has more trips than the block has threads, or ends where data say"
+)
+ONE_TRIP = "split that loop, so that each thread has one trip of it"
+
+
+def refuse_reduction(stage: str, reason: str = TOO_MANY, help: str = ONE_TRIP) -> NoReturn:
     """Refuse partial results that threads cannot keep."""
     raise ScheduleError(
         error(
             "thread-reduction",
-            f"the threads of a block cannot keep their partial results of `{stage}`: a loop of threads around its "
-            "reduction has more trips than the block has threads, or ends where data say",
+            f"the threads of a block cannot keep their partial results of `{stage}`: {reason}",
             None,
-            help="split that loop, so that each thread has one trip of it",
+            help=help,
         )
     )

@@ -65,6 +65,18 @@ ON_THREADS = {
         "bind joi to thread.z\nbind ji to thread.y\nbind i to block.x",
         [],
     ),
+    "goes on in memory": (
+        ROWS,
+        "split i by 3\nsplit j by 4\nreorder io, jo, ii, ji\n"
+        "bind io to block.x\nbind ii to thread.y\nbind ji to thread.x",
+        [4],
+    ),
+    "goes on in shared memory": (
+        ROWS,
+        "split i by 3\nsplit j by 4\nreorder io, jo, ii, ji\ncache_write Y at jo in shared\n"
+        "bind io to block.x\nbind Y.ii to thread.y\nbind ji to thread.x",
+        [4],
+    ),
     "three levels": (
         ROWS,
         "split j by 8\nsplit ji by 2\n"
