@@ -120,12 +120,14 @@ def arrays_of(d: Drawn) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def expected(d: Drawn, a: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """With all logits at once, in f64."""
+    """With all logits at once, in f64, but rounded to the dtype once."""
     q, k, v, bias = (a[name].astype(np.float64) for name in ("Q", "K", "V", "bias"))
     k, v = (np.repeat(x, d.heads, axis=0) for x in (k, v))
     i, j = np.arange(d.queries)[:, None], np.arange(d.keys)[None]
     logits = np.einsum("hid,hjd->hij", q, k)
     logits = SCORES[d.score](logits, i, j, bias) if SCORES[d.score] else logits / np.sqrt(d.terms)
+    # They are stored: of a logit of 64 in bf16, an eighth is lost.
+    logits = logits.astype(DTYPES[d.dtype]).astype(np.float64)
     sees = np.broadcast_to(CONDITIONS[d.condition](i, j, a["mask"]), logits.shape)
     with np.errstate(all="ignore"):
         largest = np.max(np.where(sees, logits, -np.inf), axis=-1, keepdims=True)
