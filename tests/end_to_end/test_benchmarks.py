@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import json
@@ -22,6 +23,7 @@ MODULES = (
     "compile_time",
     "costs",
     "gpu",
+    "gpu_workloads",
     "measure",
     "peers",
     "report",
@@ -315,7 +317,18 @@ def test_the_kernels_for_gpus_are_right(module, monkeypatch, capsys):
     gpu = module("gpu")
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--emulated"])
     assert gpu.main() == 0
-    assert capsys.readouterr().out.count("right") == len(gpu.ROWS)
+    assert capsys.readouterr().out.count("right") == len(gpu.gpu_workloads.SIZES)
+
+
+@gxx
+@pytest.mark.gxx
+def test_a_wrong_kernel_for_gpus_is_seen(module, monkeypatch, capsys):
+    gpu = module("gpu")
+    wrong = dataclasses.replace(gpu.gpu_workloads.scale_add(33), reference=lambda x, b, a: a * x)
+    monkeypatch.setattr(gpu.gpu_workloads, "small", lambda: [wrong])
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--emulated"])
+    assert gpu.main() == 1
+    assert "WRONG" in capsys.readouterr().out
 
 
 def test_without_a_gpu_nothing_is_measured(module, monkeypatch):
@@ -324,3 +337,30 @@ def test_without_a_gpu_nothing_is_measured(module, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     with pytest.raises(SystemExit, match="nothing can be measured: there is no NVIDIA driver"):
         gpu.main()
+
+
+def test_what_is_said_of_a_kernel_on_a_gpu(module):
+    gpu = module("gpu")
+    row = {
+        "name": "softmax",
+        "group": "rows",
+        "seconds": {"te": [2e-3, 1e-3, 3e-3], "torch": [3e-3] * 3},
+        "failed": {"compile": "its result differs by 1.0e+00"},
+        "floor": 1.0,
+        "strongest": ["torch"],
+        "flops": 0,
+        "bytes": 4e9,
+        "share": 0.5,
+    }
+    said = gpu.line(row).split()
+    assert said[:8] == ["softmax", "2.000", "ms", "2.00", "TB/s", "50%", "met", "1.50"]
+    assert "not compared" in gpu.line({**row, "strongest": ["torch", "compile"]})
+    products = gpu.line({**row, "flops": 1e11, "share": None})
+    assert "50.00 TFLOP/s" in products
+
+
+def test_each_kind_of_work_on_a_gpu_is_checked_and_measured(module):
+    workloads = module("gpu_workloads")
+    checked, measured = ({w.group for w in many} for many in (workloads.small(), workloads.large()))
+    assert checked == measured
+    assert all(w.torch is not None and w.strongest for w in workloads.large())
