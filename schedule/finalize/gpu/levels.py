@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import NoReturn
 
 from te.ir.bounds import Facts, bounds
 from te.ir.expr import Const, Var, add, compare, floor_div, integer, mul
@@ -155,20 +156,51 @@ class _Block:
     def filled(self, s: Stmt, around: tuple[For, ...]) -> Stmt:
         """`s`, which stands inside thread loops `around`."""
         match s:
+            case For() if s.kind in THREADS and not around:
+                return seq(*[self._on_all(part, (part,)) for part in self._apart(s)])
             case For() if s.kind in THREADS:
                 return self._on_all(s, (*around, s))
             case Seq():
                 return self._sequence(s, around)
         if has_threads(s):
             return with_bodies(s, tuple([self.filled(b, around) for b in bodies(s)]))
-        return self._alone(s, self.threads.missing(around))
+        return self._alone(s, around)
+
+    def _apart(self, nest: For) -> list[For]:
+        """A nest of thread loops, once for each part of what it does.
+
+        A part ends where all threads of a level need what its first one has written: they can wait between nests only.
+        """
+        around: list[For | Let | If] = []
+        inner: Stmt = nest
+        while isinstance(inner, Let | If) or (isinstance(inner, For) and inner.kind in THREADS):
+            if isinstance(inner, If) and inner.otherwise is not None:
+                return [nest]
+            around.append(inner)
+            inner = inner.body
+        if not isinstance(inner, Seq) or not self.threads.missing([x for x in around if isinstance(x, For)]):
+            return [nest]
+        asked = frozenset().union(*[_reads_directly(x) for x in around])
+        parts: list[list[Stmt]] = [[]]
+        for item in inner.items:
+            part = [*parts[-1], item]
+            if self._waits(part, len(part) - 1) and not asked & _written(seq(*part)):
+                parts.append([])
+            parts[-1].append(item)
+        nests = []
+        for part in parts:
+            s = seq(*part)
+            for outer in reversed(around):
+                s = replace(outer, body=s)
+            assert isinstance(s, For), "the nest is one"
+            nests.append(s)
+        return nests
 
     def _sequence(self, s: Seq, around: tuple[For, ...]) -> Stmt:
         """Neighbours that are for one thread are one statement of it."""
-        missing = self.threads.missing(around)
         return seq(
             *[
-                self.filled(item, around) if has_threads(item) else self._alone(item, missing)
+                self.filled(item, around) if has_threads(item) else self._alone(item, around)
                 for item in joined(s.items, has_threads)
             ]
         )
@@ -188,8 +220,9 @@ class _Block:
         turns = simplify(floor_div(add(loop.extent, integer(count - 1)), integer(count)))
         return replace(loop, var=thread, extent=integer(count), body=For(turn, turns, body))
 
-    def _alone(self, s: Stmt, missing: Sequence[str]) -> Stmt:
+    def _alone(self, s: Stmt, around: tuple[For, ...]) -> Stmt:
         """What stands in no loop of some levels: for their first threads, or for all of them."""
+        missing = self.threads.missing(around)
         if not missing or not any(isinstance(x, Store | Accumulate | Combine) for x, _ in walk_stmt(s)):
             return s
         if not self._writes_registers_around(s):
@@ -197,12 +230,12 @@ class _Block:
         match s:
             case Seq():
                 parts = joined(s.items, self._writes_registers_around)  # what is for memory together
-                return seq(*self._in_order(parts, missing))
+                return seq(*self._in_order(parts, around))
             case Store() | Accumulate() | Combine():
                 return s
-        return with_bodies(s, tuple([self._alone(b, missing) for b in bodies(s)]))
+        return with_bodies(s, tuple([self._alone(b, around) for b in bodies(s)]))
 
-    def _in_order(self, parts: Sequence[Stmt], missing: Sequence[str]) -> list[Stmt]:
+    def _in_order(self, parts: Sequence[Stmt], around: tuple[For, ...]) -> list[Stmt]:
         """Each part alone; but what brings memory to registers and back is one part, for one thread.
 
         The other threads would read while that one writes. Raises `ScheduleError` where they need what is read.
@@ -212,24 +245,26 @@ class _Block:
         reading = [n for n, part in enumerate(parts) if not into_memory[n] and _reads(part).keys() & updated]
         last = max((n for n, written in enumerate(into_memory) if written), default=-1)
         first = min(reading, default=len(parts))
+        if around and any(self._waits(parts, n) for n in range(len(parts)) if not first <= n <= last):
+            _refuse_waiting(parts)
         if last < first:
-            return [self._alone(part, missing) for part in parts]
+            return [self._alone(part, around) for part in parts]
         update = seq(*parts[first : last + 1])
         inside = _reads(update)
         is_needed = any(inside[name] < self.reads[name] for name in _written(update) & self.registers)
         if is_needed or any(isinstance(x, Combine) for x, _ in walk_stmt(update)):
-            stage = next(x.stage for x, _ in walk_stmt(update) if isinstance(x, Store | Accumulate))
-            refuse_reduction(
-                stage,
-                "one thread would write to memory what the others read there",
-                "keep the whole reduction inside of the loops that are bound to threads",
-            )
+            _refuse_waiting(parts)
         before, behind = parts[:first], parts[last + 1 :]
         return [
-            *(self._alone(part, missing) for part in before),
-            self._on_first(update, missing),
-            *(self._alone(part, missing) for part in behind),
+            *(self._alone(part, around) for part in before),
+            self._on_first(update, self.threads.missing(around)),
+            *(self._alone(part, around) for part in behind),
         ]
+
+    def _waits(self, parts: Sequence[Stmt], number: int) -> bool:
+        """Whether all threads need what the first one has written in a part before."""
+        written = _written(seq(*parts[:number])) - self.registers
+        return self._writes_registers_around(parts[number]) and bool(written & _reads(parts[number]).keys())
 
     def _writes_registers_around(self, s: Stmt) -> bool:
         """Whether a statement writes to registers that are allocated around it."""
@@ -247,6 +282,15 @@ class _Block:
         return s
 
 
+def _refuse_waiting(parts: Sequence[Stmt]) -> NoReturn:
+    stage = next(x.stage for x, _ in walk_stmt(seq(*parts)) if isinstance(x, Store | Accumulate))
+    refuse_reduction(
+        stage,
+        "one thread would write to memory what the others read there",
+        "keep the whole reduction inside of the loops that are bound to threads",
+    )
+
+
 def _free(name: str, taken: set[str]) -> str:
     while name in taken:
         name += "_"
@@ -255,6 +299,10 @@ def _free(name: str, taken: set[str]) -> str:
 
 def _reads(s: Stmt) -> Counter[str]:
     return Counter(load.buffer for x, _ in walk_stmt(s) for e in direct_exprs(x) for load in loads(e))
+
+
+def _reads_directly(s: Stmt) -> frozenset[str]:
+    return frozenset(load.buffer for e in direct_exprs(s) for load in loads(e))
 
 
 def _written(s: Stmt) -> frozenset[str]:

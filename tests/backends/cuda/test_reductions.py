@@ -77,6 +77,11 @@ ON_THREADS = {
         "bind io to block.x\nbind Y.ii to thread.y\nbind ji to thread.x",
         [4],
     ),
+    "reads what one lane copies": (
+        ROWS,
+        "bind i to block.x\nsplit j by 8\nbind ji to warp\ncache_read X at ji as P in shared",
+        [],
+    ),
     "three levels": (
         ROWS,
         "split j by 8\nsplit ji by 2\n"
