@@ -23,7 +23,7 @@ from te.target import Target
 
 ROWS = 8  # combined in registers
 VECTORS = 2  # of a row at a time
-CHUNK_ROWS, CHUNK_COLUMNS = 256, 4096  # for one thread at a time: 4 MiB of f32, 16 KiB of results
+CHUNK_ROWS, MOST_COLUMNS = 256, 4096  # for one thread at a time: 4 MiB of f32, 16 KiB of results
 
 
 def lines_for_columns(stage: Stage, program: Program, target: Target) -> Iterator[list[Directive]]:
@@ -69,6 +69,15 @@ def _width(stage: Stage, target: Target) -> int:
     return width
 
 
+def _chunk(column: Axis, width: int) -> int:
+    """How many columns are for one thread at a time; in equal shares, for threads wait for the last one."""
+    if not isinstance(column.extent, Const):
+        return MOST_COLUMNS
+    size = int(column.extent.value)
+    share = -(-size // -(-size // MOST_COLUMNS))
+    return -(-share // width) * width
+
+
 def _plain(stage: Stage, target: Target) -> list[Directive]:
     """Rows outside columns; threads share the axes around, or the columns."""
     assert stage.reduction is not None
@@ -82,7 +91,7 @@ def _plain(stage: Stage, target: Target) -> list[Directive]:
     lines: list[Directive] = [Split(loop(row), by=ROWS)]
     tail: list[str] = []
     if parallel_work(stage) and not around:
-        lines.append(Split(loop(column), by=CHUNK_COLUMNS))
+        lines.append(Split(loop(column), by=_chunk(column, _width(stage, target))))
         lines.append(
             Split(loop(column, "i"), by=_width(stage, target), into=(column.name + "t", column.name + "v"))
         )
@@ -111,7 +120,7 @@ def _in_chunks(stage: Stage, target: Target) -> list[Directive]:
     return [
         Split(loop(row), by=CHUNK_ROWS),
         Split(loop(row + "i"), by=ROWS, into=(row + "t", row + "v")),
-        Split(loop(column), by=CHUNK_COLUMNS),
+        Split(loop(column), by=_chunk(stage.axes[-1], width)),
         Split(loop(column + "i"), by=width, into=(column + "t", column + "v")),
         Reorder(
             tuple(

@@ -361,6 +361,13 @@ def test_threads_share_enough_trips_of_a_transpose(pictures: int, shared: list[s
     assert [line for line in lines if line.startswith(("fuse", "parallel"))] == shared
 
 
+@pytest.mark.parametrize(("columns", "share"), [(5323, 2672), (1000, 1008), (8192, 4096)])
+def test_threads_share_columns_equally(columns: int, share: int) -> None:
+    text = "op f(X: f32[M, N]) -> Y: f32[N] { Y[j] = sum[i](X[i, j]) }"
+    assert f"split Y.j by {share}" in program_lines(text, {"M": 169, "N": columns})
+    assert "split Y.j by 4096" in program_lines(text, {"M": 169})
+
+
 def test_a_large_transpose_with_more_rows_than_columns_is_written_by_rows() -> None:
     text = "op f(X: f32[M, N]) -> Y: f32[N, M] { Y[i, j] = X[j, i] }"
 
