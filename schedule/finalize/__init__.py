@@ -60,6 +60,7 @@ from te.schedule.finalize.starts import place_starts
 from te.schedule.finalize.storage import lay_out_buffers
 from te.schedule.finalize.tensorized import settle_tensorized
 from te.schedule.finalize.trim import trim_loops
+from te.schedule.finalize.widths import even_vector_loops
 from te.target import is_gpu, shared_bytes
 
 # All threads of a block run the same loops: there a guard costs nothing, and an end of its own would.
@@ -81,7 +82,7 @@ def finalize(kernel: Kernel) -> Kernel:
         body = place_memory(body, shared_bytes(kernel.target))
         body = without_waiting(body)
     else:
-        body = hoist_allocations(body, kernel.program.sizes)
+        body = hoist_allocations(even_vector_loops(body), kernel.program.sizes)
     body = place_starts(body, kernel.program)  # before loops of one trip, and their names, go
     body = place_completed(body, facts)
     body = clean(body, facts)

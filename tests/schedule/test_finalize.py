@@ -112,6 +112,7 @@ CASES: dict[str, tuple[str, str]] = {
     "vector-of-rows": (ROW_SUM, "split i by 16 into io, ii\n vectorize ii"),
     "matmul": (MATMUL, TILES),
     "matmul-vector-outside": (MATMUL, "split j by 16 into jo, ji\n vectorize ji"),
+    "matmul-48-lanes": (MATMUL, TILES.replace("32", "48")),
     "matmul-fixed": (FIXED, TILES),
     "matmul-divisible": (DIVISIBLE, TILES),
     "matmul-outer-reduction": (
@@ -357,7 +358,7 @@ def lines_for(draw: st.DrawFn, kernel: Kernel) -> Kernel:
         match verb:
             case "split":
                 tail = draw(st.sampled_from(["", " tail peel", " tail shift"]))
-                line = f"split {name} by {draw(st.sampled_from([2, 3, 4, 5, 8, 16]))}{tail}"
+                line = f"split {name} by {draw(st.sampled_from([2, 3, 4, 5, 8, 12, 16]))}{tail}"
             case "fuse" if len(chain) > 1:
                 line = f"fuse {name}, {chain[1].var} into f{step}"
             case "reorder" if len(chain) > 1:
