@@ -54,7 +54,7 @@ from te.schedule.names import Path, TooLate, all_loops, find_loop, find_stage, i
 from te.schedule.nest import loop_name, nest_part, nest_stage
 from te.schedule.regions import Box, box_of, exact_box, inside_names, reads_in, waits_for_loops, writes_in
 
-REGISTER_ELEMENTS = 4096  # of one buffer; far more than any machine has
+REGISTER_ELEMENTS = 1 << 15  # of one buffer: half of what the threads of a GPU's block have together
 
 
 def compute_at(kernel: Kernel, d: ComputeAt) -> Kernel:

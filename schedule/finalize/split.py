@@ -154,9 +154,18 @@ def _hulls_known_here(s: Stmt, facts: Facts, known: frozenset[Expr]) -> list[Exp
     for leaf, path in leaves(s):
         tails = [tail for tail in _tails(path, facts) if not _is_cut(leaf, path, tail, facts)]
         tails += _border_tails(leaf, path, facts)
+        tails = [tail for tail in tails if not _divides_threads(leaf, path, tail)]
         if tails and all(tail.place < 0 for tail in tails):
             found += [tail.hull for tail in tails if tail.hull not in known]
     return found
+
+
+def _divides_threads(leaf: Store | Accumulate, path: Path, tail: Tail) -> bool:
+    """Would the partial results of threads be combined in each trip of a reduction, for each answer apart?"""
+    if not isinstance(leaf, Accumulate):
+        return False
+    on_threads = any(isinstance(s, For) and s.kind in THREADS and s.is_reduction for s in path)
+    return on_threads and bool(variables(tail.hull) & leaf.over)
 
 
 def _is_cut(leaf: Store | Accumulate, path: Path, tail: Tail, facts: Facts) -> bool:

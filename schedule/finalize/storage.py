@@ -23,13 +23,11 @@ from te.ir.loop import (
     Buffer,
     For,
     Layout,
-    Prefetch,
     Stmt,
     Store,
     Swizzle,
     bodies,
-    map_exprs,
-    rewrite_stmt,
+    map_direct_exprs,
     with_bodies,
 )
 from te.ir.simplify import simplify
@@ -49,6 +47,15 @@ def lay_out_buffers(s: Stmt, facts: Facts) -> Stmt:
 
 def _laid_out(s: Alloc, facts: Facts) -> Stmt:
     buffer = s.buffer
+    plain = replace(buffer, shape=physical_shape(buffer, facts), origin=(), layout=None, fold=None)
+    return Alloc(plain, _addressed(s.body, buffer, facts))
+
+
+def _addressed(s: Stmt, buffer: Buffer, facts: Facts) -> Stmt:
+    """`s` with the places of a buffer's elements for their indices.
+
+    The loops around an access may tell its digits: of `256 * trip + thread`, `// 256` is `trip`.
+    """
 
     def address(index: tuple[Expr, ...]) -> tuple[Expr, ...]:
         return physical_index(buffer, index, facts)
@@ -56,19 +63,17 @@ def _laid_out(s: Alloc, facts: Facts) -> Stmt:
     def expr(e: Expr) -> Expr:
         return replace(e, index=address(e.index)) if isinstance(e, Load) and e.buffer == buffer.name else e
 
-    def stmt(s: Stmt) -> Stmt:
-        if isinstance(s, Store | Accumulate) and s.buffer == buffer.name:
-            return replace(s, index=address(s.index))
-        if isinstance(s, For) and any(p.buffer == buffer.name for p in s.prefetches):
-            return replace(s, prefetches=tuple(prefetch(p) for p in s.prefetches))
-        return s
-
-    def prefetch(p: Prefetch) -> Prefetch:
-        return replace(p, index=address(p.index)) if p.buffer == buffer.name else p
-
-    body = rewrite_stmt(map_exprs(s.body, lambda e: rewrite(e, expr)), stmt)
-    plain = replace(buffer, shape=physical_shape(buffer, facts), origin=(), layout=None, fold=None)
-    return Alloc(plain, body)
+    new = [
+        _addressed(b, buffer, facts_inside(s, b, facts) if buffer.layout or buffer.fold else facts)
+        for b in bodies(s)
+    ]
+    s = map_direct_exprs(with_bodies(s, tuple(new)) if new else s, lambda e: rewrite(e, expr))
+    if isinstance(s, Store | Accumulate) and s.buffer == buffer.name:
+        return replace(s, index=address(s.index))
+    if isinstance(s, For) and any(p.buffer == buffer.name for p in s.prefetches):
+        fetched = [replace(p, index=address(p.index)) if p.buffer == buffer.name else p for p in s.prefetches]
+        return replace(s, prefetches=tuple(fetched))
+    return s
 
 
 def physical_index(buffer: Buffer, index: tuple[Expr, ...], facts: Facts) -> tuple[Expr, ...]:

@@ -328,30 +328,31 @@ def rewrite_stmt(s: Stmt, f: Callable[[Stmt], Stmt]) -> Stmt:
 
 def map_exprs(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
     """Apply `f` to every expression that stands directly in a statement, in the whole tree."""
+    return rewrite_stmt(s, lambda one: map_direct_exprs(one, f))
 
-    def one(s: Stmt) -> Stmt:
-        match s:
-            case Store():
-                return replace(s, index=tuple(f(i) for i in s.index), value=f(s.value))
-            case Accumulate():
-                return replace(
-                    s,
-                    index=tuple(f(i) for i in s.index),
-                    value=f(s.value),
-                    start=None if s.start is None else f(s.start),
-                )
-            case For():
-                return replace(s, extent=f(s.extent), prefetches=map_prefetches(s, f))
-            case If():
-                return replace(s, condition=f(s.condition))
-            case Let():
-                return replace(s, value=f(s.value), extent=f(s.extent))
-            case Alloc():
-                return replace(s, buffer=map_buffer(s.buffer, f))
-            case Seq() | Completed() | Barrier() | Combine():
-                return s
 
-    return rewrite_stmt(s, one)
+def map_direct_exprs(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
+    """Apply `f` to the expressions that stand directly in one statement."""
+    match s:
+        case Store():
+            return replace(s, index=tuple(f(i) for i in s.index), value=f(s.value))
+        case Accumulate():
+            return replace(
+                s,
+                index=tuple(f(i) for i in s.index),
+                value=f(s.value),
+                start=None if s.start is None else f(s.start),
+            )
+        case For():
+            return replace(s, extent=f(s.extent), prefetches=map_prefetches(s, f))
+        case If():
+            return replace(s, condition=f(s.condition))
+        case Let():
+            return replace(s, value=f(s.value), extent=f(s.extent))
+        case Alloc():
+            return replace(s, buffer=map_buffer(s.buffer, f))
+        case Seq() | Completed() | Barrier() | Combine():
+            return s
 
 
 def map_prefetches(loop: For, f: Callable[[Expr], Expr]) -> tuple[Prefetch, ...]:

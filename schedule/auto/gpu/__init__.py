@@ -2,7 +2,9 @@
 
 1. Inline pointwise stages, as on CPUs (`te.schedule.auto.inlining`).
 2. Contractions (`tiles.py`): tiles in shared memory, and in the registers of threads.
-3. Any other stage (`points.py`): its elements on blocks and threads, 16 bytes a thread where neighbours in memory
+3. Reductions over the last axis and what is computed from them (`rows.py`): in one launch, whose blocks or warps each
+   have a row, and keep it in registers where its length is known.
+4. Any other stage (`points.py`): its elements on blocks and threads, 16 bytes a thread where neighbours in memory
    are read and written; where those depend on each other, a loop that is independent.
 
 A line that the rewrites refuse is left out. Sizes may be symbolic: the emitted code asks what it needs.
@@ -10,20 +12,26 @@ A line that the rewrites refuse is left out. Sizes may be symbolic: the emitted 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from te.ir.expr import TRUE
 from te.ir.tensor import Program, Stage
 from te.schedule.auto.adding import add_if_legal
 from te.schedule.auto.gpu.points import lines_for_points
+from te.schedule.auto.gpu.rows import lines_for_rows, rows_at
 from te.schedule.auto.gpu.tiles import lines_for_tiles
+from te.schedule.auto.gpu.totals import lines_for_total
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.directives import Inline
 from te.schedule.forms import Directive
 from te.schedule.schedule import ChosenCase, Schedule
 from te.target import Target
 
-KINDS = (lines_for_tiles, lines_for_points)  # tried in this order
+Rule: TypeAlias = Callable[[Stage, Program, Target], Iterator[list[Directive]]]
+
+BEFORE_ROWS: tuple[Rule, ...] = (lines_for_tiles,)
+KINDS: tuple[Rule, ...] = (lines_for_total, lines_for_points)  # tried in this order
 
 
 def gpu_cases(program: Program, target: Target) -> list[ChosenCase]:
@@ -32,17 +40,33 @@ def gpu_cases(program: Program, target: Target) -> list[ChosenCase]:
     inline = stages_to_inline(program)
     if inline:
         add_if_legal(schedule, [Inline(tuple(inline))])
-    for stage in schedule.steps()[-1].kernel.program.stages:
-        _scheduled_by_kind(schedule, stage, target)
+    done: set[str] = set()
+    _scheduled_by(BEFORE_ROWS, schedule, target, done)
+    for name in reversed(_names(schedule)):
+        if name not in done:
+            _scheduled_as_rows(schedule, name, target, done)
+    _scheduled_by(KINDS, schedule, target, done)
     return [ChosenCase(schedule, TRUE)]
 
 
-def _scheduled_by_kind(schedule: Schedule, stage: Stage, target: Target) -> bool:
-    """Schedule a stage by the first rule for its kind whose lines are legal."""
+def _names(schedule: Schedule) -> list[str]:
+    return [stage.name for stage in schedule.steps()[-1].kernel.program.stages]
+
+
+def _scheduled_by(rules: Sequence[Rule], schedule: Schedule, target: Target, done: set[str]) -> None:
+    """Schedule each stage by the first rule for its kind whose lines are legal; they are `done` then."""
+    for name in _names(schedule):
+        program = schedule.steps()[-1].kernel.program
+        plans = (lines for rule in rules for lines in rule(program.stage(name), program, target))
+        if name not in done and any(add_if_legal(schedule, lines) for lines in plans):
+            done.add(name)
+
+
+def _scheduled_as_rows(schedule: Schedule, last: str, target: Target, done: set[str]) -> None:
+    """Schedule a stage with those that it needs a row of at a time, if there are some; they are `done` then."""
     program = schedule.steps()[-1].kernel.program
-    return any(add_if_legal(schedule, lines) for lines in _plans(stage, program, target))
-
-
-def _plans(stage: Stage, program: Program, target: Target) -> Iterator[list[Directive]]:
-    for rule in KINDS:
-        yield from rule(stage, program, target)
+    if not any(stage.name == last for stage in program.stages):
+        return
+    rows = rows_at(program, program.stage(last), done)
+    if rows and any(add_if_legal(schedule, lines) for lines in lines_for_rows(rows, program, target)):
+        done.update(stage.name for stage in (*rows.members, rows.last))
