@@ -515,24 +515,33 @@ class Online(Directive):
 
 @dataclass(frozen=True, slots=True)
 class Tensorize(Directive):
-    """Run a data loop and a reduction loop by one instruction, whose meaning is an op.
+    """Run data loops and a reduction loop by one instruction, whose meaning is an op.
 
     Before:  for i in 0..16: for k in 0..4: D[i] sum= i32(A[i, k]) * i32(B[i, k])
     Line:    tensorize i, k as vpdpbusd
     After:   tensorized for k in 0..4: vector for i in 0..16: D[i] sum= i32(A[i, k]) * i32(B[i, k])
 
-    `vpdpbusd` and `vdpbf16ps` are ops in the standard library (`te/std/x86.te`) that say what the
-    instructions compute. The loops' body must be that op, compared as it is written: reducer,
-    casts, dtypes, and extents; `*` and `+` may have their sides the other way round. The trips of
-    the reduction loop read each operand at neighbouring elements, and those of the data loop at the
+    The instructions are ops in the standard library that say what they compute: `vpdpbusd` and `vdpbf16ps`
+    of CPUs (`te/std/x86.te`), `mma_m16n8k16_bf16`, `mma_m16n8k16_f16`, `mma_m16n8k32_i8` and others of the
+    tensor cores of GPUs (`te/std/cuda.te`). The loops' body must be that op, compared as it is written: reducer,
+    casts, dtypes, and extents; `*` and `+` may have their sides the other way round.
+
+    On CPUs the trips of the reduction loop read each operand at neighbouring elements, and those of the data loop at the
     elements behind them; or the data loop reads the same elements in each trip, which are then
     given to all lanes. The result is written at neighbouring elements. The data loop may have
     several times as many trips as the instruction has lanes. Where a `split` overhangs, rows and
     lanes are cut off at no cost; the last terms, where 4 or 2 do not divide them, run as loops.
 
+    On GPUs three loops are named: rows, columns and terms of a tile. Both operands and the result are whole
+    tiles in registers (`cache_read A at k as Af in register`), which lie over the 32 lanes of a warp as the
+    instruction wants them; loops over elements of such a tile that stand in no loop of threads become loops of
+    lanes. Where a `split` of the terms overhangs, both operands must be 0 there: copies with `fill 0` are, and
+    those that are made under a condition.
+
     Nothing is changed but the order of a sum, so integers stay exact, and floats are rounded as in
-    some order of the terms. `vdpbf16ps` also takes denormal numbers for 0, which is no rounding of
-    a sum: it needs `te.build(..., math="fast")`. A build for a target without the instruction is
+    some order of the terms; tensor cores cut off low bits of f32 sums. `vdpbf16ps` also takes denormal numbers
+    for 0, and `mma_m16n8k8_tf32` the first 11 bits of its factors, which is no rounding of a sum: they need
+    `te.build(..., math="fast")`. A build for a target without the instruction is
     refused.
 
     Errors: unknown-intrinsic, tensorize-loops, tensorize-extent, tensorize-mismatch,
@@ -540,7 +549,7 @@ class Tensorize(Directive):
     unknown-loop, ambiguous-loop, repeated-loop, loop-kind, kind-nesting
     """
 
-    loops: tuple[str, ...] = field(metadata=takes(Kind.LOOP, 2, 2))
+    loops: tuple[str, ...] = field(metadata=takes(Kind.LOOP, 2, 3))
     as_: str = field(metadata=takes(Kind.INTRINSIC))
 
 

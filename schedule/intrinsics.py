@@ -7,19 +7,21 @@
 
     intrinsic vpdpbusd on llvm.avx512_vnni = dot_u8_i8
 
-`read_meaning` reads such an op as a `Meaning`: in each of its lanes `l`, the instruction adds
-the sum over its axis `k` to an accumulator. What a size of the op may be, the op requires.
+`read_meaning` reads such an op as a `Meaning`: in each of its lanes `l`, or in each place of its rows and
+columns, the instruction adds the sum over its axis `k` to an accumulator. What a size of the op may be, the
+op requires.
 
-The instructions that te ships stand in `te/std/x86.te`, beside their code in
-`backends/llvm/intrinsics.py`. A file may declare them again, by an op of its own; that the op
-says what the instruction does is checked here, so a declaration cannot make a schedule wrong.
+The instructions that te ships stand in `te/std/x86.te` and `te/std/cuda.te`, their code in
+`backends/llvm/intrinsics.py` and `backends/cuda/prelude/matrices.cuh`. A file may declare them again, by an op of
+its own; that the op says what the instruction does is checked here, so a declaration cannot make a schedule wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 
 from te.diagnostics import CompileError, Diagnostic, ScheduleError, Source, Span, did_you_mean, error
 from te.elaborate.elaborate import elaborate
@@ -34,28 +36,55 @@ from te.ir.tensor import Axis, Program, Stage, Tensor
 from te.ir.visit import loads, rewrite, variables
 from te.schedule.names import index_of
 
-FILES = ("x86",)  # of the standard library
+FILES = ("x86", "cuda")  # of the standard library
 
 # What an instruction does beyond its op. It is no rounding of a sum, so it takes math="fast".
-DEVIATIONS = {"vdpbf16ps": "takes denormal numbers, those below 2**-126, for 0"}
+DEVIATIONS = {
+    "vdpbf16ps": "takes denormal numbers, those below 2**-126, for 0",
+    "mma_m16n8k8_tf32": "takes the first 11 bits of each factor",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """`result[lane] = accumulator[lane] + sum[k](term)`, for the points of two axes.
+    """`result[data] = accumulator[data] + sum[k](term)`, for the points of the axes `data` and `k`.
 
-    `term` reads each operand at `[lane, k]`; an operand's register holds its elements in that order.
+    With one axis of data, the lanes of a vector, `term` reads each operand at `[lane, k]`; an operand's register
+    holds its elements in that order. With two, the rows and columns of a matrix, it reads one operand along rows
+    and `k`, and one along `k` and columns; the lanes of a warp hold those (`te.schedule.fragments`).
     """
 
     name: str
     target: str  # what a target must satisfy to have the instruction
     program: Program
-    lane: Axis
+    data: tuple[Axis, ...]
     k: Axis
     result: str
     term: Expr
     operands: tuple[Tensor, ...]
     accumulator: Tensor
+
+    @property
+    def is_matrix(self) -> bool:
+        return len(self.data) == 2
+
+    @property
+    def lane(self) -> Axis:
+        """The axis of the lanes of a vector."""
+        (lane,) = self.data
+        return lane
+
+    @property
+    def tile(self) -> dict[str, int]:
+        """The extents of a matrix instruction, by axis."""
+        return {a.name: int(a.extent.value) for a in (*self.data, self.k) if isinstance(a.extent, Const)}
+
+    def axes_of(self, operand: Tensor) -> tuple[str, ...]:
+        """The axes along which the instruction takes an operand, or its accumulator."""
+        if operand == self.accumulator:
+            return tuple(axis.name for axis in self.data)
+        (load,) = (load for load in loads(self.term) if load.buffer == operand.name)
+        return tuple(i.name for i in load.index if isinstance(i, Var))
 
     @property
     def terms(self) -> int:
@@ -81,7 +110,8 @@ class Meaning:
         return f"{print_expr(self.lane.extent)} lanes" + (f" where {conditions}" if conditions else "")
 
     def __str__(self) -> str:
-        return shown_step(Load(self.result, (Var(self.lane.name),), self.accumulator.dtype), self.term)
+        at = tuple(Var(axis.name) for axis in self.data)
+        return shown_step(Load(self.result, at, self.accumulator.dtype), self.term)
 
 
 # ---------------------------------------------------------------- those that te ships
@@ -170,14 +200,23 @@ def _wrong_meaning(item: tree.Intrinsic, file: tree.File, known: Meaning) -> lis
 
 
 def _difference(declared: Meaning, known: Meaning) -> str | None:
-    lanes = declared.lane.extent
+    if len(declared.data) != len(known.data):
+        return f"it has {_count_axes(known)}, the op {_count_axes(declared)}"
+    if known.is_matrix and [*declared.tile.values()] != [*known.tile.values()]:
+        sizes = (" × ".join(map(str, m.tile.values())) for m in (known, declared))
+        return "it has tiles of {} rows, columns and terms, the op of {}".format(*sizes)
+    lanes = declared.data[0].extent
     if declared.terms != known.terms:
         return f"it adds {known.terms} terms, the op {declared.terms}"
-    if isinstance(lanes, Const) and not known.allows(int(lanes.value)):
+    if not known.is_matrix and isinstance(lanes, Const) and not known.allows(int(lanes.value)):
         return f"there is none with {lanes.value} lanes"
     if declared.accumulator.dtype != known.accumulator.dtype:
         return f"it accumulates in {known.accumulator.dtype}, the op in {declared.accumulator.dtype}"
     return match_term(known.term, declared.term, {})
+
+
+def _count_axes(meaning: Meaning) -> str:
+    return "rows and columns" if meaning.is_matrix else "lanes"
 
 
 def diff(meaning: Meaning, found: str) -> str:
@@ -218,28 +257,52 @@ def _meaning(item: tree.Intrinsic, program: Program) -> Meaning:
         raise _no_meaning(item, "it is not one equation with one `sum`")
     if r.where != TRUE:
         raise _no_meaning(item, "its `sum` has a condition")
-    if len(result.axes) != 1 or len(r.axes) != 1 or len(total.axes) != 1:
-        raise _no_meaning(item, "it has not one axis of lanes and one axis of terms")
-    (lane,), (k,) = total.axes, r.axes
+    if len(result.axes) not in (1, 2) or len(r.axes) != 1 or len(total.axes) != len(result.axes):
+        raise _no_meaning(item, "it has not one axis of lanes, or of rows and columns, and one axis of terms")
+    data, (k,) = total.axes, r.axes
+    unknown = next((a for a in data if len(data) == 2 and not isinstance(a.extent, Const)), None)
+    if unknown is not None:
+        raise _no_meaning(item, f"the extent of `{unknown.name}` is no constant")
     if not isinstance(k.extent, Const) or k.extent.value < 2:
         raise _no_meaning(item, f"the extent of `{k.name}` is no constant above 1")
     accumulator = _accumulator(result, total, program)
     if accumulator is None:
         raise _no_meaning(item, "it does not add its `sum` to an element of an input")
-    operands = []
+    operands: list[Tensor] = []
     for load in loads(total.value):
         tensor = next((t for t in program.inputs if t.name == load.buffer), None)
-        shape = (lane.extent, k.extent)
-        if tensor is None or load.index != (Var(lane.name), Var(k.name)) or tensor.shape != shape:
-            raise _no_meaning(
-                item, f"it reads `{print_expr(load)}`, not an operand at [{lane.name}, {k.name}]"
-            )
+        if tensor is None or not _is_operand(load, tensor, data, k):
+            at = f"{data[0].name}, {k.name}" if len(data) == 1 else f"one of its axes and {k.name}"
+            raise _no_meaning(item, f"it reads `{print_expr(load)}`, not an operand at [{at}]")
         if tensor in operands:
             raise _no_meaning(item, f"it reads `{tensor.name}` twice")
         operands.append(tensor)
+    if len(data) == 2 and {i for t in operands for i in _read_at(total.value, t)} < {a.name for a in data}:
+        raise _no_meaning(item, "it has not one operand of its rows and one of its columns")
     return Meaning(
-        item.name, item.target, program, lane, k, result.name, total.value, tuple(operands), accumulator
+        item.name, item.target, program, data, k, result.name, total.value, tuple(operands), accumulator
     )
+
+
+def _read_at(term: Expr, operand: Tensor) -> set[str]:
+    return {
+        name
+        for load in loads(term)
+        if load.buffer == operand.name
+        for i in load.index
+        for name in variables(i)
+    }
+
+
+def _is_operand(load: Load, tensor: Tensor, data: Sequence[Axis], k: Axis) -> bool:
+    """Whether a tensor is read whole along `[lane, k]`, or in any order along `k` and a row or column."""
+    for axis in data:
+        order = (axis, k)
+        for along in (order, order[::-1]) if len(data) == 2 else (order,):
+            at, shape = tuple(Var(a.name) for a in along), tuple(a.extent for a in along)
+            if (load.index, tensor.shape) == (at, shape):
+                return True
+    return False
 
 
 def _accumulator(result: Stage, total: Stage, program: Program) -> Tensor | None:
@@ -260,7 +323,8 @@ def _no_meaning(item: tree.Intrinsic, why: str) -> CompileError:
             "intrinsic-form",
             f"`{item.op}` cannot be what an instruction computes: {why}",
             item.span,
-            help="write `D[l] = C[l] + sum[k](...)` with operands read at `[l, k]`, as te/std/x86.te does",
+            help="write `D[l] = C[l] + sum[k](...)` with operands read at `[l, k]`, as te/std/x86.te does, "
+            "or a product of matrices, as te/std/cuda.te does",
         )
     )
 
@@ -305,6 +369,23 @@ def _match_operator(expected: Op, found: Op, operands: dict[str, Load]) -> str |
             return None
         first = first or difference
     return first
+
+
+def bindings(expected: Expr, found: Expr) -> Iterator[dict[str, Load]]:
+    """All ways in which a term is that of a meaning: what is read in the place of each operand."""
+    match expected, found:
+        case Load(), Load() if expected.dtype == found.dtype:
+            yield {expected.buffer: found}
+        case Cast(), Cast() if expected.dtype == found.dtype:
+            yield from bindings(expected.value, found.value)
+        case Op(), Op() if (expected.op, expected.dtype) == (found.op, found.dtype):
+            orders = (found.args, found.args[::-1]) if expected.op in COMMUTATIVE else (found.args,)
+            for args in orders:
+                ways = [[*bindings(a, b)] for a, b in zip(expected.args, args, strict=True)]
+                for way in product(*ways):
+                    yield {name: load for part in way for name, load in part.items()}
+        case _ if expected == found:
+            yield {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ instruction's name, around the vector loop, around the step of the sum.
         C[i, 16*jo + ji] sum= i32(A[i, 4*ko + ki]) * i32(B[ko, 16*jo + ji, ki])
 
 So the loops say what is computed, to the interpreter, the verifier and every pass, as they
-did before; only a backend sees one instruction. A step of a sum may run in any order with
+did before; only a backend sees one instruction. One that multiplies matrices has three loops, all of them
+tensorized: terms, rows, columns (`te.schedule.matrices`). A step of a sum may run in any order with
 the others, and the trips of the data loop write different elements, so the two loops may
 change places.
 """
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from te.diagnostics import Diagnostic, ScheduleError, Span, error
-from te.ir.expr import Const, Expr, Load, conjuncts
+from te.ir.expr import Const, Expr, Load, integer
 from te.ir.loop import (
     TENSORIZED,
     VECTOR,
@@ -35,7 +36,7 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.ir.print import print_expr, print_swizzle
-from te.ir.visit import loads, substitute, variables
+from te.ir.visit import loads, variables
 from te.schedule.context import facts_at
 from te.schedule.directives import Tensorize
 from te.schedule.finalize.guards import guarded, hull
@@ -43,6 +44,16 @@ from te.schedule.finalize.tensorized import stride
 from te.schedule.forms import Directive, span_of
 from te.schedule.intrinsics import DEVIATIONS, Meaning, diff, find_intrinsic, match_term, shown_step
 from te.schedule.loops import find_chain, replace_loop
+from te.schedule.matrices import (
+    Guard,
+    MatrixProduct,
+    is_matrix_nest,
+    matrix_product,
+    misplaced,
+    nest_below,
+    tensorized_products,
+    unmet_guard,
+)
 from te.schedule.names import Path, TooLate, all_loops, find_loops, index_of, require_serial
 from te.target import Target
 
@@ -50,38 +61,58 @@ from te.target import Target
 def tensorize(kernel: Kernel, d: Tensorize) -> Kernel:
     meaning = find_intrinsic(d.as_, span_of(d, "as_"))
     nest = _find_nest(kernel, d, meaning)
+    if meaning.is_matrix:
+        return _tensorize_matrices(kernel, nest, d, meaning)
     _check_extents(nest, d, meaning)
     _check_step(nest, d, meaning)
     _check_addresses(kernel, nest, d, meaning)
     _check_guards(kernel, nest, d)
-    step: Stmt = guarded(nest.guards, nest.step)
+    step: Stmt = guarded([guard.condition for guard in nest.guards], nest.step)
     lanes = replace(nest.lanes, kind=VECTOR, body=step)
     terms = replace(nest.terms, kind=TENSORIZED, intrinsic=meaning.name, body=lanes)
     return replace_loop(kernel, nest.outer.var, terms)
 
 
+def _tensorize_matrices(kernel: Kernel, nest: Nest, d: Tensorize, meaning: Meaning) -> Kernel:
+    _check_step(nest, d, meaning)
+    product = matrix_product(meaning, nest.path, (*nest.data, nest.terms), nest.step, nest.guards)
+    if product is None:
+        raise ScheduleError(_no_product(nest, d, meaning))
+    for axis, loop in product.loops.items():
+        if loop.extent != integer(meaning.tile[axis]):
+            rows, columns, terms = meaning.tile.values()
+            wanted = f"{rows} rows, {columns} columns and {terms} terms"
+            _refuse_extent(loop, d, meaning, wanted, meaning.tile[axis])
+    astray = misplaced(product, kernel)
+    if astray is not None:
+        _refuse_operand(astray, product, d, kernel)
+    unmet = unmet_guard(product, kernel)
+    if unmet is not None:
+        _refuse_guard(unmet[0].condition, unmet[1], d)
+    body: Stmt = product.step
+    for guard in reversed(product.guards):
+        body = If(guard.condition, body, of_terms=guard.of_terms)
+    for loop in reversed([*product.order()]):
+        body = replace(loop, kind=TENSORIZED, intrinsic=meaning.name, body=body)
+    return replace_loop(kernel, nest.outer.var, body)
+
+
 @dataclass(frozen=True, slots=True)
 class Nest:
-    """A data loop and a reduction loop, directly in each other, around one step of a sum."""
+    """Data loops and a reduction loop, directly in each other, around one step of a sum."""
 
     path: Path
-    lanes: For
+    outer: For
+    data: tuple[For, ...]
     terms: For
-    guards: tuple[Expr, ...]
+    guards: tuple[Guard, ...]
     step: Accumulate
 
     @property
-    def outer(self) -> For:
-        return self.lanes if _holds(self.lanes, self.terms) else self.terms
-
-
-def _holds(outer: For, inner: For) -> bool:
-    s: Stmt = outer
-    while isinstance(s, For | If | Let):
-        s = s.body
-        if s is inner:
-            return True
-    return False
+    def lanes(self) -> For:
+        """The one data loop of an instruction on vectors."""
+        (lanes,) = self.data
+        return lanes
 
 
 # ---------------------------------------------------------------- the nest
@@ -104,19 +135,34 @@ def _find_nest(kernel: Kernel, d: Tensorize, meaning: Meaning) -> Nest:
         raise ScheduleError(_not_innermost(d, between, inner, spans[-1]))
     data = [loop for loop, _ in found if loop.var not in inner.over]
     terms = [loop for loop, _ in found if loop.var in inner.over]
-    if len(data) != 1 or len(terms) != 1:
+    if len(data) != len(meaning.data) or len(terms) != 1:
+        raise ScheduleError(_other_loops(d, meaning, data, terms, spans[1]))
+    _, step, guards = nest_below(chain.loops[0])
+    assert isinstance(step, Accumulate)
+    return Nest(chain.path, chain.loops[0], tuple(data), terms[0], guards, step)
+
+
+def _other_loops(
+    d: Tensorize, meaning: Meaning, data: Sequence[For], terms: Sequence[For], span: Span | None
+) -> Diagnostic:
+    found = [*data, *terms]
+    if meaning.is_matrix or len(found) != 2:
+        kinds = [
+            f"{len(loops)} {kind} loop{'s' * (len(loops) != 1)}"
+            for loops, kind in ((data, "data"), (terms, "reduction"))
+        ]
+        label = f"these are {' and '.join(kinds)}"
+    else:
         both = "data loops" if data else "reduction loops"
-        raise ScheduleError(
-            error(
-                "tensorize-loops",
-                f"`{meaning.name}` runs one data loop and one reduction loop",
-                spans[1],
-                f"`{found[0][0].var}` and `{found[1][0].var}` are both {both}",
-                help=f"name the loop of the lanes, then that of the {meaning.terms} terms in each lane",
-            )
-        )
-    step, guards = _without_lets(inner, around)
-    return Nest(chain.path, data[0], terms[0], guards, step)
+        label = f"`{found[0].var}` and `{found[1].var}` are both {both}"
+    if meaning.is_matrix:
+        rows, columns, k = meaning.tile.values()
+        wanted = "two data loops and one reduction loop"
+        help = f"name the loops of {rows} rows, {columns} columns and {k} terms"
+    else:
+        wanted = "one data loop and one reduction loop"
+        help = f"name the loop of the lanes, then that of the {meaning.terms} terms in each lane"
+    return error("tensorize-loops", f"`{meaning.name}` runs {wanted}", span, label, help=help)
 
 
 def _refuse_lanes_around(loop: For, path: Path, span: Span | None) -> None:
@@ -150,19 +196,6 @@ def _not_innermost(d: Tensorize, between: Sequence[For], inner: Stmt, span: Span
         "no reduction, or several statements",
         help="the two loops hold one `sum` and nothing else; an epilogue stands outside them",
     )
-
-
-def _without_lets(step: Accumulate, around: Sequence[If | Let]) -> tuple[Accumulate, tuple[Expr, ...]]:
-    """The step and its guards, with the values of `Let`s in the place of their names."""
-    values: dict[str, Expr] = {}
-    guards: list[Expr] = []
-    for s in around:
-        if isinstance(s, Let):
-            values[s.var] = substitute(s.value, values)
-        else:
-            guards += [substitute(part, values) for part in conjuncts(s.condition)]
-    index = tuple(substitute(i, values) for i in step.index)
-    return replace(step, index=index, value=substitute(step.value, values)), tuple(guards)
 
 
 # ---------------------------------------------------------------- what must hold
@@ -239,17 +272,48 @@ def _check_addresses(kernel: Kernel, nest: Nest, d: Tensorize, meaning: Meaning)
         _refuse_address(target, buffers[target.buffer], reason, d, meaning)
 
 
-def _refuse_address(load: Load, buffer: Buffer, reason: str, d: Tensorize, meaning: Meaning) -> None:
-    shape = ", ".join(print_expr(extent) for extent in buffer.shape)
-    stored = f"{load.buffer}[{shape}]"
+def _no_product(nest: Nest, d: Tensorize, meaning: Meaning) -> Diagnostic:
+    """The factors do not depend on rows and terms, and on terms and columns."""
+    target = Load(nest.step.buffer, nest.step.index, nest.step.value.dtype)
+    return error(
+        "tensorize-mismatch",
+        f"these loops do not compute what `{meaning.name}` does: the loops are not those of rows, columns and terms",
+        span_of(d, "as_"),
+        "computes something else",
+        help=diff(meaning, shown_step(target, nest.step.value)),
+    )
+
+
+def _refuse_operand(astray: tuple[Load, str], p: MatrixProduct, d: Tensorize, kernel: Kernel) -> None:
+    load, reason = astray
+    buffer = _buffers_at(kernel, p.path)[load.buffer]
+    raise ScheduleError(
+        error(
+            "tensorize-address",
+            f"`{p.meaning.name}` cannot take `{print_expr(load, index_of)}`, of {_stored(buffer)}: {reason}",
+            span_of(d, "as_"),
+            "not addressed so",
+            help="operands and the result are whole tiles in registers: `cache_read A at k as Af in register`, "
+            "`cache_write C at i as acc in register`",
+        )
+    )
+
+
+def _stored(buffer: Buffer) -> str:
+    """A buffer with its layout, as messages show it."""
+    stored = f"{buffer.name}[{', '.join(print_expr(extent) for extent in buffer.shape)}]"
     if buffer.layout is not None:
         stored += f" layout [{', '.join(map(print_expr, buffer.layout.dims))}]"
         stored += f" align {', '.join(map(str, buffer.layout.align))}" if buffer.layout.align else ""
         stored += f" {print_swizzle(buffer.layout.swizzle)}" if buffer.layout.swizzle else ""
+    return stored
+
+
+def _refuse_address(load: Load, buffer: Buffer, reason: str, d: Tensorize, meaning: Meaning) -> None:
     raise ScheduleError(
         error(
             "tensorize-address",
-            f"`{meaning.name}` cannot take `{print_expr(load, index_of)}`, of {stored}: {reason}",
+            f"`{meaning.name}` cannot take `{print_expr(load, index_of)}`, of {_stored(buffer)}: {reason}",
             span_of(d, "as_"),
             "not addressed so",
             help=f"operands lie as [..., lane, {meaning.terms} terms], or as [..., {meaning.terms} terms] "
@@ -266,20 +330,31 @@ def _buffers_at(kernel: Kernel, path: Path) -> Mapping[str, Buffer]:
 def keep_operands(kernel: Kernel, d: Directive) -> None:
     """Refuse a line after which the operands of an instruction lie otherwise than it needs them."""
     for loop, path in all_loops(kernel):
-        if loop.kind != TENSORIZED:
+        if loop.kind != TENSORIZED or is_matrix_nest(loop):
             continue
         name = next((load.buffer for load in _operands_astray(kernel, loop, path)), None)
         if name is not None:
-            raise TooLate(
-                error(
-                    "tensorize-operands",
-                    f"`{loop.var}` is run by `{loop.intrinsic}`, which could not take `{name}` after this line",
-                    span_of(d),
-                    "too late: it changes how an operand lies",
-                    help="write it before `tensorize`",
-                ),
-                _has_instruction(loop.var),
-            )
+            raise _too_late(d, loop, f"`{name}`")
+    for product in tensorized_products(kernel):
+        loop = next(product.order())
+        astray = misplaced(product, kernel)
+        if astray is not None:
+            raise _too_late(d, loop, f"`{astray[0].buffer}`")
+        if unmet_guard(product, kernel) is not None:
+            raise _too_late(d, loop, "its operands")
+
+
+def _too_late(d: Directive, loop: For, what: str) -> TooLate:
+    return TooLate(
+        error(
+            "tensorize-operands",
+            f"`{loop.var}` is run by `{loop.intrinsic}`, which could not take {what} after this line",
+            span_of(d),
+            "too late: it changes how an operand lies",
+            help="write it before `tensorize`",
+        ),
+        _has_instruction(loop.var),
+    )
 
 
 def _has_instruction(loop: str) -> Callable[[Kernel], bool]:
@@ -311,23 +386,24 @@ def _check_guards(kernel: Kernel, nest: Nest, d: Tensorize) -> None:
     """Guards can be moved off the full trips: those of tails can, and others that are linear in the loops."""
     facts = facts_at(nest.path, kernel.program)
     own = {nest.lanes.var, nest.terms.var}
-    for guard in nest.guards:
+    for guard in (g.condition for g in nest.guards):
         if any(loads(guard)):
-            reason = "it reads data"
-        elif own & variables(guard) and hull(guard, [nest.terms, nest.lanes], facts, every=True) is None:
-            reason = "where it holds for all lanes is not known"
-        else:
-            continue
-        raise ScheduleError(
-            error(
-                "tensorize-guard",
-                f"`{d.as_}` runs all its lanes and terms, and here a condition stands inside: "
-                f"`{print_expr(guard, index_of)}`; {reason}",
-                span_of(d, "as_"),
-                "a condition inside",
-                help="leave it out of this sum: a stage before it can give 0 where the condition fails",
-            )
+            _refuse_guard(guard, "it reads data", d)
+        if own & variables(guard) and hull(guard, [nest.terms, nest.lanes], facts, every=True) is None:
+            _refuse_guard(guard, "where it holds for all lanes is not known", d)
+
+
+def _refuse_guard(guard: Expr, reason: str, d: Tensorize) -> None:
+    raise ScheduleError(
+        error(
+            "tensorize-guard",
+            f"`{d.as_}` runs all its lanes and terms, and here a condition stands inside: "
+            f"`{print_expr(guard, index_of)}`; {reason}",
+            span_of(d, "as_"),
+            "a condition inside",
+            help="leave it out of this sum: a stage before it can give 0 where the condition fails",
         )
+    )
 
 
 def _span_of_loop(d: Tensorize, loop: For) -> Span | None:

@@ -8,6 +8,7 @@ from math import prod
 from te.backends.cuda.expressions import element, index, step, terms_of, value
 from te.backends.cuda.indices import Index, Text
 from te.backends.cuda.launches import LIMITS
+from te.backends.cuda.matrices import matrix_step
 from te.backends.cuda.prelude import type_name
 from te.backends.cuda.scope import Scope
 from te.backends.cuda.vectors import multiple_of, vector_loop, write_vectors
@@ -244,6 +245,9 @@ class Statements:
             self.scope.names.release(name)
 
     def _accumulate(self, s: Accumulate) -> None:
+        if s.intrinsic:
+            self.scope.writer.line(matrix_step(self.scope, s))
+            return
         place = self.scope.buffers[s.buffer]
         target = element(self.scope, place, s.index)
         terms = terms_of(self.scope, s.reducer, s.value)

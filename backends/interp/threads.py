@@ -7,7 +7,7 @@ level of threads, and such statements loops over those.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from te.ir.expr import Expr, Load, Var, add, floor_div, integer, mul
@@ -31,9 +31,12 @@ from te.ir.loop import (
     with_bodies,
 )
 from te.ir.visit import loads, rewrite
+from te.schedule.fragments import fragment_of
+from te.schedule.intrinsics import bindings, find_intrinsic
 from te.target import is_gpu
 
 NOTHING = Seq(())
+LANE = "lane"
 
 
 def with_own_registers(kernel: Kernel) -> Kernel:
@@ -70,6 +73,8 @@ class _Copies:
             return Alloc(wider, self.made(s.body, held, threads))
         if isinstance(s, Combine):
             return self._combined(s, held[s.buffer], threads)
+        if isinstance(s, Accumulate) and s.intrinsic:
+            return self._multiplied(s, threads)
         if bodies(s):
             new = tuple([self.made(b, held, threads) for b in bodies(s)])
             return self._at(with_bodies(s, new), held, threads)
@@ -110,9 +115,40 @@ class _Copies:
             body = For(name, extent, body)
         return body
 
+    def _multiplied(self, s: Accumulate, threads: Mapping[str, Expr]) -> Stmt:
+        """A lane's part of an instruction: all terms for its own elements, with factors that other lanes have."""
+        meaning = find_intrinsic(s.intrinsic, None)
+        reads = next(bindings(meaning.term, s.value))
+        own = fragment_of(meaning, meaning.accumulator)
+        slots = [(f"slot {n} of {s.buffer}", count) for n, count in enumerate(own.slots)]
+        place = own.index(threads[LANE], [Var(name) for name, _ in slots])
+        at = dict(zip(meaning.axes_of(meaning.accumulator), place, strict=True))
+        at[meaning.k.name] = Var(f"term of {s.buffer}")
+
+        def element(e: Expr) -> Expr:
+            tensor = next((t for t in meaning.operands if reads[t.name] == e), None)
+            if tensor is None or not isinstance(e, Load):
+                return e
+            fragment = fragment_of(meaning, tensor)
+            lane, *chosen = fragment.place([at[axis] for axis in meaning.axes_of(tensor)])
+            return replace(e, index=(*self._number({**threads, LANE: lane}), *_in_slots(e.index, chosen)))
+
+        index = _in_slots(s.index, [Var(name) for name, _ in slots])
+        value = rewrite(s.value, element)
+        step = Accumulate(
+            s.buffer, (*self._number(threads), *index), s.reducer, value, frozenset(), None, s.stage
+        )
+        body: Stmt = For(f"term of {s.buffer}", integer(meaning.terms), step)
+        for name, count in slots:
+            body = For(name, integer(count), body)
+        return body
+
+    def _number(self, threads: Mapping[str, Expr]) -> tuple[Expr, ...]:
+        return tuple(threads.get(kind, integer(0)) for kind in self.counts)
+
     def _at(self, s: Stmt, held: Mapping[str, Buffer], threads: Mapping[str, Expr]) -> Stmt:
         """The accesses that stand directly in `s`, of the copies of one thread."""
-        number = tuple(threads.get(kind, integer(0)) for kind in self.counts)
+        number = self._number(threads)
 
         def expr(e: Expr) -> Expr:
             return replace(e, index=(*number, *e.index)) if isinstance(e, Load) and e.buffer in held else e
@@ -123,6 +159,11 @@ class _Copies:
         if isinstance(changed, Store | Accumulate) and changed.buffer in held:
             changed = replace(changed, index=(*number, *changed.index))
         return with_bodies(changed, inner) if inner and not isinstance(s, Seq) else changed
+
+
+def _in_slots(first: Sequence[Expr], slots: Sequence[Expr]) -> tuple[Expr, ...]:
+    """The element of a lane in these slots; `first` is the first that it has of the tile."""
+    return (*first[: len(first) - len(slots)], *slots)
 
 
 def _each(level: str) -> str:

@@ -49,6 +49,7 @@ from te.schedule.finalize.clamped import choose_clamped_reads
 from te.schedule.finalize.clean import clean
 from te.schedule.finalize.completed import place_completed
 from te.schedule.finalize.gpu import settle_launches
+from te.schedule.finalize.gpu.fragments import spread_fragments
 from te.schedule.finalize.gpu.memory import place_memory
 from te.schedule.finalize.gpu.sums import without_shared_sums, without_waiting
 from te.schedule.finalize.guards import name_ends_apart
@@ -75,6 +76,8 @@ def finalize(kernel: Kernel) -> Kernel:
     if kernel.level != SCHEDULED:
         return kernel
     facts = program_facts(kernel.program)
+    if is_gpu(kernel.target):
+        kernel = spread_fragments(kernel)
     body = unroll_register_loops(lay_out_buffers(kernel.body, facts))
     body = expand_pipelines(body, {stage.name for stage in kernel.program.stages})
     body = sink_vector_loops(body)  # gives buffers inside an element for each lane, so before they move out

@@ -53,18 +53,23 @@ from te.ir.visit import variables
 from te.schedule.finalize.guards import guarded, guards_on, is_index_condition, leaves, tainted
 
 
-def place_starts(s: Stmt, program: Program) -> Stmt:
-    """Store all starts; afterwards every `start` is None."""
+def place_starts(s: Stmt, program: Program, of: frozenset[str] | None = None) -> Stmt:
+    """Store all starts; afterwards every `start` is None.
+
+    With `of`, those of these buffers alone, which are in registers: all of them before the loops.
+    """
     starts: list[Stmt] = []
     match s:
-        case Accumulate(start=start) if start is not None:
+        case Accumulate(start=start) if start is not None and (of is None or s.buffer in of):
             starts = [Store(s.buffer, s.index, start, s.stage)]
             s = replace(s, start=None)
         case For(var=var):
             for step, path in leaves(s):
-                if isinstance(step, Accumulate) and step.start is not None and var in step.over:
+                if not isinstance(step, Accumulate) or (of is not None and step.buffer not in of):
+                    continue
+                if step.start is not None and var in step.over:
                     nest = _start_nest(step, path)
-                    inner = _inside_first_block(step, path, program)
+                    inner = _inside_first_block(step, path, program) if of is None else None
                     if inner is not None:
                         blocks = [f for f in path[:inner] if isinstance(f, For) and f.var in step.over]
                         first = [compare("==", Var(f.var), integer(0)) for f in blocks]
@@ -72,16 +77,17 @@ def place_starts(s: Stmt, program: Program) -> Stmt:
                         s = _insert_before(s, path[inner], step, start_block)
                         nest = guarded([_any_empty(blocks)], nest)
                     starts.append(nest)
-            s = rewrite_stmt(s, lambda inner: _started(inner, var))
-    new = tuple([place_starts(b, program) for b in bodies(s)])
+            s = rewrite_stmt(s, lambda inner: _started(inner, var, of))
+    new = tuple([place_starts(b, program, of) for b in bodies(s)])
     if any(a is not b for a, b in zip(bodies(s), new, strict=True)):
         s = with_bodies(s, new)
     return seq(*starts, s) if starts else s
 
 
-def _started(s: Stmt, loop: str) -> Stmt:
-    ours = isinstance(s, Accumulate) and s.start is not None and loop in s.over
-    return replace(s, start=None) if ours and isinstance(s, Accumulate) else s
+def _started(s: Stmt, loop: str, of: frozenset[str] | None) -> Stmt:
+    if not isinstance(s, Accumulate) or (of is not None and s.buffer not in of):
+        return s
+    return replace(s, start=None) if s.start is not None and loop in s.over else s
 
 
 def _inside_first_block(s: Accumulate, path: tuple[Stmt, ...], program: Program) -> int | None:

@@ -19,6 +19,9 @@ A `Kernel` runs its body once per call. Statements run in order.
   target holds `start` (None: whatever it already holds). No statement that writes
   `start` exists before `finalize`, so loops may be permuted freely until then.
   A float `sum` of a product is one `fma`, as in the tensor IR.
+  With `intrinsic`, at the final level alone, it is a step of the lanes of a warp together, in a loop of these:
+  of all elements of a tile, over all terms of one. Each lane names the first element that it has of the tile of
+  the result, and those of the operands in `value` (`te.schedule.fragments`).
 - `If`: the body where the condition holds, else `otherwise`. Guards sit at the
   innermost place until `finalize` moves them outward. One that is `of_terms` is a
   reduction's `where`: it leaves terms out, and an element that gets none is there all
@@ -198,6 +201,7 @@ class Accumulate:
     over: frozenset[str]
     start: Expr | None
     stage: str
+    intrinsic: str = ""
 
 
 @dataclass(frozen=True, slots=True)

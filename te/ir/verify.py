@@ -433,6 +433,10 @@ def _check_tensorized(s: For, level: str, place: str) -> None:
         around.append(inner)
         inner = inner.body
     loops = [a for a in around if isinstance(a, For)]
+    if level == SCHEDULED and [(a.kind, a.intrinsic) for a in loops] in (
+        [(TENSORIZED, s.intrinsic)] * n for n in range(3)
+    ):
+        return
     _require(len(loops) == 1 and loops[0].kind == VECTOR, f"a tensorized loop without its lanes ({place})")
     _require(isinstance(inner, Accumulate), f"a tensorized loop holds more than a step of a sum ({place})")
     if isinstance(inner, Accumulate):

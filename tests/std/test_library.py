@@ -12,7 +12,19 @@ import te
 from tests.std.comparing import example, find, run_example
 
 OPS = [f"{name}.{op.name}" for name in te.std.names() for op in getattr(te.std, name)]
-TESTED_IN = ("math", "linalg", "reduce", "nn", "attention", "recurrent", "conv", "tensor", "quant", "x86")
+TESTED_IN = (
+    "math",
+    "linalg",
+    "reduce",
+    "nn",
+    "attention",
+    "recurrent",
+    "conv",
+    "tensor",
+    "quant",
+    "x86",
+    "cuda",
+)
 
 
 @pytest.mark.parametrize("op", OPS)

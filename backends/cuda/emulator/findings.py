@@ -127,6 +127,7 @@ _MESSAGES = {
     "misaligned": "{place} is accessed as {bytes} bytes at once, and its address is no multiple of that",
     "divergent barrier": "threads of one block wait at different barriers",
     "divergent warp": "lanes of one warp wait for each other at different places",
+    "part of a warp": "an instruction of a whole warp is run by fewer than 32 lanes",
     "lane not in its mask": "a lane waits for a mask of lanes that it is not in",
     "shuffle from no lane": "a lane takes a value from a lane that gives none",
     "deadlock": "no thread of the block can go on: all wait for others",

@@ -40,6 +40,7 @@ FILES = (
     "fast",
     "vectors",
     "shuffles",
+    "matrices",
 )
 # Functions of f32 that have a shorter form under `math="fast"`.
 FAST = frozenset("sigmoid tanh erf erfc sin cos pow".split())

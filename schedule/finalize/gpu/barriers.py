@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from te.ir.bounds import Facts, prove
-from te.ir.expr import Expr, Var, compare, conjuncts, integer, negation, sub
+from te.ir.expr import Const, Expr, Op, Var, compare, conjuncts, floor_div, integer, negation, sub
 from te.ir.loop import (
     THREADS,
     Accumulate,
@@ -40,7 +40,8 @@ from te.ir.loop import (
     walk_stmt,
     with_bodies,
 )
-from te.ir.visit import loads, substitute
+from te.ir.simplify import simplify
+from te.ir.visit import loads, substitute, walk
 from te.schedule.context import facts_inside
 from te.schedule.finalize.gpu.levels import MOST_THREADS
 from te.schedule.finalize.gpu.threads import NOTHING, has_threads
@@ -310,4 +311,22 @@ def _is_of_one_thread(a: Touch, b: Touch, facts: Facts) -> bool:
         return True
     for i, j in plain:
         known = known.with_assumption(compare("==", i, j))
-    return all(prove(compare("==", i, j), known) for i, j in zip(a.thread, b.thread, strict=True))
+        # Indices are often put together of digits, and then those of a larger weight are the same, too.
+        for weight in _weights(i):
+            parts = (simplify(floor_div(e, integer(weight)), known) for e in (i, j))
+            known = known.with_assumption(compare("==", *parts))
+    if all(prove(compare("==", i, j), known) for i, j in zip(a.thread, b.thread, strict=True)):
+        return True
+    return any(prove(negation(c), known) for c in (*a.conditions, *b.conditions))  # they never meet
+
+
+def _weights(e: Expr) -> list[int]:
+    """The constants that an index has as factors, the smallest first."""
+    found = {
+        int(factor.value)
+        for op in walk(e)
+        if isinstance(op, Op) and op.op == "*"
+        for factor in op.args
+        if isinstance(factor, Const) and int(factor.value) > 1
+    }
+    return sorted(found)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from te.ir.bounds import Facts, bounds, prove
-from te.ir.expr import Const, Expr, Load, Var, add, compare, conjuncts, integer, sub
+from te.ir.expr import Const, Expr, Load, Var, add, compare, conjuncts, floor_div, integer, sub
 from te.ir.loop import (
     THREADS,
     UNROLLED,
@@ -125,11 +125,7 @@ def _share(touches: Sequence[_Touch], buffer: Buffer, facts: Facts) -> _Share | 
     rest = [p[1] for p in parts if p is not None]
     if any(f != of_thread[0] for f in of_thread[1:]):
         return None
-    for write in touches:
-        for read in touches:
-            if write.writes and not _is_own(write, read, facts):
-                return None
-    extents = []
+    extents: list[Expr] = []
     for axis in range(len(buffer.shape)):
         most = 0
         for touch, indices in zip(touches, rest, strict=True):
@@ -139,6 +135,10 @@ def _share(touches: Sequence[_Touch], buffer: Buffer, facts: Facts) -> _Share | 
                 return None
             most = max(most, int(high.value))
         extents.append(integer(most + 1))
+    for write in touches:
+        for read in touches:
+            if write.writes and not _is_own(write, read, extents, facts):
+                return None
     return _Share(of_thread[0], tuple(extents))
 
 
@@ -157,8 +157,8 @@ def _parts(touch: _Touch, facts: Facts) -> tuple[tuple[Expr, ...], tuple[Expr, .
     return plain, rest
 
 
-def _is_own(write: _Touch, read: _Touch, facts: Facts) -> bool:
-    """Whether every thread that reads an element is one of those that wrote it."""
+def _is_own(write: _Touch, read: _Touch, extents: Sequence[Expr], facts: Facts) -> bool:
+    """Whether every thread that reads an element is one of those that wrote it. Each keeps `extents`."""
     if not write.levels:
         return True  # all threads wrote it
     other = {name: Var(f"{name}'") for touch in (write, read) for name, _ in touch.ranges}
@@ -168,8 +168,12 @@ def _is_own(write: _Touch, read: _Touch, facts: Facts) -> bool:
         known = known.with_assumption(c)
     for c in read.conditions:
         known = known.with_assumption(substitute(c, other))
-    for i, j in zip(write.index, read.index, strict=True):
-        known = known.with_assumption(compare("==", i, substitute(j, other)))
+    for i, j, extent in zip(write.index, read.index, extents, strict=True):
+        there = substitute(j, other)
+        known = known.with_assumption(compare("==", i, there))
+        if extent != integer(1):  # an index is often a number of the thread's times that, and a rest
+            parts = (simplify(floor_div(e, extent), known) for e in (i, there))
+            known = known.with_assumption(compare("==", *parts))
     if not write.levels <= read.levels:
         return False
     return all(prove(compare("==", Var(level), Var(f"{level}'")), known) for level in write.levels)
@@ -182,16 +186,28 @@ def _ranging(facts: Facts, ranges: Sequence[tuple[str, Expr]]) -> Facts:
 
 
 def _kept(s: Alloc, share: _Share, facts: Facts) -> Alloc:
-    """The buffer with a thread's elements alone."""
+    """The buffer with a thread's elements alone. Axes along which the thread decides alone are left out."""
     name = s.buffer.name
-    body = _local(s.body, name, share, facts, {}, {})
-    return Alloc(replace(s.buffer, shape=share.extents, like="", private=()), body)
+    axes = [
+        n
+        for n, (of_thread, extent) in enumerate(zip(share.of_thread, share.extents, strict=True))
+        if of_thread == integer(0) or extent != integer(1)
+    ]
+    body = _local(s.body, name, share, facts, {}, {}, axes)
+    shape = tuple(share.extents[n] for n in axes)
+    return Alloc(replace(s.buffer, shape=shape, like="", private=()), body)
 
 
 def _local(
-    s: Stmt, name: str, share: _Share, facts: Facts, threads: dict[str, Expr], lets: dict[str, Expr]
+    s: Stmt,
+    name: str,
+    share: _Share,
+    facts: Facts,
+    threads: dict[str, Expr],
+    lets: dict[str, Expr],
+    axes: Sequence[int],
 ) -> Stmt:
-    """`s` with accesses of the elements of its thread."""
+    """`s` with accesses of the elements of its thread, along the axes that it keeps."""
     if isinstance(s, For) and s.kind in THREADS:
         threads = {**threads, s.kind: Var(s.var)}
     if isinstance(s, Let):
@@ -200,14 +216,12 @@ def _local(
     def index(at: tuple[Expr, ...]) -> tuple[Expr, ...]:
         own = [substitute(f, threads) for f in share.of_thread]
         moved = [sub(substitute(i, lets), f) for i, f in zip(at, own, strict=True)]
-        return tuple(
-            i if f == integer(0) else simplify(m, facts) for i, f, m in zip(at, own, moved, strict=True)
-        )
+        return tuple(at[n] if own[n] == integer(0) else simplify(moved[n], facts) for n in axes)
 
     def expr(e: Expr) -> Expr:
         return replace(e, index=index(e.index)) if isinstance(e, Load) and e.buffer == name else e
 
-    new = [_local(b, name, share, facts_inside(s, b, facts, False), threads, lets) for b in bodies(s)]
+    new = [_local(b, name, share, facts_inside(s, b, facts, False), threads, lets, axes) for b in bodies(s)]
     if new:
         s = with_bodies(s, tuple(new))
     match s:

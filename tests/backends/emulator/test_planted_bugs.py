@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from te.backends.cuda.emulator.run import Settings
+from te.backends.cuda.prelude import definitions
 from tests.backends.emulator.running import Dim, launch, marked_line, needs_gxx
 
 pytestmark = needs_gxx
@@ -41,6 +42,18 @@ def kernel(body: str) -> str:
         "    const int t = threadIdx.x;\n"
         f"{body}\n}}\n"
     )
+
+
+def multiplying(body: str) -> str:
+    """A kernel that has tiles for an instruction of tensor cores."""
+    text = kernel(f"""
+            float d[4] = {{}};
+            const te_bf16 a[8] = {{}}, b[4] = {{}};
+            {body}
+            y[t] = d[0] + x[t];
+        """)
+    before = definitions("te_mma_m16n8k16_bf16(")
+    return before.replace("mine.multiply);", "mine.multiply);  // here") + text
 
 
 BUGS = [
@@ -175,6 +188,31 @@ BUGS = [
                 y[t] = __shfl_xor_sync(0xffffffffu, x[t], 2);  // other
         """),
         marks=("one", "other"),
+    ),
+    Bug(
+        "some lanes multiply without the others",
+        "divergent warp",
+        multiplying("""
+            if (t == 40) return;
+            te_mma_m16n8k16_bf16(d, a, b);
+        """),
+    ),
+    Bug(
+        "lanes multiply at different places",
+        "divergent warp",
+        multiplying("""
+            if (t % 2)
+                te_mma_m16n8k16_bf16(d, a, b);
+            else
+                te_mma_m16n8k16_bf16(d, a, b);
+        """),
+        marks=("here", "here"),
+    ),
+    Bug(
+        "a product by half a warp",
+        "part of a warp",
+        multiplying("te_mma_m16n8k16_bf16(d, a, b);"),
+        block=16,
     ),
     Bug(
         "a lane that is not in the mask",

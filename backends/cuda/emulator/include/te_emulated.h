@@ -58,6 +58,8 @@ int te_emulated_barrier(int predicate, int line);  // how many threads gave a tr
 void te_emulated_warp_barrier(unsigned mask, int line);
 unsigned long long te_emulated_shuffle(unsigned mask, unsigned long long bits, unsigned source, int line);
 unsigned te_emulated_ballot(unsigned mask, int predicate, int line);
+// All lanes of a warp come here; the last of them runs `run` on what each has given.
+void te_emulated_together(void* mine, void (*run)(void**));
 void te_emulated_atomic(const void* address, unsigned bytes);  // an atomic access happens here
 unsigned long long te_emulated_load(const void* address, unsigned bytes);
 void te_emulated_store(void* address, unsigned long long bits, unsigned bytes);
@@ -107,6 +109,11 @@ inline unsigned lane() {
 }
 
 }  // namespace te_emulator
+
+// An instruction of a whole warp. It must be inlined: the emulator tells one from another by where it is called.
+template <class T> __forceinline__ void emulated_together(T& mine, void (*run)(T**)) {
+    te_emulated_together(&mine, (void (*)(void**))run);
+}
 
 template <class T> inline T __shfl_sync(unsigned mask, T value, int source, int width = 32, TE_LINE) {
     return te_emulator::shuffle(mask, value, (te_emulator::lane() & ~(width - 1)) | (source & (width - 1)), line);

@@ -102,7 +102,8 @@ static Actor waiting_actor(const Thread& t) {
             const unsigned number = t.warp * LANES + lane;
             if (!(t.mask >> lane & 1) || number >= count) continue;
             const Thread& other = threads[number];
-            if (other.wait == Wait::warp && other.line != t.line) fail_divergent_warp(t, other);
+            const bool is_elsewhere = other.line != t.line || other.code != t.code;
+            if (other.wait == Wait::warp && is_elsewhere) fail_divergent_warp(t, other);
         }
         // One for each place where some wait.
         const auto same = [&](const Actor& a) { return a.line == t.line && a.code == t.code; };
@@ -188,7 +189,8 @@ extern "C" int te_emulated_barrier(int predicate, int line) {
 
 // ---------------------------------------------------------------- what the lanes of a warp do together
 
-// Wait for the lanes of `mask`. The last one to come runs `together` for them.
+// Wait for the lanes of `mask`. The last one to come runs `together` for them. An instruction of a whole warp has no
+// line: where it is called tells it from others.
 template <class F> static void meet(unsigned mask, int line, uint32_t code, F together) {
     Thread& mine = *running.thread;
     Thread* warp = threads + mine.warp * LANES;
@@ -205,6 +207,7 @@ template <class F> static void meet(unsigned mask, int line, uint32_t code, F to
         if (other.wait == Wait::left) fail_divergent_warp(mine, other);
         // It may wait for some others first, and for these afterwards.
         is_complete &= other.wait == Wait::warp && other.line == line && other.mask == mask;
+        is_complete &= line || other.code == code;
     }
     if (is_complete) {
         static std::vector<unsigned> woken;
@@ -263,6 +266,20 @@ extern "C" unsigned te_emulated_ballot(unsigned mask, int predicate, int line) {
         for (unsigned n : lanes) threads[n].value = votes;
     });
     return (unsigned)mine.value;
+}
+
+extern "C" void te_emulated_together(void* mine, void (*run)(void**)) {
+    const uint32_t code = code_offset(__builtin_return_address(0));
+    running.thread->value = (uint64_t)mine;
+    meet(~0u, 0, code, [run](Thread* warp, const std::vector<unsigned>& lanes) {
+        if (lanes.size() < LANES) {
+            const Actor actors[] = {waiting_actor(threads[lanes[0]])};
+            fail("part of a warp", NOWHERE, actors, 1);
+        }
+        void* given[LANES];
+        for (unsigned lane = 0; lane < LANES; lane++) given[lane] = (void*)warp[lane].value;
+        run(given);
+    });
 }
 
 // ---------------------------------------------------------------- blocks

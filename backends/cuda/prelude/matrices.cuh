@@ -1,0 +1,151 @@
+// Products of tiles of matrices by the lanes of a warp together: d += a b, as te/std/cuda.te says. Each lane gives
+// the elements that it has of the tiles (schedule/fragments.py), in whole registers. PTX ISA, "mma.sync".
+
+// One step for each element that a lane has: what an emulated instruction computes of it.
+struct te_bf16_step {
+    static __device__ inline float next(float total, te_bf16 a, te_bf16 b) {
+        return te_fma_f32(te_cast_bf16_f32(a), te_cast_bf16_f32(b), total);
+    }
+};
+
+struct te_f16_step {
+    static __device__ inline float next(float total, te_f16 a, te_f16 b) {
+        return te_fma_f32(te_cast_f16_f32(a), te_cast_f16_f32(b), total);
+    }
+};
+
+// Of a factor the first 11 bits count.
+struct te_tf32_step {
+    static __device__ inline float next(float total, float a, float b) {
+        const te_u32 kept = 0xffffe000u;
+        return te_fma_f32(te_float(te_bits(a) & kept), te_float(te_bits(b) & kept), total);
+    }
+};
+
+struct te_integer_step {
+    static __device__ inline te_i32 next(te_i32 total, te_i32 a, te_i32 b) {
+        return te_add_i32(total, a * b);
+    }
+};
+
+// The emulator's: what the lanes of a warp give, and what the last of them that comes does for all.
+template <class STEP, class C, class A, class B>
+struct te_emulated_tiles {
+    C* d;
+    const A* a;
+    const B* b;
+#ifdef TE_EMULATED
+    __attribute__((no_sanitize("thread", "bounds", "alignment"))) static void multiply(te_emulated_tiles** lanes) {
+        const int own = 4 / sizeof(A);  // elements in a register
+        for (int i = 0; i < 16; i++) {
+            for (int j = 0; j < 8; j++) {
+                C* total = lanes[i % 8 * 4 + j / 2]->d + i / 8 * 2 + j % 2;
+                for (int k = 0; k < 8 * own; k++) {
+                    const int member = k / own % 4, half = k / own / 4;
+                    const A a = lanes[i % 8 * 4 + member]->a[(half * 2 + i / 8) * own + k % own];
+                    const B b = lanes[j * 4 + member]->b[half * own + k % own];
+                    *total = STEP::next(*total, a, b);
+                }
+            }
+        }
+    }
+#endif
+};
+
+__device__ __forceinline__ void te_mma_m16n8k16_bf16(float* d, const te_bf16* a, const te_bf16* b) {
+#ifdef TE_EMULATED
+    te_emulated_tiles<te_bf16_step, float, te_bf16, te_bf16> mine = {d, a, b};
+    emulated_together(mine, mine.multiply);
+#elif defined(__CUDA_ARCH__)
+    const te_u32* x = reinterpret_cast<const te_u32*>(a);
+    const te_u32* y = reinterpret_cast<const te_u32*>(b);
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+#endif
+}
+
+__device__ __forceinline__ void te_mma_m16n8k16_f16(float* d, const te_f16* a, const te_f16* b) {
+#ifdef TE_EMULATED
+    te_emulated_tiles<te_f16_step, float, te_f16, te_f16> mine = {d, a, b};
+    emulated_together(mine, mine.multiply);
+#elif defined(__CUDA_ARCH__)
+    const te_u32* x = reinterpret_cast<const te_u32*>(a);
+    const te_u32* y = reinterpret_cast<const te_u32*>(b);
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+#endif
+}
+
+__device__ __forceinline__ void te_mma_m16n8k32_i8(te_i32* d, const te_i8* a, const te_i8* b) {
+#ifdef TE_EMULATED
+    te_emulated_tiles<te_integer_step, te_i32, te_i8, te_i8> mine = {d, a, b};
+    emulated_together(mine, mine.multiply);
+#elif defined(__CUDA_ARCH__)
+    const te_u32* x = reinterpret_cast<const te_u32*>(a);
+    const te_u32* y = reinterpret_cast<const te_u32*>(b);
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+#endif
+}
+
+__device__ __forceinline__ void te_mma_m16n8k32_u8(te_i32* d, const te_u8* a, const te_u8* b) {
+#ifdef TE_EMULATED
+    te_emulated_tiles<te_integer_step, te_i32, te_u8, te_u8> mine = {d, a, b};
+    emulated_together(mine, mine.multiply);
+#elif defined(__CUDA_ARCH__)
+    const te_u32* x = reinterpret_cast<const te_u32*>(a);
+    const te_u32* y = reinterpret_cast<const te_u32*>(b);
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+#endif
+}
+
+__device__ __forceinline__ void te_mma_m16n8k32_u8_i8(te_i32* d, const te_u8* a, const te_i8* b) {
+#ifdef TE_EMULATED
+    te_emulated_tiles<te_integer_step, te_i32, te_u8, te_i8> mine = {d, a, b};
+    emulated_together(mine, mine.multiply);
+#elif defined(__CUDA_ARCH__)
+    const te_u32* x = reinterpret_cast<const te_u32*>(a);
+    const te_u32* y = reinterpret_cast<const te_u32*>(b);
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+#endif
+}
+
+__device__ __forceinline__ void te_mma_m16n8k32_i8_u8(te_i32* d, const te_i8* a, const te_u8* b) {
+#ifdef TE_EMULATED
+    te_emulated_tiles<te_integer_step, te_i32, te_i8, te_u8> mine = {d, a, b};
+    emulated_together(mine, mine.multiply);
+#elif defined(__CUDA_ARCH__)
+    const te_u32* x = reinterpret_cast<const te_u32*>(a);
+    const te_u32* y = reinterpret_cast<const te_u32*>(b);
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+#endif
+}
+
+__device__ __forceinline__ void te_mma_m16n8k8_tf32(float* d, const float* a, const float* b) {
+#ifdef TE_EMULATED
+    te_emulated_tiles<te_tf32_step, float, float, float> mine = {d, a, b};
+    emulated_together(mine, mine.multiply);
+#elif defined(__CUDA_ARCH__)
+    const te_u32* x = reinterpret_cast<const te_u32*>(a);
+    const te_u32* y = reinterpret_cast<const te_u32*>(b);
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+#endif
+}

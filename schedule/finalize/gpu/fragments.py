@@ -1,0 +1,382 @@
+"""Tiles of matrices are spread over the lanes of a warp, as the instructions that multiply them want it.
+
+    for ii < 16: for jj < 8:                        lane for l < 32:
+      C[16*mi + ii, 8*nj + jj] = acc[..]     ->       for s0 < 2: vector for s1 < 2:
+                                                        C[16*mi + 8*s0 + l // 4, 8*nj + 2*(l % 4) + s1] = acc[..]
+
+A nest over the elements of a tile becomes one over lanes and slots (`te.schedule.fragments`); in what it reads and
+writes besides, the indices change with it. The buffers get an axis of lanes, by a layout; `registers.py` gives each
+lane its part of them, as of any register buffer. The nest of an instruction becomes one step that all lanes make
+together (`Accumulate.intrinsic`).
+
+This comes first in finalize, where guards still are what the schedule made of them. An instruction takes whole
+tiles: guards of elements go, and of terms too, since their factors are 0. To be that, operands that are filled
+under a condition are filled with 0 where it fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from te.diagnostics import ScheduleError, error
+from te.ir.bounds import Facts, prove
+from te.ir.expr import Const, Expr, Load, Select, Var, add, compare, floor_div, floor_mod, integer, mul, sub
+from te.ir.loop import (
+    SERIAL,
+    TENSORIZED,
+    UNROLLED,
+    VECTOR,
+    Accumulate,
+    Alloc,
+    Buffer,
+    For,
+    If,
+    Kernel,
+    Let,
+    Stmt,
+    Store,
+    bodies,
+    direct_exprs,
+    map_exprs,
+    rewrite_stmt,
+    substitute_stmt,
+    walk_stmt,
+    with_bodies,
+)
+from te.ir.simplify import simplify
+from te.ir.visit import loads, rewrite, substitute, variables
+from te.schedule.context import facts_inside, program_facts
+from te.schedule.finalize.guards import coefficient, conjunction
+from te.schedule.finalize.starts import place_starts
+from te.schedule.finalize.storage import physical_index
+from te.schedule.fragments import LANES, fragment_of
+from te.schedule.matrices import (
+    MatrixProduct,
+    Placed,
+    fragments_of,
+    is_matrix_nest,
+    is_uniform,
+    tensorized_products,
+    unmet_guard,
+)
+from te.schedule.names import Path
+
+LANE = "lane"
+
+
+def spread_fragments(kernel: Kernel) -> Kernel:
+    """The kernel with its matrix instructions as steps of warps. Raises `ScheduleError` for what they cannot take."""
+    products = [*tensorized_products(kernel)]
+    if not products:
+        return kernel
+    for p in products:
+        unmet = unmet_guard(p, kernel)
+        if unmet is not None:
+            _refuse(p.step.buffer, f"{unmet[1]}, and its instruction takes whole tiles")
+    buffers = fragments_of(kernel)
+    if isinstance(buffers, str):
+        _refuse(products[0].step.buffer, buffers)
+    accumulators = frozenset(p.step.buffer for p in products)
+    body = place_starts(kernel.body, kernel.program, of=accumulators)
+    body = _loops_of_tiles(body, buffers)
+    spreading = _Spreading(buffers, accumulators, {next(p.order()).var: p for p in products})
+    body = spreading.spread(body, (), program_facts(kernel.program))
+    stored = {name: at.stored for name, at in buffers.items()}
+    return replace(kernel, body=_laid_out(body, stored, program_facts(kernel.program)))
+
+
+def _laid_out(s: Stmt, buffers: Mapping[str, Buffer], facts: Facts) -> Stmt:
+    """`s` with the buffers row-major, by tiles, lanes and slots."""
+
+    def physical(e: Expr) -> Expr:
+        if isinstance(e, Load) and e.buffer in buffers:
+            return replace(e, index=physical_index(buffers[e.buffer], e.index, facts))
+        return e
+
+    new = [_laid_out(b, buffers, facts_inside(s, b, facts)) for b in bodies(s)]
+    if isinstance(s, Alloc) and s.buffer.name in buffers:
+        return Alloc(replace(buffers[s.buffer.name], origin=(), layout=None), new[0])
+    if isinstance(s, Store | Accumulate):
+        if s.buffer in buffers:
+            s = replace(s, index=physical_index(buffers[s.buffer], s.index, facts))
+        return map_exprs(s, lambda e: rewrite(e, physical))
+    return with_bodies(s, tuple(new)) if new else s
+
+
+def _refuse(buffer: str, reason: str) -> NoReturn:
+    raise ScheduleError(
+        error(
+            "fragment-access",
+            f"`{buffer}`, which lies over the lanes of a warp as an instruction has it, cannot be used so: {reason}",
+            None,
+            help="loops over its rows and columns run through whole tiles of the instruction: split them by "
+            "its numbers of rows and columns",
+        )
+    )
+
+
+# ---------------------------------------------------------------- loops over tiles, and in tiles
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """How an access goes along an axis of a tile: what loops step inside of the tile, with their steps."""
+
+    inside: tuple[tuple[int, For], ...]  # the smallest step first
+    across: tuple[tuple[int, For], ...]  # that go on into the next tiles
+
+
+def _along(index: Expr, extent: int, loops: Sequence[For]) -> _Axis:
+    """What loops do to an index along an axis of tiles with so many elements."""
+    inside: list[tuple[int, For]] = []
+    across: list[tuple[int, For]] = []
+    for loop in loops:
+        step = coefficient(index, loop.var)
+        if step is None or step < 0:
+            continue
+        if step % extent == 0:
+            continue
+        trips = int(loop.extent.value) if isinstance(loop.extent, Const) else 0
+        (inside if 0 < step * trips <= extent else across).append((step, loop))
+    return _Axis(tuple(sorted(inside, key=lambda x: x[0])), tuple(across))
+
+
+def _loops_of_tiles(body: Stmt, buffers: Mapping[str, Placed]) -> Stmt:
+    """Split the loops that run through several tiles at the tiles' borders."""
+    by: dict[str, int] = {}
+    for s, path in walk_stmt(body):
+        if not isinstance(s, Store):
+            continue
+        for name, index in _accesses(s, buffers):
+            at = buffers[name]
+            loops = _loops_inside(path, name)
+            for axis, extent in zip(at.axes, at.fragment.tile, strict=True):
+                for step, loop in _along(_relative(index[axis], axis, at, path), extent, loops).across:
+                    trips = int(loop.extent.value) if isinstance(loop.extent, Const) else 0
+                    if extent % step or not trips or trips * step % extent:
+                        _refuse(
+                            name, f"the {trips or 'trips'} trips of `{loop.var}` are no whole number of tiles"
+                        )
+                    by[loop.var] = min(by.get(loop.var, trips), extent // step)
+
+    def split(s: Stmt) -> Stmt:
+        if not isinstance(s, For) or s.var not in by:
+            return s
+        assert isinstance(s.extent, Const)
+        tile, inner = f"{s.var}_tile", f"{s.var}_in"
+        here = add(mul(Var(tile), integer(by[s.var])), Var(inner))
+        body = replace(s, var=inner, extent=integer(by[s.var]), body=substitute_stmt(s.body, {s.var: here}))
+        return replace(s, var=tile, extent=integer(int(s.extent.value) // by[s.var]), body=body)
+
+    return rewrite_stmt(body, split) if by else body
+
+
+def _accesses(s: Stmt, buffers: Mapping[str, Placed]) -> Iterator[tuple[str, tuple[Expr, ...]]]:
+    """The accesses of tiles in a statement, what it writes first."""
+    if isinstance(s, Store | Accumulate) and s.buffer in buffers:
+        yield s.buffer, s.index
+    for e in direct_exprs(s):
+        for load in loads(e):
+            if load.buffer in buffers:
+                yield load.buffer, load.index
+
+
+def _loops_inside(path: Path, buffer: str) -> list[For]:
+    """The loops of a path, inside of an allocation, in which a statement is repeated by one thread."""
+    start = next(n for n, s in enumerate(path) if isinstance(s, Alloc) and s.buffer.name == buffer)
+    kinds = (SERIAL, UNROLLED, VECTOR, TENSORIZED)
+    return [s for s in path[start:] if isinstance(s, For) and s.kind in kinds]
+
+
+def _relative(index: Expr, axis: int, at: Placed, path: Path) -> Expr:
+    """An index from the beginning of the buffer on, over the loops around it."""
+    values: dict[str, Expr] = {}
+    for s in path:
+        if isinstance(s, Let):
+            values[s.var] = substitute(s.value, values)
+    low = at.buffer.origin[axis] if at.buffer.origin else integer(0)
+    whole = sub(index, low)
+    return substitute(whole, {n: v for n, v in values.items() if not _is_division(v)})
+
+
+def _is_division(e: Expr) -> bool:
+    """Whether a name stands for a part of a fused loop."""
+    return not all(coefficient(e, name) is not None for name in variables(e))
+
+
+# ---------------------------------------------------------------- nests over lanes and slots
+
+
+@dataclass(frozen=True, slots=True)
+class _Nest:
+    """What the loops in a tile are over the lane and its slots."""
+
+    lane: str
+    slots: tuple[tuple[str, int], ...]
+    values: Mapping[str, Expr]  # by the variables of the loops that go
+
+
+@dataclass(frozen=True, slots=True)
+class _Spreading:
+    buffers: Mapping[str, Placed]
+    accumulators: frozenset[str]
+    products: Mapping[str, MatrixProduct]  # by their outermost loops
+
+    def spread(self, s: Stmt, path: Path, facts: Facts) -> Stmt:
+        if is_matrix_nest(s):
+            assert isinstance(s, For)
+            if s.var in self.products:
+                return _step(self.products[s.var])
+        if isinstance(s, For):
+            nests = [*self._nests_of(s, path, facts)]
+            if nests:
+                return self._over_lanes(s, nests)
+        if isinstance(s, Store | Accumulate) and any(_accesses(s, self.buffers)):
+            name, _ = next(_accesses(s, self.buffers))
+            _refuse(name, f"`{s.stage}` uses single elements of it")
+        new = [self.spread(b, (*path, s), facts_inside(s, b, facts, False)) for b in bodies(s)]
+        return with_bodies(s, tuple(new)) if new else s
+
+    def _nests_of(self, loop: For, path: Path, facts: Facts) -> Iterator[_Nest]:
+        """The nests in a loop, if it is one in a tile."""
+        for s, inside in walk_stmt(loop.body, (*path, loop)):
+            if isinstance(s, Store) and any(_accesses(s, self.buffers)):
+                nest = self._nest(s, inside, facts)
+                if loop.var in nest.values:
+                    yield nest
+
+    def _nest(self, s: Store, path: Path, facts: Facts) -> _Nest:
+        """How a statement that uses tiles runs over lanes and slots: by the tile that it writes, or else reads."""
+        name, index = next(_accesses(s, self.buffers))
+        at = self.buffers[name]
+        known = facts
+        for n, x in enumerate(path):
+            known = facts_inside(x, path[n + 1] if n + 1 < len(path) else s, known, False)
+        lane = f"{s.stage}.lane"
+        slots = tuple((f"{s.stage}.slot{n}", count) for n, count in enumerate(at.fragment.slots))
+        known = known.with_range(lane, integer(0), integer(LANES - 1))
+        for slot, count in slots:
+            known = known.with_range(slot, integer(0), integer(count - 1))
+        element = at.fragment.index(Var(lane), [Var(slot) for slot, _ in slots])
+        values: dict[str, Expr] = {}
+        loops = _loops_inside(path, name)
+        for axis, extent, place in zip(at.axes, at.fragment.tile, element, strict=True):
+            relative = _relative(index[axis], axis, at, path)
+            covered = 1
+            for step, loop in _along(relative, extent, loops).inside:
+                if step != covered or not isinstance(loop.extent, Const) or loop.var in values:
+                    break
+                trips = int(loop.extent.value)
+                value = floor_mod(floor_div(place, integer(step)), integer(trips))
+                values[loop.var] = simplify(value, known)
+                covered *= trips
+            first = simplify(substitute(relative, {v: integer(0) for v in values}), known)
+            aligned = compare("==", floor_mod(first, integer(extent)), integer(0))
+            if covered != extent or not prove(aligned, known):
+                _refuse(
+                    name,
+                    f"the loops of `{s.stage}` do not run through whole tiles of {extent} along axis {axis}",
+                )
+        return _Nest(lane, slots, values)
+
+    def _over_lanes(self, loop: For, nests: Sequence[_Nest]) -> Stmt:
+        """The outermost loop of a nest in a tile, and what it holds, for each lane."""
+        first = nests[0]
+        body = self._over_slots(loop, first)
+        if any(nest.values != first.values for nest in nests):
+            _refuse(next(iter(self.buffers)), f"the statements in `{loop.var}` have it in different ways")
+        return For(first.lane, integer(LANES), body, LANE, data_of=loop.data_of)
+
+    def _over_slots(self, s: Stmt, nest: _Nest) -> Stmt:
+        """`s` without the loops in a tile; each of its statements is repeated for the slots of a lane."""
+        match s:
+            case For() if s.var in nest.values:
+                return self._over_slots(s.body, nest)
+            case Store() | Accumulate():
+                return self._in_slots(s, nest, ())
+            case If() | Let():
+                return self._guarded(s, nest)
+        return with_bodies(s, tuple([self._over_slots(b, nest) for b in bodies(s)]))
+
+    def _guarded(self, s: If | Let, nest: _Nest) -> Stmt:
+        """Conditions and names around statements go in with their slots."""
+        around: list[If | Let] = []
+        inner: Stmt = s
+        while isinstance(inner, If | Let | For):
+            if isinstance(inner, If) and inner.otherwise is not None:
+                break
+            if isinstance(inner, For) and inner.var not in nest.values:
+                break
+            if not isinstance(inner, For):
+                around.append(inner)
+            inner = inner.body
+        if isinstance(inner, Store | Accumulate):
+            return self._in_slots(inner, nest, around)
+        stage = next((x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)), "")
+        _refuse(next(iter(self.buffers)), f"conditions of `{stage}` stand around several statements")
+
+    def _in_slots(self, s: Store | Accumulate, nest: _Nest, around: Sequence[If | Let]) -> Stmt:
+        if isinstance(s, Accumulate) or not any(_accesses(s, self.buffers)):
+            _refuse(
+                next(iter(self.buffers)), f"`{s.stage}` stands in a loop over its elements, and uses none"
+            )
+        body: Stmt = self._filled(s, around)
+        body = substitute_stmt(body, nest.values)
+        for n, (slot, count) in reversed([*enumerate(nest.slots)]):
+            body = For(slot, integer(count), body, VECTOR if n == len(nest.slots) - 1 else UNROLLED)
+        return body
+
+    def _filled(self, s: Store, around: Sequence[If | Let]) -> Stmt:
+        """A store in its names and conditions. Of operands every element is written, and of starts."""
+        conditions = [x.condition for x in around if isinstance(x, If)]
+        names = [x for x in around if isinstance(x, Let)]
+        if s.buffer in self.buffers and conditions:
+            if s.buffer not in self.accumulators:
+                zero = Const(0.0 if s.value.dtype.is_float else 0, s.value.dtype)
+                s = replace(s, value=Select(conjunction(conditions), s.value, zero))
+                conditions = []
+            elif isinstance(s.value, Const):
+                conditions = []
+        body: Stmt = If(conjunction(conditions), s) if conditions else s
+        for name in reversed(names):
+            body = replace(name, body=body)
+        return body
+
+
+def _step(p: MatrixProduct) -> Stmt:
+    """An instruction as a step of all lanes; each names the first element that it has of each tile."""
+    lane = f"{p.step.stage}.lane"
+
+    def first(load: Load, axes: tuple[str, ...], place: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        at = {p.loops[name].var: i for name, i in zip(axes, place, strict=True)}
+        return tuple(substitute(i, at) for i in load.index)
+
+    indices: dict[Load, tuple[Expr, ...]] = {}
+    for load, tensor in p.fragments():
+        fragment = fragment_of(p.meaning, tensor)
+        place = fragment.index(Var(lane), [integer(0)] * len(fragment.slots))
+        indices[load] = first(load, p.meaning.axes_of(tensor), place)
+
+    def own(e: Expr) -> Expr:
+        if not isinstance(e, Load):
+            return e
+        load = p.operands[e.buffer]
+        return replace(load, index=indices[load])
+
+    body: Stmt = Accumulate(
+        p.step.buffer,
+        indices[p.target],
+        p.step.reducer,
+        rewrite(p.meaning.term, own),  # its factors in the instruction's order
+        p.step.over - {loop.var for loop in p.loops.values()},
+        None,
+        p.step.stage,
+        p.meaning.name,
+    )
+    body = For(lane, integer(LANES), body, LANE)
+    for guard in reversed(p.guards):
+        if is_uniform(guard, p):
+            body = If(guard.condition, body, of_terms=guard.of_terms)
+    return body
