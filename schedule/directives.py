@@ -526,8 +526,8 @@ class Tensorize(Directive):
     tensor cores of GPUs (`te/std/cuda.te`). The loops' body must be that op, compared as it is written: reducer,
     casts, dtypes, and extents; `*` and `+` may have their sides the other way round.
 
-    On CPUs the trips of the reduction loop read each operand at neighbouring elements, and those of the data loop at the
-    elements behind them; or the data loop reads the same elements in each trip, which are then
+    On CPUs the trips of the reduction loop read each operand at neighbouring elements, and those of the data
+    loop at the elements behind them; or the data loop reads the same elements in each trip, which are then
     given to all lanes. The result is written at neighbouring elements. The data loop may have
     several times as many trips as the instruction has lanes. Where a `split` overhangs, rows and
     lanes are cut off at no cost; the last terms, where 4 or 2 do not divide them, run as loops.

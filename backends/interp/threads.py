@@ -50,7 +50,12 @@ def _with_copies(s: Stmt) -> Stmt:
     if isinstance(s, For) and s.kind in THREADS:
         return s
     if isinstance(s, Alloc) and s.buffer.scope == "register":
-        loops = [x for x, _ in walk_stmt(s.body) if isinstance(x, For) and x.kind in THREADS]
+        held = {
+            x.buffer.name for x, _ in walk_stmt(s) if isinstance(x, Alloc) and x.buffer.scope == "register"
+        }
+        # A block may number its threads in two ways: the copies are for that in which they are used.
+        using = [path for x, path in walk_stmt(s.body) if isinstance(x, Combine) or _accesses(x) & held]
+        loops = [x for path in using for x in path if isinstance(x, For) and x.kind in THREADS]
         counts = {x.kind: x.extent for x in sorted(loops, key=lambda x: x.kind)}
         return _Copies(counts).made(s, {}, {})
     new = tuple([_with_copies(b) for b in bodies(s)])

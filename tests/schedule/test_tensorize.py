@@ -175,7 +175,7 @@ def test_nothing_is_copied_inside_an_instruction(place: str) -> None:
 
 
 def test_the_meanings_read_as_what_they_are() -> None:
-    texts = {name: str(meaning) for name, meaning in shipped().items()}
+    texts = {name: str(meaning) for name, meaning in shipped().items() if not meaning.is_matrix}
     assert texts == {
         "vpdpbusd": "D[l] sum= i32(A[l, k]) * i32(B[l, k]), with A: u8, B: i8, D: i32",
         "vdpbf16ps": "D[l] sum= f32(A[l, k]) * f32(B[l, k]), with A: bf16, B: bf16, D: f32",

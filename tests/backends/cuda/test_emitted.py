@@ -21,7 +21,7 @@ from te.runtime.kernel import Variant
 
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*.te"))
-SIZES = {"N": 130, "M": 7, "T": 3}
+SIZES = {"N": 130, "M": 7, "K": 21, "T": 3}
 needs_compiler = [
     pytest.mark.nvcc,
     pytest.mark.skipif(compiler_version() is None, reason="needs NVRTC or nvcc"),
