@@ -1,7 +1,8 @@
 """By what instructions a copy is made: the clause `by` of `cache_read` and `cache_write`.
 
 `vector` runs the copy's innermost loop, along the last axis of the tensor, in vectors: the line
-`vectorize Xc.j` that one would write behind it. The others are asynchronous or shuffling copies that
+`vectorize Xc.j` that one would write behind it; on a GPU the elements then pass through registers. Copies to shared
+memory of which nothing is said are asynchronous where they can be (`finalize/gpu/copies.py`). The others are asynchronous or shuffling copies that
 only GPUs have; they move elements as they are, between memories of certain kinds, and a backend
 emits them for the stores that say so (`Store.method`).
 """
@@ -79,13 +80,25 @@ def _in_vectors(kernel: Kernel, d: CacheRead | CacheWrite, copy: str) -> Kernel:
     """The innermost loop of the copy as a vector loop, split first where it has no constant extent."""
     loops = [s for s, _ in walk_stmt(kernel.body) if isinstance(s, For) and s.stage == copy]
     if not loops:  # a single element
-        return kernel
+        return _synchronous(kernel, copy)
+    kernel = _synchronous(kernel, copy)
     loop = loops[-1]
     is_short = isinstance(loop.extent, Const) and int(loop.extent.value) <= LANES_LIMIT
     step = (GPU_BYTES if _is_gpu(kernel) else CPU_BYTES) // buffer_of(kernel, copy).dtype.bytes
     here = d.place.parts["by"] if d.place else ()
     place = d.place and Place(d.place.span, d.place.verb, {"loops": here, "by": here})
     return vectorize(kernel, Vectorize((loop.var,), None if is_short else step, place=place))
+
+
+def _synchronous(kernel: Kernel, copy: str) -> Kernel:
+    """On a GPU, a copy to shared memory that nobody makes asynchronous."""
+    if not _is_gpu(kernel) or buffer_of(kernel, copy).scope != Scope.SHARED:
+        return kernel
+
+    def by_registers(s: Stmt) -> Stmt:
+        return replace(s, method=str(CopyMethod.VECTOR)) if isinstance(s, Store) and s.buffer == copy else s
+
+    return replace(kernel, body=rewrite_stmt(kernel.body, by_registers))
 
 
 def _check_target(kernel: Kernel, d: CacheRead | CacheWrite, method: CopyMethod) -> None:

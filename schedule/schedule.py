@@ -34,6 +34,7 @@ from te.schedule.nest import nest
 from te.schedule.text import value_in_python
 from te.schedule.vocabulary import Value, field_of, make, print_lines, shape_of
 from te.schedule.written import Setting, Written, assuming, condition_for, read_lines
+from te.target import is_gpu, levels_of
 
 
 class Schedule:
@@ -99,7 +100,9 @@ class Schedule:
         return list(self._steps)
 
     def _for_target(self, kernel: Kernel) -> Kernel:
-        return kernel if kernel.target == self.target else replace(kernel, target=self.target)
+        """The kernel for this schedule's target, unless it is for one that the schedule serves already."""
+        is_served = is_gpu(kernel.target) and self.target in levels_of(kernel.target)
+        return kernel if is_served else replace(kernel, target=self.target)
 
     def __str__(self) -> str:
         used = [use for use in _uses(self._directives) if use.lines is not None]

@@ -153,9 +153,15 @@ def candidates(
     if wrong := [*broken_laws(op.module.file), *wrong_intrinsics(op.module.file)]:
         raise CompileError(wrong)
     return program, [
-        Candidate(choice.condition, choice.schedule, nest(assuming(program, choice.condition)))
+        Candidate(choice.condition, choice.schedule, _plain(assuming(program, choice.condition), target))
         for choice in _choose_schedules(given, setting, target, fast_math=math == "fast")
     ]
+
+
+def _plain(program: Program, target: Target) -> loop.Kernel:
+    """The op as it is written, for a target: a schedule `on cuda` may ask for what the older GPUs lack."""
+    kernel = nest(program)
+    return replace(kernel, target=target.schedule_name) if target.backend == "cuda" else kernel
 
 
 def _setting(

@@ -99,6 +99,7 @@ DEFAULT_CACHES = (32 << 10, 1 << 20, 32 << 20)
 _CUDA = {f"cuda.sm_{sm}": sm for sm in (75, 80, 86, 89, 90, 100)}
 _SHARED_KIB = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227}  # of a block, CUDA C programming guide
 _LEAST_KNOWN = 80  # what `cuda` stands for where no GPU is known
+LEAST_ASYNC = 80  # from which on there is `cp.async` (PTX ISA, section 9.7.9.25)
 EMULATED = "cuda-emulated"
 
 TARGET_NAMES = ("llvm", *_X86, *_ARM, "cuda", *_CUDA, EMULATED)
@@ -113,6 +114,11 @@ def shared_bytes(name: str) -> int:
     """How much shared memory a block may have on the GPU of that name."""
     sm = _sm_of(name)
     return _SHARED_KIB[max(known for known in _SHARED_KIB if known <= max(sm, 75))] << 10
+
+
+def has_async_copies(name: str) -> bool:
+    """Whether the GPU of that name copies to shared memory while its threads go on."""
+    return is_gpu(name) and _sm_of(name) >= LEAST_ASYNC
 
 
 def levels_of(name: str) -> frozenset[str]:

@@ -3,7 +3,7 @@
     launches.py     what the host does: launches, in loops and under conditions over sizes
     programs.py     a kernel to a program: where launches begin, their grids, parameters and names
     function.py     one `__global__` function
-    statements.py   statements; vectors.py for vector loops
+    statements.py   statements; vectors.py for vector loops, copies.py for asynchronous copies
     expressions.py  expressions; indices.py for index arithmetic, which knows its ranges
     text.py         lines of text that know the `.te` lines they come from; names.py
     artifact.py     the text with its programs

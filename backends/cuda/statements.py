@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from math import prod
 
+from te.backends.cuda.copies import copy_loop, is_copy, write_copies, write_copy
 from te.backends.cuda.expressions import element, index, step, terms_of, value
 from te.backends.cuda.indices import Index, Text
 from te.backends.cuda.launches import LIMITS
@@ -15,6 +16,7 @@ from te.backends.cuda.vectors import multiple_of, vector_loop, write_vectors
 from te.diagnostics import Span
 from te.ir.expr import Const
 from te.ir.loop import (
+    ASYNC,
     BINDINGS,
     BLOCKS,
     UNROLLED,
@@ -23,12 +25,14 @@ from te.ir.loop import (
     Alloc,
     Barrier,
     Combine,
+    Commit,
     For,
     If,
     Let,
     Seq,
     Stmt,
     Store,
+    Wait,
     direct_exprs,
     walk_stmt,
 )
@@ -74,9 +78,16 @@ class Statements:
                 self._alloc(s, is_last)
             case Barrier():
                 self.scope.writer.line("__syncthreads();")
+            case Commit():
+                self.scope.writer.line("te_commit_copies();")
+            case Wait():
+                self.scope.writer.line(f"te_wait_copies<{s.pending}>();")
             case Combine():
                 with self._at(s.stage):
                     self._combine(s)
+            case Store() if is_copy(s):
+                with self._at(s.stage):
+                    write_copy(self.scope, s, 1)
             case Store():
                 with self._at(s.stage):
                     target = element(self.scope, self.scope.buffers[s.buffer], s.index)
@@ -99,6 +110,9 @@ class Statements:
             self._serial(s)
 
     def _vector(self, s: For) -> None:
+        if isinstance(s.body, Store) and s.body.method == ASYNC:
+            self._copies(s, s.body)
+            return
         found = vector_loop(self.scope, s)
         if found is None:
             self._serial(s)
@@ -109,6 +123,21 @@ class Statements:
             return
         with self.scope.writer.block(f"if ({condition})"):
             write_vectors(self.scope, s, plan)
+        with self.scope.writer.otherwise():
+            self._serial(s)
+
+    def _copies(self, s: For, leaf: Store) -> None:
+        """The lanes of an asynchronous copy together, where sizes allow it."""
+        found = copy_loop(self.scope, s, leaf)
+        if found is None:
+            self._serial(s)
+            return
+        condition, lanes = found
+        if not condition:
+            write_copies(self.scope, s, leaf, lanes)
+            return
+        with self.scope.writer.block(f"if ({condition})"):
+            write_copies(self.scope, s, leaf, lanes)
         with self.scope.writer.otherwise():
             self._serial(s)
 
@@ -151,10 +180,15 @@ class Statements:
             if self.has_shared and not any(
                 isinstance(x, For) and x.kind in BLOCKS for x, _ in walk_stmt(s.body)
             ):
-                self.scope.writer.line(
-                    "__syncthreads();"
-                )  # before the next block's part uses the same memory
+                self._end_of_block(s)
         self.scope.names.release(name)
+
+    def _end_of_block(self, s: For) -> None:
+        """The next block's part uses the same shared memory."""
+        if any(isinstance(x, Store) and x.method == ASYNC for x, _ in walk_stmt(s)):
+            self.scope.writer.line("te_commit_copies();")
+            self.scope.writer.line("te_wait_copies<0>();")
+        self.scope.writer.line("__syncthreads();")
 
     def _threads(self, s: For, number: str, extent: Index, is_last: bool) -> None:
         self._declared(s.var, Index(number, low=0, high=_last(extent)), s, s.body, is_last)

@@ -58,13 +58,13 @@ def _plan(scope: Scope, var: str, extent: int, leaf: Store | Accumulate) -> _Pla
     certain = dict.fromkeys(r for r, guard in guarded_reads(leaf.value, TRUE) if guard == TRUE)
     if any(r.buffer == leaf.buffer and r.index != leaf.index for r in loads(leaf.value)):
         return None  # what one lane writes another may read
-    candidates = [r for r in (*certain, target) if _is_contiguous(scope, r, var)]
+    candidates = [r for r in (*certain, target) if is_contiguous(scope, r, var)]
     if not candidates:
         return None
     widest = max(r.dtype.bytes for r in candidates)
     lanes = gcd(extent, ACCESS_BYTES // widest)
     while lanes > 1:
-        needed = {r: _sizes_for(scope, r, var, lanes) for r in candidates}
+        needed = {r: sizes_for(scope, r, var, lanes) for r in candidates}
         fitting = {r: sizes for r, sizes in needed.items() if sizes is not None}
         if fitting:
             sizes = sorted({size for found in fitting.values() for size in found or ()})
@@ -74,7 +74,7 @@ def _plan(scope: Scope, var: str, extent: int, leaf: Store | Accumulate) -> _Pla
     return None
 
 
-def _is_contiguous(scope: Scope, access: Load, var: str) -> bool:
+def is_contiguous(scope: Scope, access: Load, var: str) -> bool:
     place = scope.buffers[access.buffer]
     if place.scope not in ("global", "shared") or not access.index:
         return False
@@ -82,7 +82,7 @@ def _is_contiguous(scope: Scope, access: Load, var: str) -> bool:
     return coefficient(last, var) == 1 and not any(var in variables(i) for i in outer)
 
 
-def _sizes_for(scope: Scope, access: Load, var: str, lanes: int) -> set[str] | None:
+def sizes_for(scope: Scope, access: Load, var: str, lanes: int) -> set[str] | None:
     """The sizes that must be multiples of `lanes` for an access to begin at one. None where that is not enough."""
     place = scope.buffers[access.buffer]
     at = tuple(substitute(i, {var: integer(0)}) for i in access.index)

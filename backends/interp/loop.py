@@ -7,6 +7,7 @@ a result with an element that nothing has written raise `InterpreterError`.
 - A `start` is put in place where the outermost of its `over` loops begins, by a copy of
   the data loops inside that loop.
 - Parallel and bound loops run in the order asked for, so that tests can try several.
+- An asynchronous store happens at the `Wait` that asks for it, and its element may not be read before.
 - A vector loop runs in lockstep: each statement for all lanes before the next one, and
   what a statement reads before what it writes.
 """
@@ -23,20 +24,24 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from te.backends.interp.arithmetic import Value, quietly
+from te.backends.interp.copies import Copies, given
 from te.backends.interp.evaluate import InterpreterError, evaluate_integer
 from te.backends.interp.inputs import bind_inputs, raise_failed_checks
 from te.backends.interp.memory import Memory, Part
 from te.backends.interp.source import ExpressionWriter
 from te.backends.interp.threads import with_own_registers
-from te.ir.expr import TRUE, Expr, Var, both, compare, conjuncts, integer, negation, sub
+from te.ir.expr import TRUE, Expr, Load, Select, Var, both, compare, conjuncts, integer, negation, sub
 from te.ir.loop import (
+    ASYNC,
     CONCURRENT,
+    FINAL,
     VECTOR,
     Accumulate,
     Alloc,
     Barrier,
     Buffer,
     Combine,
+    Commit,
     Completed,
     For,
     If,
@@ -45,6 +50,7 @@ from te.ir.loop import (
     Seq,
     Stmt,
     Store,
+    Wait,
     walk_stmt,
 )
 from te.ir.print import print_stmt
@@ -78,6 +84,7 @@ def run_kernel(
         shape = tuple(evaluate_integer(d, values) for d in b.shape)
         memory[b.name] = Memory.fresh(b.name, numpy_dtype(b.dtype), shape)
     text, namespace = _compile(kernel)
+    namespace["copies"] = Copies()
     namespace["trips"] = partial(_trips, order, random.Random(0))
     exec(compile(text, f"<{kernel.name}>", "exec"), namespace)
     with quietly():
@@ -111,6 +118,7 @@ def _compile(kernel: Kernel) -> tuple[str, dict[str, Value]]:
     writer = _KernelWriter(kernel)
     writer.kernel()
     namespace = {**writer.expressions.namespace, "Memory": Memory, "Part": Part, "check_let": _check_let}
+    namespace["given"] = given
     return "\n".join(writer.lines) + "\n", namespace
 
 
@@ -217,6 +225,10 @@ class _KernelWriter:
                 self.statement(s.body, lanes)
             case Barrier():
                 pass
+            case Commit():
+                self.line("copies.commit()")
+            case Wait():
+                self.line(f"copies.wait({s.pending})")
             case Combine():
                 raise InterpreterError(f"`{s.buffer}` is combined where it is not one of each thread")
             case Completed():
@@ -243,7 +255,9 @@ class _KernelWriter:
         self._check_dtype(s)
         e, buffer = self.expressions, self.expressions.buffer(s.buffer)
         factors = fused_factors(s.reducer, s.value) if isinstance(s, Accumulate) else None
-        reads = [e.integer(i) for i in s.index] + [e.value(v) for v in factors or (s.value,)]
+        is_copy = isinstance(s, Store) and s.method == ASYNC and self.source.level == FINAL
+        values = [self._copied(s.value)] if is_copy else [e.value(v) for v in factors or (s.value,)]
+        reads = [e.integer(i) for i in s.index] + values
         index = [f"x{n}" for n in range(len(s.index))]
         terms = [f"x{n}" for n in range(len(s.index), len(reads))]
         new = terms[0]
@@ -253,6 +267,8 @@ class _KernelWriter:
                 old = e.value(s.start)
             new = e.step(s.reducer, old, terms)
         write = f"store_{buffer}({', '.join([*index, new])})"
+        if is_copy:
+            write = f"copies.begin({buffer}, ({''.join(f'{i}, ' for i in index)}), *{new})"
         read, names = f"({', '.join(reads)},)", f"({', '.join([*index, *terms])},)"
         if not lanes:
             self._check_lets()
@@ -267,6 +283,17 @@ class _KernelWriter:
             self.line(f"pending.append({read})")
         with self.block(f"for {names} in pending:"):
             self.line(write)
+
+    def _copied(self, value: Expr) -> str:
+        """What gives the value when it is wanted, and its arguments, which are worked out now."""
+        e = self.expressions
+        match value:
+            case Load():
+                return f"({', '.join([f'load_{e.buffer(value.buffer)}', *map(e.integer, value.index)])},)"
+            case Select():
+                chosen = self._copied(value.then), self._copied(value.otherwise)
+                return f"({chosen[0]} if {e.value(value.condition)} else {chosen[1]})"
+        return f"(given, {e.value(value)})"
 
     def _check_dtype(self, s: Store | Accumulate) -> None:
         if s.value.dtype != self.dtypes[s.buffer]:

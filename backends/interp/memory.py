@@ -43,6 +43,13 @@ class Memory:
         self.elements[index] = value
         self.written[index] = True
 
+    def forget(self, *index: int) -> None:
+        """The element holds nothing that may be read any more."""
+        self._check(index)
+        if self.written is None:
+            raise InterpreterError(f"{self._place(index)} is written, and {self.name} is an input")
+        self.written[index] = False
+
     def finished(self) -> np.ndarray:
         """The elements, all of which must hold a value."""
         if self.written is not None and not self.written.all():

@@ -24,6 +24,7 @@ from te.ir.loop import (
     Alloc,
     Barrier,
     Combine,
+    Commit,
     Completed,
     For,
     If,
@@ -31,6 +32,7 @@ from te.ir.loop import (
     Seq,
     Stmt,
     Store,
+    Wait,
     direct_exprs,
     walk_stmt,
 )
@@ -218,7 +220,7 @@ def _work(s: Stmt, lanes: int = 1) -> Expr:
             return substitute(_work(s.body, lanes), {s.var: s.value})
         case If():
             return _total([_work(b, lanes) for b in (s.body, s.otherwise) if b is not None])
-        case Barrier() | Combine():
+        case Barrier() | Commit() | Wait() | Combine():
             return Const(0.0, F64)
         case Alloc() | Completed():
             return _work(s.body, lanes)

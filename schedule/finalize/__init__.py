@@ -49,6 +49,7 @@ from te.schedule.finalize.clamped import choose_clamped_reads
 from te.schedule.finalize.clean import clean
 from te.schedule.finalize.completed import place_completed
 from te.schedule.finalize.gpu import settle_launches
+from te.schedule.finalize.gpu.copies import ask_for_copies
 from te.schedule.finalize.gpu.fragments import spread_fragments
 from te.schedule.finalize.gpu.memory import place_memory
 from te.schedule.finalize.gpu.sums import without_shared_sums, without_waiting
@@ -79,6 +80,7 @@ def finalize(kernel: Kernel) -> Kernel:
     if is_gpu(kernel.target):
         kernel = spread_fragments(kernel)
     body = unroll_register_loops(lay_out_buffers(kernel.body, facts))
+    body = ask_for_copies(body, kernel.target)
     body = expand_pipelines(body, {stage.name for stage in kernel.program.stages})
     body = sink_vector_loops(body)  # gives buffers inside an element for each lane, so before they move out
     if is_gpu(kernel.target):

@@ -19,6 +19,7 @@ from te.ir.loop import (
     Alloc,
     Barrier,
     Combine,
+    Commit,
     Completed,
     For,
     If,
@@ -26,6 +27,7 @@ from te.ir.loop import (
     Seq,
     Stmt,
     Store,
+    Wait,
     direct_exprs,
     map_buffer,
     map_prefetches,
@@ -58,7 +60,7 @@ def clean(s: Stmt, facts: Facts, lanes: frozenset[str] = frozenset()) -> Stmt:
             return body if body == NOTHING else Alloc(buffer, body)
         case Completed():
             raise ValueError("`place_completed` comes before `clean`")
-        case Barrier() | Combine():
+        case Barrier() | Commit() | Wait() | Combine():
             return s
         case Store():
             return replace(s, index=_all(s.index, facts), value=_all((s.value,), facts)[0])

@@ -25,6 +25,7 @@ from te.ir.loop import (
     Alloc,
     Barrier,
     Combine,
+    Commit,
     Completed,
     For,
     If,
@@ -32,6 +33,7 @@ from te.ir.loop import (
     Seq,
     Stmt,
     Store,
+    Wait,
     map_exprs,
     map_prefetches,
     rewrite_stmt,
@@ -100,6 +102,8 @@ def _distribute(loop: For, carried: tuple[If, ...], s: Stmt) -> Stmt:
             return replace(wider, body=_distribute(loop, carried, wider.body))
         case Completed():
             return replace(s, body=_distribute(loop, carried, s.body))
+        case Commit() | Wait():
+            return s
         case Barrier() | Combine():
             raise ValueError("`sink_vector_loops` comes before threads are settled")
         case Store() | Accumulate():

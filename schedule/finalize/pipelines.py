@@ -8,6 +8,17 @@
 
 Trip `t` uses slot `t % depth` of its copies. The copy of trip `t + depth - 1` goes into the slot
 that trip `t - 1` has done with.
+
+Asynchronous copies are counted in groups, one a trip, so that a trip waits for its own alone:
+
+    for ko_first < 2: if ko_first < n: copy(ko_first);  commit
+    for ko < n:
+      wait for all but 1
+      if ko + 2 < n: copy(ko + 2)
+      commit
+      compute(ko)
+
+Where no copy is left the groups are empty, and the count holds.
 """
 
 from __future__ import annotations
@@ -19,16 +30,19 @@ from te.ir.expr import Expr, Load, Var, add, compare, floor_mod, integer, minimu
 from te.ir.loop import (
     Accumulate,
     Alloc,
+    Commit,
     For,
     If,
     Stmt,
     Store,
+    Wait,
     map_exprs,
     rewrite_stmt,
     seq,
     substitute_stmt,
 )
 from te.ir.visit import rewrite
+from te.schedule.finalize.gpu.copies import may_copy
 from te.schedule.pipeline import pipelined_body, rewrapped
 
 
@@ -49,11 +63,16 @@ def _expanded(loop: For, stages: Set[str]) -> Stmt:
 
     first = Var(f"{loop.var}_first")
     ahead = add(Var(loop.var), integer(depth - 1))
-    begin = For(
-        first.name, minimum(integer(depth - 1), loop.extent), substitute_stmt(copies, {loop.var: first})
-    )
+    ahead_of_all = substitute_stmt(copies, {loop.var: first})
     later = If(compare("<", ahead, loop.extent), substitute_stmt(copies, {loop.var: ahead}))
-    new: Stmt = seq(begin, replace(loop, body=seq(later, rest), pipeline=None))
+    if may_copy(copies):
+        is_trip = compare("<", first, loop.extent)
+        begin = For(first.name, integer(depth - 1), seq(If(is_trip, ahead_of_all), Commit()))
+        inside = seq(Wait(depth - 2), later, Commit(), rest)
+    else:
+        begin = For(first.name, minimum(integer(depth - 1), loop.extent), ahead_of_all)
+        inside = seq(later, rest)
+    new: Stmt = seq(begin, replace(loop, body=inside, pipeline=None))
     for buffer in reversed(own):
         new = Alloc(replace(buffer, shape=(integer(depth), *buffer.shape)), new)
     return new

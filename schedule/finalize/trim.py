@@ -27,6 +27,7 @@ from te.ir.loop import (
     UNROLLED,
     Accumulate,
     Alloc,
+    Commit,
     For,
     If,
     Let,
@@ -86,7 +87,8 @@ def trim_loops(
             return _share_guards(floated) if isinstance(floated, Seq) else floated
         case For():
             invariant, s = _take_invariant_guards(s)
-            may_trim = s.kind in kinds and not _walks_registers(s, registers) and not blocks_of(s)
+            is_free = not _walks_registers(s, registers) and not _counts_trips(s) and not blocks_of(s)
+            may_trim = s.kind in kinds and is_free
             return guarded(invariant, _trim(s, facts) if may_trim else s)
         case Let():
             invariant, s = _take_invariant_guards(s)
@@ -136,6 +138,11 @@ def _walks_registers(loop: For, registers: frozenset[str]) -> bool:
         if any(name in registers and loop.var in variables(i) for name, index in indexed for i in index):
             return True
     return False
+
+
+def _counts_trips(loop: For) -> bool:
+    """Does each trip count, by closing a group of copies?"""
+    return any(isinstance(s, Commit) for s, _ in walk_stmt(loop.body))
 
 
 def _trim(loop: For, facts: Facts) -> Stmt:

@@ -13,7 +13,8 @@ A `Kernel` runs its body once per call. Statements run in order.
   computed: the rewrites that set it have proved that.
 - `Store`: `buffer[index] = value`; with `stream`, past the caches where the target can (and the
   buffer has at least `stream_above` bytes),
-  with `method`, by the instructions of a target that copy so.
+  with `method`, by the instructions of a target that copy so. At the final level a store by `cp_async` is
+  asynchronous: it happens at any time from there to the `Wait` that waits for it, and what it reads is read then.
 - `Accumulate`: `buffer[index] = reducer(buffer[index], value)`, a step of a
   reduction. `over` names its reduction loops; before the first of their trips the
   target holds `start` (None: whatever it already holds). No statement that writes
@@ -38,6 +39,9 @@ A `Kernel` runs its body once per call. Statements run in order.
 - `Barrier`: the threads of a block wait for each other here, and see what the others have written. It stands
   inside block loops and outside thread loops, at the final level alone. Where statements run in order,
   nothing is to be waited for.
+
+- `Commit`: ends a group of asynchronous stores, of those that a thread has begun since the one before; it may
+  be empty. `Wait`: all groups of the thread but the last `pending` are done. At the final level alone.
 
 - `Combine`: of a register buffer of which each thread has its own, in each element and each thread, the
   reduction over the threads that differ at one level alone, in halves: 0 with 16, 1 with 17, .. of 32, then 0
@@ -65,10 +69,10 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TypeAlias
 
-from te.ir.expr import Expr, Load
+from te.ir.expr import Const, Expr, Load, Select
 from te.ir.tensor import Program
 from te.ir.types import DType
-from te.ir.visit import rewrite, substitute
+from te.ir.visit import loads, rewrite, substitute
 
 SERIAL, UNROLLED, VECTOR, PARALLEL, TENSORIZED = "serial", "unrolled", "vector", "parallel", "tensorized"
 # What a loop may be bound to on targets that have it, and how deep that stands.
@@ -238,6 +242,16 @@ class Barrier:
 
 
 @dataclass(frozen=True, slots=True)
+class Commit:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    pending: int  # groups that may still be under way
+
+
+@dataclass(frozen=True, slots=True)
 class Combine:
     buffer: str
     reducer: str
@@ -251,9 +265,12 @@ class Seq:
     items: tuple[Stmt, ...]
 
 
-Stmt: TypeAlias = For | Store | Accumulate | If | Let | Alloc | Completed | Barrier | Combine | Seq
+Stmt: TypeAlias = (
+    For | Store | Accumulate | If | Let | Alloc | Completed | Barrier | Commit | Wait | Combine | Seq
+)
 
 SCHEDULED, FINAL = "scheduled", "final"
+ASYNC = "cp_async"  # the `method` of a store that is asynchronous
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +281,7 @@ class Kernel:
     signature, then what the program's checks find and its tables. `touched` names
     the stages whose loops a directive has changed, `precomputed` the buffers that are computed
     once where the `param`s they depend on are bound (which changes nothing of what they hold).
-    `target` is the one that its schedule is for: some have loops that others lack.
+    `target` is the one that it is for, or its schedule: some have loops, and copies, that others lack.
     """
 
     program: Program
@@ -291,6 +308,15 @@ def seq(*items: Stmt | None) -> Stmt:
     return flat[0] if len(flat) == 1 else Seq(tuple(flat))
 
 
+def copied(value: Expr) -> Load | None:
+    """The element that a plain copy is of, or zero bits where a condition does not hold; None for any other value."""
+    if isinstance(value, Select):
+        rest = value.otherwise
+        is_zero = isinstance(rest, Const) and repr(rest.value) in ("0", "0.0", "False")
+        value = value.then if is_zero and not any(loads(value.condition)) else rest
+    return value if isinstance(value, Load) else None
+
+
 def joined(items: Iterable[Stmt], stands_apart: Callable[[Stmt], bool]) -> list[Stmt]:
     """Statements in order, where neighbours that do not stand apart are one."""
     groups = [(is_apart, [*group]) for is_apart, group in groupby(items, stands_apart)]
@@ -305,7 +331,7 @@ def bodies(s: Stmt) -> tuple[Stmt, ...]:
             return (s.body,) if s.otherwise is None else (s.body, s.otherwise)
         case For() | Let() | Alloc() | Completed():
             return (s.body,)
-        case Store() | Accumulate() | Barrier() | Combine():
+        case Store() | Accumulate() | Barrier() | Commit() | Wait() | Combine():
             return ()
 
 
@@ -317,7 +343,7 @@ def with_bodies(s: Stmt, new: tuple[Stmt, ...]) -> Stmt:
             return replace(s, body=new[0], otherwise=new[1] if s.otherwise is not None else None)
         case For() | Let() | Alloc() | Completed():
             return replace(s, body=new[0])
-        case Store() | Accumulate() | Barrier() | Combine():
+        case Store() | Accumulate() | Barrier() | Commit() | Wait() | Combine():
             return s
 
 
@@ -355,7 +381,7 @@ def map_direct_exprs(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
             return replace(s, value=f(s.value), extent=f(s.extent))
         case Alloc():
             return replace(s, buffer=map_buffer(s.buffer, f))
-        case Seq() | Completed() | Barrier() | Combine():
+        case Seq() | Completed() | Barrier() | Commit() | Wait() | Combine():
             return s
 
 
@@ -419,5 +445,5 @@ def direct_exprs(s: Stmt) -> tuple[Expr, ...]:
             return (s.value, s.extent)
         case Alloc():
             return s.buffer.exprs
-        case Seq() | Completed() | Barrier() | Combine():
+        case Seq() | Completed() | Barrier() | Commit() | Wait() | Combine():
             return ()

@@ -25,6 +25,7 @@ from te.ir.loop import (
     Barrier,
     Buffer,
     Combine,
+    Commit,
     Completed,
     For,
     If,
@@ -34,6 +35,7 @@ from te.ir.loop import (
     Stmt,
     Store,
     Swizzle,
+    Wait,
 )
 from te.ir.tensor import Axis, Program, Requirement, Stage, Table, Tensor
 from te.ir.types import BOOL, F32, I64, DType
@@ -291,6 +293,10 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
             yield from block(s.body)
         case Barrier():
             yield "  barrier"
+        case Commit():
+            yield "  commit"
+        case Wait():
+            yield f"  wait for all but {s.pending}" if s.pending else "  wait for all"
         case Combine():
             threads = f"{s.width} of {s.level}" if s.width else s.level
             yield f"  combine {s.buffer} by {s.reducer} over {threads}{_remarks(s, [])}"

@@ -17,6 +17,7 @@ from te.ir.bounds import counterexample, prove
 from te.ir.expr import Const, Expr, Op, Var, compare, integer, negation, sub
 from te.ir.facts import NO_FACTS, Facts
 from te.ir.loop import (
+    ASYNC,
     BINDINGS,
     CONCURRENT,
     FINAL,
@@ -31,6 +32,7 @@ from te.ir.loop import (
     Barrier,
     Buffer,
     Combine,
+    Commit,
     Completed,
     For,
     If,
@@ -40,6 +42,8 @@ from te.ir.loop import (
     Seq,
     Stmt,
     Store,
+    Wait,
+    copied,
     direct_exprs,
     walk_stmt,
 )
@@ -361,6 +365,9 @@ def _check_stmt(s: Stmt, at: _Place) -> None:
             inside = [loop.kind for loop in at.loops if loop.kind in BINDINGS]
             plain = at.kernel.level == FINAL and not set(inside) & THREADS
             _require(plain, "a barrier stands where not all threads of a block come by")
+        case Commit() | Wait():
+            _require(at.kernel.level == FINAL, "copies are waited for before their time")
+            _require(not isinstance(s, Wait) or s.pending >= 0, f"a wait for all but {s}")
         case Combine():
             _check_combine(s, at)
         case Store() | Accumulate():
@@ -458,8 +465,20 @@ def _check_effect(s: Store | Accumulate, at: _Place) -> None:
         _check_inside(s.buffer, s.index, at.facts, at.buffers, place)
     else:
         _check_registers(s, at, place)
+        if isinstance(s, Store) and s.method == ASYNC:
+            _check_copy(s, at, place)
     if isinstance(s, Accumulate):
         _check_accumulate(s, at, place)
+
+
+def _check_copy(s: Store, at: _Place, place: str) -> None:
+    """An asynchronous store copies from global to shared memory, or fills with zeros."""
+    scopes = {a.buffer.name: a.buffer.scope for a in at.path if isinstance(a, Alloc)}
+    load = copied(s.value)
+    _require(load is not None, f"no plain copy ({place})")
+    if load is not None:
+        source = scopes.get(load.buffer, "global")
+        _require(scopes.get(s.buffer) == "shared" and source == "global", f"not between these ({place})")
 
 
 def _check_accumulate(s: Accumulate, at: _Place, place: str) -> None:

@@ -338,3 +338,58 @@ def test_machine_code_of_a_product_of_matrices(sm: str) -> None:
     assert re.search(r"STG\.E\S*\.128", code)
     assert len(re.findall(r"\bFFMA", code)) >= 64
     assert not re.search(r"\b(?:LDL|STL)\b", code)
+
+
+PIPELINE = """
+op matmul(A: f32[M, 256], B: f32[256, 512]) -> C: f32[M, 512] {
+    C[i, j] = sum[k](A[i, k] * B[k, j])
+}
+
+schedule matmul on cuda {
+    tile i, j by 64, 64 into io, jo, ii, ji
+    tile ii, ji by 4, 4 into it, jt, ir, jr
+    split k by 16
+    reorder io, jo, ko, it, jt, ki, ir, jr
+    cache_write C at jo as Ct in register
+    tile Ct.i, Ct.j by 4, 4 into ci, cj, cir, cjr
+    bind Ct.ci to thread.y
+    bind Ct.cj to thread.x
+    cache_read A at ko as As in shared by cp_async
+    split As.i by 16 into au, ay
+    bind ay to thread.y
+    bind As.k to thread.x
+    cache_read B at ko as Bs in shared
+    split Bs.j by 4 into jv, jl
+    vectorize jl
+    bind Bs.k to thread.y
+    bind jv to thread.x
+    pipeline ko depth 3
+    bind C.io to block.y
+    bind C.jo to block.x
+    bind it to thread.y
+    bind jt to thread.x
+}
+"""
+
+
+@with_compiler
+@with_disassembler
+@pytest.mark.nvcc
+@pytest.mark.parametrize("sm", ["sm_80", "sm_90", "sm_100"])
+def test_pipelines_copy_asynchronously(sm: str) -> None:
+    code = te.build(PIPELINE, target=f"cuda.{sm}").ir("sass")
+    assert re.search(r"\bLDGSTS\.E\S*\.128\b", code)  # B, four at once, past the first cache
+    assert re.search(r"\bLDGSTS\.E [^\n]*\[", code)  # A, one by one
+    assert "LDGDEPBAR" in code
+    assert re.search(r"\bDEPBAR\.LE SB0, 0x1\b", code)  # all groups but one
+    assert len(re.findall(r"\bBAR\.SYNC", code)) <= 2  # in each trip, and behind a block's part
+    assert not re.search(r"\bST[SL]\b", code)
+
+
+@with_compiler
+@with_disassembler
+@pytest.mark.nvcc
+def test_older_gpus_copy_by_registers() -> None:
+    code = te.build(PIPELINE.replace(" by cp_async", ""), target="cuda.sm_75").ir("sass")
+    assert re.search(r"\bSTS\b", code)
+    assert "LDGSTS" not in code

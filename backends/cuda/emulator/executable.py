@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
@@ -127,9 +128,9 @@ class EmulatedExecutable:
             for sized in sized_launches(program, sizes)
         ]  # fmt: skip
         first: list[Array] = []
-        for order in emulation.orders:
+        for order, is_late in product(emulation.orders, self._times_of_copies):
             copies = [_copied(a) for a in arrays]
-            found = run(library, copies, calls, Settings(order, emulation.seconds))
+            found = run(library, copies, calls, Settings(order, is_late, emulation.seconds))
             if first and not found:
                 found = _differences(first, copies, order, self._has_atomics)
             if found:
@@ -150,6 +151,11 @@ class EmulatedExecutable:
     def _span_of(self, line: int) -> Span | None:
         lines = self.artifact.lines
         return lines[line - 1] if 0 < line <= len(lines) else None
+
+    @cached_property
+    def _times_of_copies(self) -> tuple[bool, ...]:
+        """Whether asynchronous copies are late, in each of the runs."""
+        return (False, True) if "te_copy_async" in self.artifact.text else (False,)
 
     @cached_property
     def _has_atomics(self) -> bool:

@@ -14,7 +14,7 @@ __all__ = ["Actor", "EmulationError", "Finding"]
 class Actor:
     """A thread that has part in a finding: what it did, and where."""
 
-    kind: str  # read, write, atomic; barrier, warp barrier; left: it has ended
+    kind: str  # read, write, atomic, copy; barrier, warp barrier; left: it has ended
     block: tuple[int, int, int]
     thread: tuple[int, int, int]
     line: int  # of the emitted source; 0 where it is not known
@@ -109,6 +109,7 @@ def _point(index: tuple[int, int, int]) -> str:
 _DEEDS = {
     "read": "reads it",
     "write": "writes it",
+    "copy": "copies it asynchronously, and has not waited for that",
     "atomic": "changes it by an atomic operation",
     "barrier": "waits at a barrier",
     "warp barrier": "waits for lanes of its warp",
@@ -120,6 +121,7 @@ _DEEDS = {
 _MESSAGES = {
     "race": "two threads use {place} at the same time, and one of them writes it",
     "uninitialized": "{place} is read, and was never written",
+    "unfinished copy": "{place} is used while an asynchronous copy of it is under way",
     "order": "{place} depends on the order in which the threads run",
     "unwritten": "{place}, part of a result, is never written",
     "out of bounds": "{place} is accessed, which lies outside",

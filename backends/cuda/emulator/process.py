@@ -47,6 +47,7 @@ class Request:
     launches: Sequence[str]  # lines as runtime/main.cpp reads them
     is_checked: bool
     order: int
+    are_copies_late: bool
     seconds: float
     most_findings: int
 
@@ -135,7 +136,7 @@ class _Process:
 
 
 def _lines(request: Request, places: Sequence[int]) -> list[str]:
-    head = f"begin {int(request.is_checked)} {request.order} {request.seconds:.3f} {request.most_findings}"
+    head = f"begin {int(request.is_checked)} {request.order} {int(request.are_copies_late)} {request.seconds:.3f} {request.most_findings}"
     arrays = [
         f"array {place} {a.bytes} {ROLES.index(a.role)}"
         for a, place in zip(request.arrays, places, strict=True)

@@ -96,6 +96,7 @@ class Settings:
     """How launches run: in which order their threads, for how long at most, and how much is told."""
 
     order: int = FORWARD
+    are_copies_late: bool = False  # asynchronous ones: made when they are waited for, else when they begin
     seconds: float = 60.0
     most_findings: int = 20
 
@@ -122,6 +123,7 @@ def run(
         launches=[_launch_line(library, call, numbers) for call in calls],
         is_checked=library.is_checked,
         order=settings.order,
+        are_copies_late=settings.are_copies_late,
         seconds=settings.seconds,
         most_findings=settings.most_findings,
     )

@@ -39,6 +39,7 @@ FILES = (
     "power",
     "fast",
     "vectors",
+    "copies",
     "shuffles",
     "matrices",
 )

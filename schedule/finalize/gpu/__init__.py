@@ -12,6 +12,9 @@ What the final level guarantees to a backend of GPUs, besides what it does to al
   stands in none is done by every thread, for itself, and writes to registers.
 - Every thread has its own of each register buffer, whether that is allocated inside or outside of thread
   loops.
+- Stores by `cp_async` copy an element, or zero, from global to shared memory. Of a thread that begins some, a
+  `Wait` stands before all that uses what they write, or changes what they read; `Commit` and `Wait` stand where
+  `Barrier` may.
 - Between two accesses of an element by different threads of a block, one of them a write, stands a
   `Barrier`. Different blocks share no element that one of them writes.
 """
@@ -38,6 +41,7 @@ from te.ir.loop import (
 from te.schedule.context import facts_inside
 from te.schedule.finalize.gpu.barriers import place_barriers
 from te.schedule.finalize.gpu.combining import expand_combines
+from te.schedule.finalize.gpu.copies import settle_copies
 from te.schedule.finalize.gpu.launches import separate_launches
 from te.schedule.finalize.gpu.levels import fill_blocks, threads_of
 from te.schedule.finalize.gpu.memory import check_shared
@@ -97,4 +101,4 @@ def _in_block(s: Stmt, facts: Facts) -> Stmt:
         if thread_loops(s) != wanted:
             refuse_reduction(next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)))
     s = fill_blocks(distribute_registers(s, threads, facts), threads)
-    return place_barriers(s, facts)
+    return place_barriers(settle_copies(s, facts), facts)

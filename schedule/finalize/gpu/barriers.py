@@ -13,59 +13,57 @@ left behind counts too. That is what the loop's end leaves behind, which depends
 placed for all that the loop accesses, and then anew for what that leaves, until both agree.
 
 Accesses of one nest of thread loops need none among each other: its trips are independent.
+
+No barrier helps against a copy that is under way (`touches.py`): a statement that may meet one gets a `Wait` before
+it, and then a barrier, if other threads have made the copy. What `Wait`s stand there already is taken into account.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 from te.ir.bounds import Facts, prove
-from te.ir.expr import Const, Expr, Op, Var, compare, conjuncts, floor_div, integer, negation, sub
+from te.ir.expr import compare, integer
 from te.ir.loop import (
     THREADS,
     Accumulate,
     Alloc,
     Barrier,
+    Commit,
     For,
     If,
     Let,
     Seq,
     Stmt,
     Store,
+    Wait,
     bodies,
-    direct_exprs,
     seq,
     walk_stmt,
     with_bodies,
 )
-from te.ir.simplify import simplify
-from te.ir.visit import loads, substitute, walk
 from te.schedule.context import facts_inside
-from te.schedule.finalize.gpu.levels import MOST_THREADS
 from te.schedule.finalize.gpu.threads import NOTHING, has_threads
+from te.schedule.finalize.gpu.touches import (
+    NO_TOUCHES,
+    Touches,
+    begun_before,
+    begun_in_earlier_trip,
+    behind_last_trip,
+    committed,
+    groups_closed,
+    in_earlier_trip,
+    in_some_trip,
+    is_open,
+    meeting,
+    substituted,
+    touches_of,
+    under_way,
+    waited,
+)
 
 MOST_ROUNDS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Touch:
-    """An access by some thread, over free variables, the same for all, and over its own, in `ranges`.
-
-    `ranges` are (variable, extent); the variables of an access are renamed when two are compared.
-    """
-
-    buffer: str
-    index: tuple[Expr, ...]
-    writes: bool
-    thread: tuple[Expr, ...]  # its number at each level of the launch
-    ranges: tuple[tuple[str, Expr], ...] = ()
-    conditions: tuple[Expr, ...] = ()
-
-
-Touches: TypeAlias = frozenset[Touch]
-NO_TOUCHES: Touches = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +97,10 @@ class _Barriers:
         """`s` behind accesses `before`."""
         if isinstance(s, Seq):
             return self._sequence(s, before, facts)
+        if isinstance(s, Commit):
+            return _Placed(s, committed(before))
+        if isinstance(s, Wait):
+            return _Placed(s, waited(before, s.pending))
         if not has_threads(s) or (isinstance(s, For) and s.kind in THREADS):
             touches = touches_of(s, self.written, self.levels)
             return self._behind(touches, before, facts, lambda left: _Placed(s, left | touches))
@@ -110,8 +112,12 @@ class _Barriers:
                 # A barrier that its body begins with stands before it: that may save another one behind.
                 alone = self._condition(s, asked, facts)
                 begins = asked.union(*[self._begin(body)[0] for body in bodies(alone.body)])
+                copies = NO_TOUCHES if asked else under_way(before)  # its body may wait for them
                 return self._behind(
-                    begins, before, facts, lambda left: self._condition(s, left | asked, facts)
+                    begins,
+                    before - copies,
+                    facts,
+                    lambda left: self._condition(s, left | copies | asked, facts),
                 )
         return self._behind(asked, before, facts, lambda left: self._named(s, left | asked, facts))
 
@@ -123,10 +129,18 @@ class _Barriers:
         self, touches: Touches, before: Touches, facts: Facts, make: Callable[[Touches], _Placed]
     ) -> _Placed:
         """What `make` makes of the accesses left before it, behind a barrier where `touches` need one."""
-        if not conflict(before, touches, facts):
+        met = meeting(before, touches, facts)
+        if not met:
             return make(before)
-        made = make(NO_TOUCHES)
-        return _Placed(seq(Barrier(), made.body), made.left, True)
+        first: list[Stmt] = []
+        if under_way(met):
+            first = [Commit(), Wait(0)] if any(is_open(t) for t in met) else [Wait(0)]
+            before = waited(committed(before), 0)
+            if not meeting(before, touches, facts):
+                made = make(before)
+                return replace(made, body=seq(*first, made.body))
+        made = make(under_way(before))
+        return _Placed(seq(*first, Barrier(), made.body), made.left, True)
 
     def _sequence(self, s: Seq, before: Touches, facts: Facts) -> _Placed:
         items: list[Stmt] = []
@@ -150,35 +164,46 @@ class _Barriers:
         made = self.placed(body, before, facts_inside(s, body, facts, False))
         left = made.left
         if isinstance(s, Let):
-            left = frozenset(_substituted(t, {s.var: s.value}) for t in left)
+            left = frozenset(substituted(t, {s.var: s.value}) for t in left)
         return replace(made, body=with_bodies(s, (made.body,)), left=left)
 
     def _loop(self, s: For, before: Touches, facts: Facts) -> _Placed:
-        trip = self._trip(s, facts)
-        begins = frozenset(_in_some_trip(t, s) for t in self._begin(trip.body)[0]) | self._asked(s)
+        trip = self._trip(s, under_way(before), facts)
+        begins = frozenset(in_some_trip(t, s) for t in self._begin(trip.body)[0]) | self._asked(s)
         has_trips = prove(compare("<", integer(0), s.extent), facts)
 
         def made(left: Touches) -> _Placed:
-            behind = frozenset(_in_some_trip(t, s) for t in trip.left)
+            last = under_way(trip.left)
+            behind = frozenset(in_some_trip(t, s) for t in trip.left - last)
+            behind |= frozenset(behind_last_trip(t, s) for t in last)
             waits = trip.waits and has_trips
-            return _Placed(replace(s, body=trip.body), behind if waits else behind | left, waits)
+            kept = NO_TOUCHES if has_trips else copies
+            return _Placed(
+                replace(s, body=trip.body), behind | kept if waits else behind | kept | left, waits
+            )
 
-        return self._behind(begins, before, facts, made)
+        copies = under_way(before)  # which each of the trips sees
+        return self._behind(begins, before - copies, facts, made)
 
-    def _trip(self, s: For, facts: Facts) -> _Placed:
-        """A loop's body behind what its earlier trips leave."""
+    def _trip(self, s: For, copies: Touches, facts: Facts) -> _Placed:
+        """A loop's body behind what its earlier trips leave, and `copies` under way when it begins."""
         inside = facts_inside(s, s.body, facts, False)
         everything = touches_of(s.body, self.written, self.levels)
+        under = frozenset(begun_before(t, s, groups_closed(s.body)) for t in copies)
+        if under_way(everything):
+            own = under_way(self.placed(s.body, NO_TOUCHES, inside).left)
+            under |= frozenset(begun_in_earlier_trip(t, s, groups_closed(s.body)) for t in own)
+            everything = frozenset(replace(t, age=None) for t in everything)
         left, waits = everything, False
         for _ in range(MOST_ROUNDS):
-            earlier = frozenset(_in_earlier_trip(t, s, is_last=waits) for t in left)
-            trip = self.placed(s.body, earlier, inside)
-            new = trip.left - earlier
+            earlier = frozenset(in_earlier_trip(t, s, is_last=waits) for t in left)
+            trip = self.placed(s.body, earlier | under, inside)
+            new = trip.left - earlier - under_way(trip.left)
             if (new, trip.waits) == (left, waits):
-                return trip
+                return replace(trip, left=new | under_way(trip.left))
             left, waits = new, trip.waits
-        earlier = frozenset(_in_earlier_trip(t, s, is_last=False) for t in everything)
-        trip = self.placed(s.body, earlier, inside)
+        earlier = frozenset(in_earlier_trip(t, s, is_last=False) for t in everything)
+        trip = self.placed(s.body, earlier | under, inside)
         return replace(trip, left=trip.left - earlier)
 
     def _begin(self, s: Stmt) -> tuple[Touches, bool]:
@@ -199,134 +224,8 @@ class _Barriers:
         inner = [self._begin(b) for b in bodies(s)]
         touches = frozenset(t for found, _ in inner for t in found)
         if isinstance(s, For):
-            touches = frozenset(_in_some_trip(t, s) for t in touches)
+            touches = frozenset(in_some_trip(t, s) for t in touches)
         if isinstance(s, Let):
-            touches = frozenset(_substituted(t, {s.var: s.value}) for t in touches)
+            touches = frozenset(substituted(t, {s.var: s.value}) for t in touches)
         is_met = not isinstance(s, For) and all(waits for _, waits in inner)
         return touches | self._asked(s), is_met and not (isinstance(s, If) and s.otherwise is None)
-
-
-# ---------------------------------------------------------------- accesses
-
-
-def touches_of(s: Stmt, buffers: frozenset[str], levels: Sequence[str]) -> Touches:
-    """All accesses of some buffers in a statement, each by the threads that make it."""
-    return frozenset(_touches(s, buffers, levels, Touch("", (), False, ()), {}, {}))
-
-
-def _touches(
-    s: Stmt,
-    buffers: frozenset[str],
-    levels: Sequence[str],
-    at: Touch,
-    lets: Mapping[str, Expr],
-    threads: Mapping[str, Expr],
-) -> Iterator[Touch]:
-    """`at` has what is known where `s` stands."""
-    accesses = [(r.buffer, r.index, False) for e in direct_exprs(s) for r in loads(e) if r.buffer in buffers]
-    if isinstance(s, Store | Accumulate) and s.buffer in buffers:
-        accesses.append((s.buffer, s.index, True))
-        if isinstance(s, Accumulate):
-            accesses.append((s.buffer, s.index, False))
-    anyone = [level for level in levels if level not in threads]
-    number = tuple(threads.get(level, Var(f"any {level}")) for level in levels)
-    ranges = (*at.ranges, *((f"any {level}", integer(MOST_THREADS)) for level in anyone))
-    for buffer, index, writes in accesses:
-        yield replace(
-            at,
-            buffer=buffer,
-            index=tuple(substitute(i, lets) for i in index),
-            writes=writes,
-            thread=number,
-            ranges=ranges,
-        )
-    for number_of_body, body in enumerate(bodies(s)):
-        inner, names, inside = at, lets, threads
-        match s:
-            case For():
-                inner = replace(at, ranges=(*at.ranges, (s.var, substitute(s.extent, lets))))
-                if s.kind in THREADS:
-                    inside = {**threads, s.kind: Var(s.var)}
-            case Let():
-                names = {**lets, s.var: substitute(s.value, lets)}
-            case If() if not any(loads(s.condition)):
-                condition = substitute(s.condition if number_of_body == 0 else negation(s.condition), lets)
-                inner = replace(at, conditions=(*at.conditions, *conjuncts(condition)))
-        yield from _touches(body, buffers, levels, inner, names, inside)
-
-
-def _substituted(t: Touch, values: Mapping[str, Expr]) -> Touch:
-    return replace(
-        t,
-        index=tuple(substitute(i, values) for i in t.index),
-        thread=tuple(substitute(i, values) for i in t.thread),
-        ranges=tuple((name, substitute(e, values)) for name, e in t.ranges),
-        conditions=tuple(substitute(c, values) for c in t.conditions),
-    )
-
-
-def _renamed(t: Touch, mark: str) -> Touch:
-    """The access with its own variables called otherwise."""
-    names: dict[str, Expr] = {name: Var(name + mark) for name, _ in t.ranges}
-    t = _substituted(t, names)
-    return replace(t, ranges=tuple((name + mark, e) for name, e in t.ranges))
-
-
-def _in_some_trip(t: Touch, loop: For) -> Touch:
-    return replace(t, ranges=((loop.var, loop.extent), *t.ranges))
-
-
-def _in_earlier_trip(t: Touch, loop: For, *, is_last: bool) -> Touch:
-    """The access in a trip before the one that the loop is in; in the last one of them."""
-    earlier = Var(f"{loop.var} before")
-    t = _substituted(t, {loop.var: earlier})
-    when = (
-        compare("==", earlier, sub(Var(loop.var), integer(1)))
-        if is_last
-        else compare("<", earlier, Var(loop.var))
-    )
-    return replace(t, ranges=((earlier.name, loop.extent), *t.ranges), conditions=(*t.conditions, when))
-
-
-def conflict(before: Touches, after: Touches, facts: Facts) -> bool:
-    """Whether some threads may meet in an element, one of them writing."""
-    return any(
-        a.buffer == b.buffer and (a.writes or b.writes) and not _is_of_one_thread(a, b, facts)
-        for a in before
-        for b in after
-    )
-
-
-def _is_of_one_thread(a: Touch, b: Touch, facts: Facts) -> bool:
-    """Whether it is proved that one thread makes both accesses, or that they are of different elements."""
-    a, b = _renamed(a, " 1"), _renamed(b, " 2")
-    known = facts
-    for name, extent in (*a.ranges, *b.ranges):
-        known = known.with_range(name, integer(0), sub(extent, integer(1)))
-    for condition in (*a.conditions, *b.conditions):
-        known = known.with_assumption(condition)
-    pairs = zip(a.index, b.index, strict=True)
-    plain = [(i, j) for i, j in pairs if not any(loads(i)) and not any(loads(j))]
-    if any(prove(compare(op, i, j), known) for i, j in plain for op in ("<", ">", "!=")):
-        return True
-    for i, j in plain:
-        known = known.with_assumption(compare("==", i, j))
-        # Indices are often put together of digits, and then those of a larger weight are the same, too.
-        for weight in _weights(i):
-            parts = (simplify(floor_div(e, integer(weight)), known) for e in (i, j))
-            known = known.with_assumption(compare("==", *parts))
-    if all(prove(compare("==", i, j), known) for i, j in zip(a.thread, b.thread, strict=True)):
-        return True
-    return any(prove(negation(c), known) for c in (*a.conditions, *b.conditions))  # they never meet
-
-
-def _weights(e: Expr) -> list[int]:
-    """The constants that an index has as factors, the smallest first."""
-    found = {
-        int(factor.value)
-        for op in walk(e)
-        if isinstance(op, Op) and op.op == "*"
-        for factor in op.args
-        if isinstance(factor, Const) and int(factor.value) > 1
-    }
-    return sorted(found)

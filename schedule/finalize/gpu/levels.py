@@ -45,7 +45,7 @@ from te.ir.loop import (
 from te.ir.simplify import simplify
 from te.ir.visit import loads
 from te.schedule.finalize.gpu.sums import refuse_reduction
-from te.schedule.finalize.gpu.threads import BY_AXES, BY_WARPS, has_threads
+from te.schedule.finalize.gpu.threads import BY_AXES, BY_WARPS, has_threads, stands_apart
 from te.schedule.finalize.guards import conjunction
 
 MOST_THREADS, MOST_ALONG_Z, WARP = 1024, 64, 32
@@ -201,7 +201,7 @@ class _Block:
         return seq(
             *[
                 self.filled(item, around) if has_threads(item) else self._alone(item, around)
-                for item in joined(s.items, has_threads)
+                for item in joined(s.items, stands_apart)
             ]
         )
 

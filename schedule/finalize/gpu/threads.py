@@ -26,12 +26,14 @@ from te.ir.loop import (
     Accumulate,
     Alloc,
     Combine,
+    Commit,
     For,
     If,
     Let,
     Seq,
     Stmt,
     Store,
+    Wait,
     bodies,
     joined,
     rewrite_stmt,
@@ -52,6 +54,8 @@ BY_WARPS = frozenset({"warp", "lane"})
 
 def gather_thread_loops(s: Stmt, facts: Facts, around: tuple[Wrapper, ...] = ()) -> Stmt:
     """Bring the thread loops of each statement together; `around` are those to be put around."""
+    if isinstance(s, Commit | Wait):  # also for threads that have no copies
+        return s
     if not has_threads(s):
         return _wrapped(around, s)
     if not around and not (isinstance(s, For) and s.kind in THREADS):
@@ -65,7 +69,7 @@ def gather_thread_loops(s: Stmt, facts: Facts, around: tuple[Wrapper, ...] = ())
             return gather_thread_loops(s.body, inside, (*around, replace(s, body=NOTHING)))
         case Seq():
             # What a thread does alone stays together with its neighbours of that kind.
-            return seq(*[gather_thread_loops(item, facts, around) for item in joined(s.items, has_threads)])
+            return seq(*[gather_thread_loops(item, facts, around) for item in joined(s.items, stands_apart)])
         case For():
             loop = _even(s, facts, around)
             if loop is None:
@@ -86,6 +90,11 @@ def gather_thread_loops(s: Stmt, facts: Facts, around: tuple[Wrapper, ...] = ())
 
 def has_threads(s: Stmt) -> bool:
     return any(isinstance(x, For) and x.kind in THREADS for x, _ in walk_stmt(s))
+
+
+def stands_apart(s: Stmt) -> bool:
+    """Whether a statement is none of those that one thread does by itself."""
+    return isinstance(s, Commit | Wait) or has_threads(s)
 
 
 def thread_loops(s: Stmt) -> set[tuple[str, str]]:

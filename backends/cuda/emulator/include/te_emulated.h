@@ -63,6 +63,9 @@ void te_emulated_together(void* mine, void (*run)(void**));
 void te_emulated_atomic(const void* address, unsigned bytes);  // an atomic access happens here
 unsigned long long te_emulated_load(const void* address, unsigned bytes);
 void te_emulated_store(void* address, unsigned long long bits, unsigned bytes);
+void te_emulated_copy(void* to, const void* from, unsigned bytes, unsigned given);  // begins (runtime/copies.cpp)
+void te_emulated_commit_copies();
+void te_emulated_wait_for_copies(unsigned pending);
 void te_emulated_trap(int line) __attribute__((noreturn));
 }
 
@@ -82,6 +85,14 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, TE_LINE) { te_emulated_warp_
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 inline void __trap(TE_LINE) { te_emulated_trap(line); }
+
+// ---------------------------------------------------------------- asynchronous copies
+
+__forceinline__ void __pipeline_memcpy_async(void* to, const void* from, unsigned bytes, unsigned zeros = 0) {
+    te_emulated_copy(to, from, bytes, bytes - zeros);
+}
+__forceinline__ void __pipeline_commit() { te_emulated_commit_copies(); }
+__forceinline__ void __pipeline_wait_prior(unsigned pending) { te_emulated_wait_for_copies(pending); }
 
 // ---------------------------------------------------------------- warps
 

@@ -6,7 +6,7 @@
 #include <utility>
 
 static const char* const SPACES[] = {"none", "array", "shared", "static shared"};
-static const char* const KINDS[] = {"read", "write", "atomic", "barrier", "warp barrier", "left", "other"};
+static const char* const KINDS[] = {"read", "write", "atomic", "barrier", "warp barrier", "left", "other", "copy"};
 
 static std::set<std::pair<std::string, std::multiset<std::pair<uint32_t, int>>>> reported;
 static int remaining;

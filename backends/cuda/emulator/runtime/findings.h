@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-enum class Kind : uint8_t { read, write, atomic, barrier, warp_barrier, left, other };
+enum class Kind : uint8_t { read, write, atomic, barrier, warp_barrier, left, other, copy };
 
 struct Index3 {
     unsigned x, y, z;

@@ -5,7 +5,7 @@
 //
 // A request is lines of words on the standard input:
 //
-//     begin CHECKED ORDER SECONDS FINDINGS        checked: the libraries are instrumented
+//     begin CHECKED ORDER LATE SECONDS FINDINGS   checked: the libraries are instrumented; late: copies are
 //     array OFFSET BYTES ROLE                     in the file; they are numbered from 0
 //     launch LIBRARY SYMBOL GRID(3) BLOCK(3) SHARED COUNT ARGUMENT...     `a0`: an array's address; else a number
 //     end
@@ -29,6 +29,7 @@
 #include <utility>
 #include <vector>
 
+#include "copies.h"
 #include "memory.h"
 #include "threads.h"
 
@@ -185,7 +186,7 @@ int main(int, char** arguments) {
         if (verb == "begin") {
             double seconds;
             int findings;
-            words >> is_checked >> order >> seconds >> findings;
+            words >> is_checked >> order >> copies_are_late >> seconds >> findings;
             forget_findings(findings);
             begin_request();
             begin_arrays(file);

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "copies.h"
 #include "shadow.h"
 #include "threads.h"
 
@@ -148,6 +149,11 @@ void settle_second_write() {
 
 static void check_at(Shadow& shadow, const Place& place, uintptr_t address, size_t position, Kind kind, uint32_t code) {
     const Thread& t = *running.thread;
+    Actor copy;
+    if (meets_copy(place, address, kind, copy)) {
+        const Actor both[] = {actor(t, kind, code), copy};
+        return report("unfinished copy", place, both, 2);
+    }
     const Stamp now = make_stamp(running.block_number, running.epoch, t.number, t.clock, kind, code);
     const Verdict verdict = shadow.access(position, place.bytes, now);
     const bool is_defined = place.space == Space::array && arrays[place.array].role == Role::state;

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "copies.h"
 #include "memory.h"
 
 Running running = {nullptr, {}, {}, {}, 0, 1, 0, nullptr, 0};
@@ -314,6 +315,7 @@ static void run_block() {
     arrived = 0;
     predicates = 0;
     running.epoch = 0;
+    forget_copies();
     ready.resize(count);
     std::iota(ready.begin(), ready.end(), 0);
     arrange(ready.data(), ready.data() + count);
