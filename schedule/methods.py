@@ -1,8 +1,9 @@
 """By what instructions a copy is made: the clause `by` of `cache_read` and `cache_write`.
 
 `vector` runs the copy's innermost loop, along the last axis of the tensor, in vectors: the line
-`vectorize Xc.j` that one would write behind it; on a GPU the elements then pass through registers. Copies to shared
-memory of which nothing is said are asynchronous where they can be (`finalize/gpu/copies.py`). The others are asynchronous or shuffling copies that
+`vectorize Xc.j` that one would write behind it; on a GPU the elements then pass through registers. Copies to
+shared memory of which nothing is said are asynchronous where they can be (`finalize/gpu/copies.py`). The
+others are asynchronous or shuffling copies that
 only GPUs have; they move elements as they are, between memories of certain kinds, and a backend
 emits them for the stores that say so (`Store.method`).
 """

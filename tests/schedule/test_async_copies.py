@@ -186,8 +186,8 @@ def test_the_verifier_knows_what_copies_are() -> None:
 
     with pytest.raises(InvalidIR, match=r"no plain copy|not between these"):
         verify_kernel(replace(kernel, body=rewrite_stmt(kernel.body, to_global)))
+    plain = nest(program(MATMUL))
     with pytest.raises(InvalidIR, match="before their time"):
-        plain = nest(program(MATMUL))
         verify_kernel(replace(plain, body=Seq((plain.body, Wait(0)))))
 
 

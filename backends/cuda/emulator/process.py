@@ -136,7 +136,8 @@ class _Process:
 
 
 def _lines(request: Request, places: Sequence[int]) -> list[str]:
-    head = f"begin {int(request.is_checked)} {request.order} {int(request.are_copies_late)} {request.seconds:.3f} {request.most_findings}"
+    words = [int(request.is_checked), request.order, int(request.are_copies_late), f"{request.seconds:.3f}"]
+    head = " ".join(map(str, ["begin", *words, request.most_findings]))
     arrays = [
         f"array {place} {a.bytes} {ROLES.index(a.role)}"
         for a, place in zip(request.arrays, places, strict=True)

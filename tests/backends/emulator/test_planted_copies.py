@@ -90,38 +90,36 @@ def without(mark: str) -> str:
     return "\n".join(line for line in RIGHT.split("\n") if not line.endswith(f"// {mark}"))
 
 
+AGAIN = "te_copy_async<4>(&s[k * 64 + (t ^ 1)], &x[t]);  // again"
+OVER = "te_copy_async<4>(&s[k % 3 * 64 + t], &x[t]);  // copy"
+FIRST, LATER = {"first copies", "read"}, {"copy", "read"}
+WAIT, BARRIER = "te_wait_copies<1>();  // wait", "__syncthreads();  // barrier"
 BUGS = {
-    "no wait": (without("wait"), "unfinished copy", {"first copies", "read"}),
-    "a wait for too few": (RIGHT.replace("copies<1>", "copies<2>"), "unfinished copy", {"first copies", "read"}),
-    "no barrier behind the wait": (without("barrier"), "race", {"first copies", "read"}),
+    "no wait": (without("wait"), "unfinished copy", FIRST),
+    "a wait for too few": (RIGHT.replace("copies<1>", "copies<2>"), "unfinished copy", FIRST),
+    "no barrier behind the wait": (without("barrier"), "race", FIRST),
     "the barrier before the wait": (
-        RIGHT.replace("te_wait_copies<1>();  // wait", "__syncthreads();").replace(
-            "__syncthreads();  // barrier", "te_wait_copies<1>();"
-        ),
+        without("barrier").replace(WAIT, f"{BARRIER}\n        {WAIT}"),
         "race",
-        {"first copies", "read"},
+        FIRST,
     ),
     "groups are closed only where something is copied": (
-        without("commit").replace("&x[(k + 2) * 64 + t]);  // copy", "&x[(k + 2) * 64 + t]); te_commit_copies();  // copy"),
+        without("commit").replace("64 + t]);  // copy", "64 + t]); te_commit_copies();  // copy"),
         "unfinished copy",
-        {"copy", "read"},
+        LATER,
     ),
-    "a slot too few": (
-        RIGHT.replace("% 3", "% 2"),
-        "race",
-        {"copy", "read"},
-    ),
+    "a slot too few": (RIGHT.replace("% 3", "% 2"), "race", LATER),
     "a copy into what is being read": (
-        without("copy").replace("// read", "// read\n        te_copy_async<4>(&s[k % 3 * 64 + t], &x[t]);  // copy"),
+        without("copy").replace("// read", f"// read\n        {OVER}"),
         "race",
-        {"copy", "read"},
+        LATER,
     ),
     "a copy into what another copy fills": (
-        without("first commit").replace("// first copies", "// first copies\n            te_copy_async<4>(&s[k * 64 + (t ^ 1)], &x[t]);  // again"),
+        without("first commit").replace("// first copies", f"// first copies\n            {AGAIN}"),
         "unfinished copy",
         {"first copies", "again"},
     ),
-}  # fmt: skip
+}
 
 
 @every_way
