@@ -157,7 +157,10 @@ class _Copy:
         layout = None
         if self.d.layout is not None:
             layout = checked_layout(self.d, self.axes(), self.d.layout, box.extents)
-        buffer = Buffer(self.name, self.tensor.dtype, box.extents, scope.value, origin, layout)
+        is_filled = self.d.fill is not None and not isinstance(nest, If)
+        buffer = Buffer(
+            self.name, self.tensor.dtype, box.extents, scope.value, origin, layout, filled=is_filled
+        )
         readers = [self._reading_copy(item, facts) for item in items[at:]]
         return Alloc(buffer, seq(*items[:at], nest, *readers))
 

@@ -52,6 +52,7 @@ from te.schedule.finalize.gpu import settle_launches
 from te.schedule.finalize.gpu.copies import ask_for_copies
 from te.schedule.finalize.gpu.fragments import spread_fragments
 from te.schedule.finalize.gpu.memory import place_memory
+from te.schedule.finalize.gpu.overhang import compute_overhang
 from te.schedule.finalize.gpu.sums import without_shared_sums, without_waiting
 from te.schedule.finalize.guards import name_ends_apart
 from te.schedule.finalize.lanes import sink_vector_loops
@@ -79,7 +80,8 @@ def finalize(kernel: Kernel) -> Kernel:
     facts = program_facts(kernel.program)
     if is_gpu(kernel.target):
         kernel = spread_fragments(kernel)
-    body = unroll_register_loops(lay_out_buffers(kernel.body, facts))
+    body = compute_overhang(kernel.body, facts) if is_gpu(kernel.target) else kernel.body
+    body = unroll_register_loops(lay_out_buffers(body, facts))
     body = ask_for_copies(body, kernel.target)
     body = expand_pipelines(body, {stage.name for stage in kernel.program.stages})
     body = sink_vector_loops(body)  # gives buffers inside an element for each lane, so before they move out
@@ -88,6 +90,8 @@ def finalize(kernel: Kernel) -> Kernel:
         body = without_waiting(body)
     else:
         body = hoist_allocations(even_vector_loops(body), kernel.program.sizes)
+    if is_gpu(kernel.target):  # registers outside of all loops: there it costs nothing
+        body = place_starts(body, kernel.program, of=_registers(body))
     body = place_starts(body, kernel.program)  # before loops of one trip, and their names, go
     body = place_completed(body, facts)
     body = clean(body, facts)
@@ -111,6 +115,10 @@ def finalize(kernel: Kernel) -> Kernel:
 
         verify_kernel(final)
     return final
+
+
+def _registers(body: Stmt) -> frozenset[str]:
+    return frozenset(name for name, buffer in _allocated(body).items() if buffer.scope == "register")
 
 
 def _allocated(body: Stmt) -> dict[str, Buffer]:

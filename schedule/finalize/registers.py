@@ -32,6 +32,7 @@ from te.ir.loop import (
 from te.ir.print import print_expr
 from te.ir.simplify import simplify
 from te.ir.visit import loads, substitute, variables
+from te.schedule.finalize.guards import coefficient
 from te.schedule.kinds import UNROLL_LIMIT
 from te.schedule.names import Path, index_of
 
@@ -72,7 +73,7 @@ def _loops_that_choose(buffer: str, e: Expr, is_last: bool, inside: Path) -> dic
             if s.kind in THREADS:
                 continue  # each thread keeps what it chooses: `gpu/registers.py`
             fits = isinstance(s.extent, Const) and s.extent.value <= UNROLL_LIMIT
-            if s.kind == VECTOR and is_last and isinstance(_of_a_thread(e, inside), Var):
+            if s.kind == VECTOR and is_last and _is_of_lanes(e, s.var, inside):
                 continue
             if s.kind not in (SERIAL, UNROLLED) or not fits:
                 _refuse(buffer, e, s)
@@ -81,10 +82,12 @@ def _loops_that_choose(buffer: str, e: Expr, is_last: bool, inside: Path) -> dic
     return found
 
 
-def _of_a_thread(e: Expr, inside: Path) -> Expr:
-    """The index among the registers that a thread keeps of a buffer outside of its loop."""
+def _is_of_lanes(e: Expr, lane: str, inside: Path) -> bool:
+    """Whether an index is the lane; of what a thread keeps of a buffer outside of its loop, lanes may be a part."""
     threads: dict[str, Expr] = {s.var: integer(0) for s in inside if isinstance(s, For) and s.kind in THREADS}
-    return simplify(substitute(e, threads), NO_FACTS) if threads.keys() & variables(e) else e
+    if not threads.keys() & variables(e):
+        return isinstance(e, Var)
+    return coefficient(simplify(substitute(e, threads), NO_FACTS), lane) == 1
 
 
 def _refuse(buffer: str, e: Expr, loop: For) -> None:

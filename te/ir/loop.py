@@ -134,6 +134,7 @@ class Buffer:
     private: tuple[
         str, ...
     ] = ()  # levels of threads each of which has its own, of registers outside their loops
+    filled: bool = False  # before any of its elements is read, each one holds a value
 
     @property
     def exprs(self) -> tuple[Expr, ...]:

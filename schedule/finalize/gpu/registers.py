@@ -38,6 +38,7 @@ from te.ir.loop import (
 from te.ir.simplify import simplify
 from te.ir.visit import loads, rewrite, substitute, variables
 from te.schedule.context import facts_inside
+from te.schedule.finalize.gpu.digits import digits_of, same_digits
 from te.schedule.finalize.gpu.levels import Threads
 from te.schedule.finalize.gpu.sums import refuse_reduction
 from te.schedule.finalize.gpu.threads import has_threads
@@ -161,6 +162,8 @@ def _is_own(write: _Touch, read: _Touch, extents: Sequence[Expr], facts: Facts) 
     """Whether every thread that reads an element is one of those that wrote it. Each keeps `extents`."""
     if not write.levels:
         return True  # all threads wrote it
+    if write.levels <= read.levels and write.levels <= _levels_in_digits(write, read, facts):
+        return True
     other = {name: Var(f"{name}'") for touch in (write, read) for name, _ in touch.ranges}
     known = _ranging(facts, write.ranges)
     known = _ranging(known, [(f"{name}'", substitute(e, other)) for name, e in read.ranges])
@@ -177,6 +180,17 @@ def _is_own(write: _Touch, read: _Touch, extents: Sequence[Expr], facts: Facts) 
     if not write.levels <= read.levels:
         return False
     return all(prove(compare("==", Var(level), Var(f"{level}'")), known) for level in write.levels)
+
+
+def _levels_in_digits(write: _Touch, read: _Touch, facts: Facts) -> frozenset[str]:
+    """The levels whose thread has the same number in both accesses of an element, as the digits of indices say."""
+    found: set[str] = set()
+    ranges = dict(write.ranges), dict(read.ranges)
+    for i, j in zip(write.index, read.index, strict=True):
+        a, b = digits_of(i, ranges[0], facts), digits_of(j, ranges[1], facts)
+        pairs = same_digits(a, b) if a is not None and b is not None else None
+        found |= {x for x, y in (pairs or {}).items() if x == y}
+    return frozenset(found & THREADS)
 
 
 def _ranging(facts: Facts, ranges: Sequence[tuple[str, Expr]]) -> Facts:
