@@ -49,6 +49,7 @@ from te.schedule.finalize.clamped import choose_clamped_reads
 from te.schedule.finalize.clean import clean
 from te.schedule.finalize.completed import place_completed
 from te.schedule.finalize.gpu import settle_launches
+from te.schedule.finalize.gpu.choices import choose_once
 from te.schedule.finalize.gpu.copies import ask_for_copies
 from te.schedule.finalize.gpu.fragments import spread_fragments
 from te.schedule.finalize.gpu.memory import place_memory
@@ -108,6 +109,7 @@ def finalize(kernel: Kernel) -> Kernel:
     body = clean(body, facts)
     body = choose_clamped_reads(body, facts, buffers | _allocated(body))
     if is_gpu(kernel.target):
+        body = choose_once(body)
         body = settle_launches(body, facts, shared_bytes(kernel.target))
     final = replace(kernel, body=body, level=FINAL)
     if os.environ.get("TE_VERIFY") == "1":

@@ -20,7 +20,7 @@ from te.ir.tensor import Program, Stage
 from te.schedule.auto.adding import add_if_legal
 from te.schedule.auto.gpu.points import lines_for_points
 from te.schedule.auto.gpu.rows import lines_for_rows, rows_at
-from te.schedule.auto.gpu.tiles import lines_for_tiles
+from te.schedule.auto.gpu.tiles import plans_for_tiles
 from te.schedule.auto.gpu.totals import lines_for_total
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.directives import Inline
@@ -30,7 +30,6 @@ from te.target import Target
 
 Rule: TypeAlias = Callable[[Stage, Program, Target], Iterator[list[Directive]]]
 
-BEFORE_ROWS: tuple[Rule, ...] = (lines_for_tiles,)
 KINDS: tuple[Rule, ...] = (lines_for_total, lines_for_points)  # tried in this order
 
 
@@ -41,7 +40,9 @@ def gpu_cases(program: Program, target: Target) -> list[ChosenCase]:
     if inline:
         add_if_legal(schedule, [Inline(tuple(inline))])
     done: set[str] = set()
-    _scheduled_by(BEFORE_ROWS, schedule, target, done)
+    for name in _names(schedule):
+        if name not in done:
+            _scheduled_as_tiles(schedule, name, target, done)
     for name in reversed(_names(schedule)):
         if name not in done:
             _scheduled_as_rows(schedule, name, target, done)
@@ -51,6 +52,15 @@ def gpu_cases(program: Program, target: Target) -> list[ChosenCase]:
 
 def _names(schedule: Schedule) -> list[str]:
     return [stage.name for stage in schedule.steps()[-1].kernel.program.stages]
+
+
+def _scheduled_as_tiles(schedule: Schedule, name: str, target: Target, done: set[str]) -> None:
+    """Schedule a contraction and the stages computed from its registers, which are `done` then."""
+    program = schedule.steps()[-1].kernel.program
+    for plan in plans_for_tiles(program.stage(name), program, target, is_large=False):
+        if add_if_legal(schedule, plan.lines):
+            done.update(plan.stages)
+            return
 
 
 def _scheduled_by(rules: Sequence[Rule], schedule: Schedule, target: Target, done: set[str]) -> None:

@@ -2,85 +2,237 @@
 
     C[i, j] = sum[k](A[i, k] * B[k, j])
 
-A block of 16 by 16 threads computes a tile, a slice of the terms at a time: it copies the slice's part of both
-tensors to shared memory, and each thread adds the products of some rows and columns to its registers.
+A block computes a tile, a slice of the terms at a time: all its threads copy the slice's part of both tensors to
+shared memory, filled with zeros where a tile overhangs, and each adds the products of some rows and columns to its
+registers. Both copies have the terms outermost, whatever the order of the tensors' axes, so that rows and columns of
+a term are read 16 bytes at a time. A warp is 4 threads high and 8 wide: what it reads of a copy at once lies side by
+side, and hits each bank of shared memory once. A thread with more than 16 bytes of columns has them in groups that
+lie apart for the same reason. Pointwise stages that read the result alone are computed from the registers.
+
+The scheme is that of Volkov and Demmel, "Benchmarking GPUs to tune dense linear algebra" (2008), and the order of the
+threads that of CUTLASS's kernels without tensor cores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from te.ir.expr import Expr, Load, Var
-from te.ir.tensor import Program, Stage
-from te.schedule.auto.contraction import Contraction, contraction_of
+from te.ir.tensor import Axis, Program, Stage
+from te.ir.visit import loads, variables
+from te.schedule.auto.contraction import Contraction, contraction_of, known_product
 from te.schedule.auto.gpu.points import bound, fused
-from te.schedule.directives import Bind, CacheRead, CacheWrite, Fuse, Reorder, Split, Vectorize
-from te.schedule.forms import Directive, Scope, TensorAxes
+from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
+from te.schedule.directives import (
+    Align,
+    Bind,
+    CacheRead,
+    CacheWrite,
+    ComputeAt,
+    Fuse,
+    Reorder,
+    SetScope,
+    Split,
+    Unroll,
+    Vectorize,
+)
+from te.schedule.forms import Directive, Layout, Scope, TensorAxes
 from te.schedule.nest import loop_name
 from te.target import Target
 
-SIDE = 16  # threads of a block along rows and along columns
-SLICE = 16  # terms
-EACH = 4  # rows and columns of a thread
+ACCESS_BYTES = 16  # the most that a thread reads or writes at once
+SECTOR_BYTES = 32  # the least that is read of memory at once
+MULTIPROCESSORS = 108  # that should have a block at least: of an A100; an H100 has 132
+LEVELS = "zyx"
 
 
-def lines_for_tiles(stage: Stage, program: Program, target: Target) -> Iterator[list[Directive]]:
-    """Lines for a contraction with rows."""
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """What a block computes at a time, and how its threads share that."""
+
+    rows: int  # of a thread, side by side
+    groups: int  # of columns of a thread, `lanes` in each
+    lanes: int
+    terms: int  # in a slice
+    across: int  # groups of 16 by 8 threads, side by side: threads along z
+    high: int = 16  # threads along y, over rows
+    wide: int = 8  # threads along x, over columns
+
+    @property
+    def height(self) -> int:
+        return self.high * self.rows
+
+    @property
+    def part(self) -> int:
+        """The columns of the threads with one number along z."""
+        return self.groups * self.wide * self.lanes
+
+    @property
+    def width(self) -> int:
+        return self.across * self.part
+
+    @property
+    def threads(self) -> int:
+        return self.across * self.high * self.wide
+
+
+def plans_for_tiles(stage: Stage, program: Program, target: Target, is_large: bool) -> Iterator[Plan]:
+    """Plans for a contraction with rows. `is_large` is what to assume of sizes that are not known."""
     c = contraction_of(stage)
-    if c is None or not c.rows or c.left.buffer == c.right.buffer:
+    if c is None or not c.rows or len({load.buffer for load in loads(stage.value)}) < len(set(loads(stage.value))):
         return
-    yield [*_tiles(c), *_copies(c, c.left, "left", target), *_copies(c, c.right, "right", target)]
+    product = _Product(c, _row_of(c), _tile_for(c, is_large))
+    readers = pointwise_readers(stage, program)
+    if readers:
+        yield product.plan(readers)
+    yield product.plan([])
 
 
-def _tiles(c: Contraction) -> list[Directive]:
-    """Lines for the loops of the contraction, and for its result's way to memory."""
-    stage, row, column = c.stage, c.rows[-1], c.columns[-1]
-
-    def loop(name: str) -> str:
-        return loop_name(stage.name, name)
-
-    planes = [axis.name for axis in stage.axes if axis not in (row, column)]
-    lines: list[Directive] = []
-    for axis, dimension in ((row, "y"), (column, "x")):
-        into = (f"block_{dimension}", f"in_{dimension}")
-        lines.append(Split(loop(axis.name), by=SIDE * EACH, into=into))
-        lines.append(Split(loop(into[1]), by=EACH, into=(f"thread_{dimension}", f"own_{dimension}")))
-    lines.append(Split(loop(c.terms[-1].name), by=SLICE, into=("slice", "term")))
-    order = [*planes, "block_y", "block_x", *(axis.name for axis in c.terms[:-1]), "slice"]
-    order += ["thread_y", "thread_x", "term", "own_y", "own_x"]
-    lines.append(Reorder(tuple(map(loop, order))))
-    if planes:
-        lines += fused(stage, planes, "plane")
-        lines.append(Bind(loop("plane" if planes[1:] else planes[0]), "block.z"))
-    tile = f"{stage.name}_tile"
-    names = tuple(f"to_{axis.name}" for axis in stage.axes)
-    lines.append(CacheWrite(TensorAxes(stage.name, names), loop("block_x"), as_=tile, in_=Scope.REGISTER))
-    for axis, dimension in ((row, "y"), (column, "x")):
-        parts = (f"thread_{dimension}", f"own_{dimension}")
-        lines.append(Split(loop_name(tile, f"to_{axis.name}"), by=EACH, into=parts))
-    inner = ("thread_y", "thread_x", "own_y", "own_x")
-    lines.append(Reorder(tuple(loop_name(tile, name) for name in inner)))
-    lines.append(Vectorize((loop_name(tile, "own_x"),)))
-    lines += [Bind(loop_name(tile, f"thread_{d}"), f"thread.{d}") for d in "yx"]
-    return [*lines, *bound(stage, "y"), *bound(stage, "x")]
+def _row_of(c: Contraction) -> Axis:
+    """The rows that are cut in tiles: the longest known ones, or the last."""
+    sizes = [size_of(axis) for axis in c.rows]
+    known = [n for n in sizes if n is not None]
+    return c.rows[sizes.index(max(known))] if len(known) == len(sizes) else c.rows[-1]
 
 
-def _copies(c: Contraction, load: Load, role: str, target: Target) -> list[Directive]:
-    """Lines that copy a slice of an operand to shared memory, all threads of the block together."""
-    copy = f"{c.stage.name}_{role}"
-    names = tuple(f"of_{position}" for position in range(len(load.index)))
-    at = loop_name(c.stage.name, "slice")
-    lines: list[Directive] = [CacheRead(TensorAxes(load.buffer, names), at, as_=copy, in_=Scope.SHARED)]
-    moving = [name for name, index in zip(names, load.index, strict=True) if _is_cut(c, index)]
-    row, last = (loop_name(copy, name) for name in moving)
-    lanes = min(SLICE // 2, target.vector_bits // load.dtype.bits)
-    lines.append(Split(last, by=lanes, into=("group", "lane")))
-    lines.append(Fuse((row, loop_name(copy, "group")), "element"))
-    lines.append(Split(loop_name(copy, "element"), by=SIDE * SIDE, into=("trip", "at")))
-    lines.append(Split(loop_name(copy, "at"), by=SIDE, into=("thread_y", "thread_x")))
-    lines.append(Vectorize((loop_name(copy, "lane"),)))
-    return [*lines, *(Bind(loop_name(copy, f"thread_{d}"), f"thread.{d}") for d in "yx")]
+def _tile_for(c: Contraction, is_large: bool) -> Tile:
+    """The largest tile of which there are enough for all multiprocessors."""
+    bits = c.stage.tensor.dtype.bits
+    lanes = max(2, min(4, 8 * ACCESS_BYTES // max(bits, c.right.dtype.bits)))
+    terms = max(8, SECTOR_BYTES // min(c.left.dtype.bytes, c.right.dtype.bytes))
+    sizes = [
+        Tile(8 if bits <= 32 else 4, 2, lanes, terms, 2),
+        Tile(4, 1, lanes, 2 * terms, 2),
+        Tile(2, 1, lanes, 2 * terms, 1),
+    ]
+    row, column = size_of(_row_of(c)), size_of(c.columns[-1])
+    planes = known_product([axis for axis in c.stage.axes if axis not in (_row_of(c), c.columns[-1])])
+    if row is None or column is None or planes is None:
+        return sizes[0 if is_large else 1]
+    for tile in sizes[:-1]:
+        blocks = planes * -(-row // tile.height) * -(-column // tile.width)
+        if blocks >= MULTIPROCESSORS and 2 * row > tile.height and 2 * column > tile.width:
+            return tile
+    return sizes[-1]
 
 
-def _is_cut(c: Contraction, index: Expr) -> bool:
-    return isinstance(index, Var) and index.name in {a.name for a in (c.rows[-1], c.columns[-1], c.terms[-1])}
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """A contraction on its way to its lines."""
+
+    c: Contraction
+    row: Axis
+    tile: Tile
+
+    @property
+    def column(self) -> Axis:
+        return self.c.columns[-1]
+
+    @property
+    def stage(self) -> Stage:
+        return self.c.stage
+
+    def loop(self, name: str) -> str:
+        return loop_name(self.stage.name, name)
+
+    def plan(self, readers: Sequence[Stage]) -> Plan:
+        """Lines for the contraction, and for the stages that are computed from its registers."""
+        lines = [*self._tiles(), *self._result(readers)]
+        lines += [*bound(self.stage, "y")[:1], *bound(self.stage, "x")[:1]]
+        lines += _on_threads(self.stage.name)
+        for number, load in enumerate(dict.fromkeys(loads(self.stage.value))):
+            lines += self._copy(load, f"{self.stage.name}_of{number}")
+        return Plan(tuple(lines), (self.stage.name, *(reader.name for reader in readers)))
+
+    def _tiles(self) -> list[Directive]:
+        """Lines for the loops of the contraction."""
+        planes = [axis.name for axis in self.stage.axes if axis not in (self.row, self.column)]
+        tile, terms = self.tile, self.c.terms
+        lines: list[Directive] = [
+            Split(self.loop(self.row.name), by=tile.height, into=("block_y", "in_y")),
+            Split(self.loop(self.column.name), by=tile.width, into=("block_x", "in_x")),
+            *self._shares(self.stage.name, "in_y", "in_x"),
+            Split(self.loop(terms[-1].name), by=tile.terms, into=("slice", "term")),
+        ]
+        order = [*planes, "block_y", "block_x", *(axis.name for axis in terms[:-1]), "slice"]
+        order += ["thread_z", "thread_y", "thread_x", "term", "own_y", "group", "own_x"]
+        lines.append(Reorder(tuple(map(self.loop, order))))
+        if planes:
+            lines += fused(self.stage, planes, "plane")
+            lines.append(Bind(self.loop("plane" if planes[1:] else planes[0]), "block.z"))
+        return [*lines, Unroll((self.loop("term"),))]
+
+    def _shares(self, nest: str, rows: str, columns: str) -> list[Directive]:
+        """Lines that cut the rows and columns of a tile for its threads."""
+        tile = self.tile
+        return [
+            Split(loop_name(nest, rows), by=tile.rows, into=("thread_y", "own_y")),
+            Split(loop_name(nest, columns), by=tile.part, into=("thread_z", "part")),
+            Split(loop_name(nest, "part"), by=tile.wide * tile.lanes, into=("group", "in_group")),
+            Split(loop_name(nest, "in_group"), by=tile.lanes, into=("thread_x", "own_x")),
+        ]
+
+    def _result(self, readers: Sequence[Stage]) -> list[Directive]:
+        """Lines that bring the tile from registers to memory, or to the stages that read it."""
+        at, name = self.loop("block_x"), self.stage.name
+        if readers:
+            kept = [name, *(reader.name for reader in readers[:-1])]
+            lines: list[Directive] = [ComputeAt(tuple(reader.name for reader in readers), at)]
+            lines += [SetScope(stage, Scope.REGISTER) for stage in kept]
+            nests = [(reader.name, self.row.name, self.column.name) for reader in readers]
+        else:
+            names = tuple(f"to_{axis.name}" for axis in self.stage.axes)
+            lines = [CacheWrite(TensorAxes(name, names), at, as_=f"{name}_tile", in_=Scope.REGISTER)]
+            nests = [(f"{name}_tile", f"to_{self.row.name}", f"to_{self.column.name}")]
+        for nest, rows, columns in nests:
+            lines += self._shares(nest, rows, columns)
+            inner = ("thread_z", "thread_y", "thread_x", "own_y", "group", "own_x")
+            lines.append(Reorder(tuple(loop_name(nest, loop) for loop in inner)))
+            lines += [Vectorize((loop_name(nest, "own_x"),)), *_on_threads(nest)]
+        return lines
+
+    def _copy(self, load: Load, copy: str) -> list[Directive]:
+        """Lines that copy what a slice reads of a tensor to shared memory, all threads of the block together."""
+        names = tuple(f"of_{position}" for position in range(len(load.index)))
+        term = self.c.terms[-1].name
+        moving = [n for n, index in zip(names, load.index, strict=True) if self._is_cut(index)]
+        of_terms = [n for n, index in zip(names, load.index, strict=True) if term in variables(index)]
+        is_turned = bool(of_terms) and of_terms[-1] == names[-1] and len(moving) > 1
+        stored = (*of_terms, *(n for n in names if n not in of_terms))
+        lines: list[Directive] = [
+            CacheRead(
+                TensorAxes(load.buffer, names),
+                self.loop("slice") if of_terms else self.loop("block_x"),
+                as_=copy,
+                in_=Scope.SHARED,
+                layout=Layout(tuple(map(Var, stored))) if is_turned else None,
+                fill=0,
+            )
+        ]
+        if is_turned:  # so that the elements of a row, which one thread stores, lie in different banks
+            extent = self.tile.height if load == self.c.left else self.tile.width
+            padded = extent + ACCESS_BYTES // load.dtype.bytes
+            lines.append(Align(copy, len(names) - 1, padded))
+        *rows, last = (loop_name(copy, name) for name in moving)
+        lanes = min(self.tile.terms // 2, ACCESS_BYTES // load.dtype.bytes)
+        lines.append(Split(last, by=lanes, into=("group", "lane")))
+        if rows:
+            lines.append(Fuse((rows[0], loop_name(copy, "group")), "element"))
+        element = loop_name(copy, "element" if rows else "group")
+        lines += [
+            Split(element, by=self.tile.threads, into=("trip", "at")),
+            Split(loop_name(copy, "at"), by=self.tile.high * self.tile.wide, into=("thread_z", "in_z")),
+            Split(loop_name(copy, "in_z"), by=self.tile.wide, into=("thread_y", "thread_x")),
+            Reorder(tuple(loop_name(copy, name) for name in ("thread_z", "thread_y", "thread_x", "trip"))),
+            Unroll((loop_name(copy, "trip"),)),
+            Vectorize((loop_name(copy, "lane"),)),
+        ]
+        return [*lines, *_on_threads(copy)]
+
+    def _is_cut(self, index: Expr) -> bool:
+        return bool(variables(index) & {self.row.name, self.column.name, self.c.terms[-1].name})
+
+
+def _on_threads(nest: str) -> list[Directive]:
+    return [Bind(loop_name(nest, f"thread_{level}"), f"thread.{level}") for level in LEVELS]

@@ -1,0 +1,32 @@
+"""What all lanes of a vector choose alike is chosen once, around the vector.
+
+    vector for j < 4:                             if i < M:
+      C[j] = where(i < M, A[4*i + j], 0.0)          vector for j < 4: C[j] = A[4*i + j]
+                                            ->    else:
+                                                    vector for j < 4: C[j] = 0.0
+
+A read under a condition is made lane by lane; without one, it is one access of several elements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from te.ir.expr import Select
+from te.ir.loop import VECTOR, For, If, Stmt, Store, rewrite_stmt
+from te.ir.visit import variables
+from te.schedule.finalize.guards import is_index_condition
+
+
+def choose_once(body: Stmt) -> Stmt:
+    """Take choices of whole vectors out of them."""
+    return rewrite_stmt(body, _chosen)
+
+
+def _chosen(s: Stmt) -> Stmt:
+    match s:
+        case For(kind=kind, body=Store(value=Select(condition=condition), method="") as store) if kind == VECTOR:
+            if s.var not in variables(condition) and is_index_condition(condition):
+                sides = [replace(s, body=replace(store, value=v)) for v in (store.value.then, store.value.otherwise)]
+                return If(condition, *(_chosen(side) for side in sides))
+    return s
