@@ -52,6 +52,7 @@ from te.ir.tensor import REDUCERS, Axis, Program, Stage, Tensor
 from te.ir.types import BOOL, I64
 from te.ir.visit import loads, variables
 from te.ir.wellformed import Buffers, Shape, assuming, guarded_loads, problem_in, problem_of_index
+from te.target import is_gpu
 
 __all__ = ["InvalidIR", "verify_kernel", "verify_program"]
 
@@ -514,16 +515,23 @@ def _check_registers(s: Store | Accumulate, at: _Place, place: str) -> None:
         if buffer not in registers:
             continue
         used = {name for i in index for name in variables(i)}
-        last = _lane_of(index[-1]) & lanes if index else set()
+        last = (
+            _lane_of(index[-1], constant if is_gpu(at.kernel.target) else set()) & lanes if index else set()
+        )
         _require(used <= constant | last, f"a register of `{buffer}` is chosen by a variable ({place})")
         _require(
             not any(any(loads(i)) for i in index), f"a register of `{buffer}` is chosen by data ({place})"
         )
 
 
-def _lane_of(index: Expr) -> set[str]:
-    """The variable that an index is, or that it adds a constant to: of the upper half of a register, say."""
+def _lane_of(index: Expr, constant: set[str]) -> set[str]:
+    """The variable that an index is, or that it adds a constant to: of the upper half of a register, say.
+
+    Registers of GPUs hold an element each, of any place among those in `constant`.
+    """
     match index:
+        case Op(op="+", args=(places, Var(name=name))) if constant and variables(places) <= constant:
+            return {name}
         case Var(name=name) | Op(op="+", args=(Var(name=name), Const())):
             return {name}
     return set()

@@ -9,6 +9,7 @@ import te
 from te.backends.cuda.emulator.executable import Emulation, emulating
 from te.ir.loop import BLOCKS, THREADS, Accumulate, For, Store, walk_stmt
 from te.schedule.auto import auto_cases, auto_schedule
+from te.schedule.auto.gpu.tiles import plans_for_tiles
 from te.target import EMULATED, parse_target
 from tests.backends.emulator.running import needs_gxx
 from tests.schedule.scheduling import CHAIN, MATMUL, PLANE, ROW_SUM, SOFTMAX, program, random_inputs
@@ -40,6 +41,18 @@ SCALED_PRODUCT = """
 op f(X: f32[K, M], Y: i8[K, N], c: f32[N]) -> Z: f32[M, N] {
     Z[i, j] = sum[k](X[k, i] * (f32(Y[k, j]) * c[j]))
 }
+"""
+WITH_RESIDUAL = """
+op f(X: f32[M, K], W: f32[N, K], b: f32[N], R: f32[M, N]) -> Y: f32[M, N], Z: f32[M, N] {
+    p[i, j] = sum[k](X[i, k] * W[j, k])
+    Y[i, j] = p[i, j] + b[j]
+    Z[i, j] = 0.5 * Y[i, j] * (1.0 + tanh(Y[i, j])) + R[i, j]
+}
+"""
+PRODUCT = """
+op f(A: {a}, B: {b}) -> C: {c}[M, N] {{
+    C[i, j] = sum[k]({value})
+}}
 """
 CUMULATED = """
 op f(X: f32[M, N]) -> Y: f32[M, N] {
@@ -109,44 +122,84 @@ def test_a_recurrence_has_threads_along_its_other_axes() -> None:
 
 
 def test_a_product_is_in_tiles_of_shared_memory_and_registers() -> None:
-    assert lines(MATMUL, M=500, N=500, K=500) == [
-        "split C.i by 64 into block_y, in_y",
-        "split C.in_y by 4 into thread_y, own_y",
-        "split C.j by 64 into block_x, in_x",
-        "split C.in_x by 4 into thread_x, own_x",
-        "split C.k by 16 into slice, term",
-        "reorder C.block_y, C.block_x, C.slice, C.thread_y, C.thread_x, C.term, C.own_y, C.own_x",
+    assert lines(MATMUL, M=2000, N=2000, K=500) == [
+        "split C.i by 128 into block_y, in_y",
+        "split C.j by 128 into block_x, in_x",
+        *shares("C", "in_y", "in_x"),
+        "split C.k by 8 into slice, term",
+        "reorder C.block_y, C.block_x, C.slice, C.thread_z, C.thread_y, C.thread_x, C.term, C.own_y, C.group, C.own_x",
+        "unroll C.term",
         "cache_write C[to_i, to_j] at C.block_x as C_tile in register",
-        "split C_tile.to_i by 4 into thread_y, own_y",
-        "split C_tile.to_j by 4 into thread_x, own_x",
-        "reorder C_tile.thread_y, C_tile.thread_x, C_tile.own_y, C_tile.own_x",
-        "vectorize C_tile.own_x",
-        "bind C_tile.thread_y to thread.y",
-        "bind C_tile.thread_x to thread.x",
+        *shares("C_tile", "to_i", "to_j"),
+        *result("C_tile"),
         "bind C.block_y to block.y",
-        "bind C.thread_y to thread.y",
         "bind C.block_x to block.x",
-        "bind C.thread_x to thread.x",
-        *copied("A", "left"),
-        *copied("B", "right"),
+        *on_threads("C"),
+        "cache_read A[of_0, of_1] at C.slice as C_of0 in shared layout [of_1, of_0] fill 0",
+        "align C_of0 axis 1 by 132",
+        *copied("C_of0"),
+        "cache_read B[of_0, of_1] at C.slice as C_of1 in shared fill 0",
+        *copied("C_of1"),
     ]
 
 
-def copied(tensor: str, role: str) -> list[str]:
-    copy = f"C_{role}"
+def shares(nest: str, rows: str, columns: str) -> list[str]:
     return [
-        f"cache_read {tensor}[of_0, of_1] at C.slice as {copy} in shared",
+        f"split {nest}.{rows} by 8 into thread_y, own_y",
+        f"split {nest}.{columns} by 64 into thread_z, part",
+        f"split {nest}.part by 32 into group, in_group",
+        f"split {nest}.in_group by 4 into thread_x, own_x",
+    ]
+
+
+def result(nest: str) -> list[str]:
+    inner = ("thread_z", "thread_y", "thread_x", "own_y", "group", "own_x")
+    order = ", ".join(f"{nest}.{loop}" for loop in inner)
+    return [f"reorder {order}", f"vectorize {nest}.own_x", *on_threads(nest)]
+
+
+def on_threads(nest: str) -> list[str]:
+    return [f"bind {nest}.thread_{level} to thread.{level}" for level in "zyx"]
+
+
+def copied(copy: str) -> list[str]:
+    return [
         f"split {copy}.of_1 by 4 into group, lane",
         f"fuse {copy}.of_0, {copy}.group into element",
         f"split {copy}.element by 256 into trip, at",
-        f"split {copy}.at by 16 into thread_y, thread_x",
+        f"split {copy}.at by 128 into thread_z, in_z",
+        f"split {copy}.in_z by 8 into thread_y, thread_x",
+        f"reorder {copy}.thread_z, {copy}.thread_y, {copy}.thread_x, {copy}.trip",
+        f"unroll {copy}.trip",
         f"vectorize {copy}.lane",
-        f"bind {copy}.thread_y to thread.y",
-        f"bind {copy}.thread_x to thread.x",
+        *on_threads(copy),
     ]
 
 
-SIZES = [{"M": 5, "N": 300}, {"M": 33, "N": 130}, {"M": 9, "N": 1}]
+def test_pointwise_stages_are_computed_from_the_registers_of_a_product() -> None:
+    found = lines(PRODUCTS_OF_ROWS)
+    assert "compute_at Z at p.block_x" in found
+    assert "set_scope p in register" in found
+    assert not [line for line in found if line.startswith("cache_write")]
+
+
+@pytest.mark.parametrize(("size", "rows"), [(2000, 128), (1000, 64), (300, 32)])
+def test_every_multiprocessor_has_a_tile(size: int, rows: int) -> None:
+    assert lines(MATMUL, M=size, N=size, K=500)[0] == f"split C.i by {rows} into block_y, in_y"
+
+
+@pytest.mark.parametrize("sizes", [(128, 128, 8), (129, 257, 17), (7, 130, 3)])
+def test_the_largest_tile_overhangs_anywhere(sizes: tuple[int, int, int]) -> None:
+    of = program(MATMUL)
+    (plan,) = plans_for_tiles(of.stage("C"), of, parse_target("cuda"), is_large=True)
+    text = "\n".join(map(str, plan.lines))
+    kernel = te.build(f"{MATMUL}\nschedule matmul on cuda {{\n{text}\n}}", target=EMULATED)
+    a, b = random_inputs(of, dict(zip("MNK", sizes, strict=True))).values()
+    with emulating(Emulation(orders=(0, 3))):
+        np.testing.assert_allclose(kernel(a, b), a @ b, rtol=1e-5, atol=1e-5)
+
+
+SIZES = [{"M": 5, "N": 300}, {"M": 33, "N": 130}, {"M": 9, "N": 1}, {"M": 64, "N": 64, "K": 16}]
 TEXTS = {
     "chain": CHAIN,
     "plane": PLANE,
@@ -161,6 +214,12 @@ TEXTS = {
     "products": PRODUCTS,
     "products_of_rows": PRODUCTS_OF_ROWS,
     "scaled_product": SCALED_PRODUCT,
+    "with_residual": WITH_RESIDUAL,
+    "left_turned": PRODUCT.format(a="f32[K, M]", b="f32[K, N]", c="f32", value="A[k, i] * B[k, j]"),
+    "both_turned": PRODUCT.format(a="f32[K, M]", b="f32[N, K]", c="f32", value="A[k, i] * B[j, k]"),
+    "doubles": PRODUCT.format(a="f64[M, K]", b="f64[K, N]", c="f64", value="A[i, k] * B[k, j]"),
+    "halves": PRODUCT.format(a="f16[M, K]", b="bf16[K, N]", c="f32", value="f32(A[i, k]) * f32(B[k, j])"),
+    "bytes": PRODUCT.format(a="i8[M, K]", b="i8[N, K]", c="i32", value="i32(A[i, k]) * i32(B[j, k])"),
     "batches": BATCHES,
     "turned": TURNED,
     "cumulated": CUMULATED,
@@ -188,4 +247,7 @@ def test_results_are_those_of_the_op(name: str) -> None:
         arrays = [np.abs(a) if a.dtype == np.int64 else a for a in inputs.values()]
         with emulating(Emulation(orders=(0, number + 1))):
             found = gpu(*arrays)
-        np.testing.assert_allclose(found, plain(*arrays), rtol=1e-4, atol=1e-5)
+        expected = plain(*arrays)
+        for name in of.outputs:
+            pair = [x[of.outputs.index(name)] if isinstance(x, tuple) else x for x in (found, expected)]
+            np.testing.assert_allclose(*pair, rtol=1e-4, atol=1e-5)

@@ -80,7 +80,11 @@ class Tile:
 def plans_for_tiles(stage: Stage, program: Program, target: Target, is_large: bool) -> Iterator[Plan]:
     """Plans for a contraction with rows. `is_large` is what to assume of sizes that are not known."""
     c = contraction_of(stage)
-    if c is None or not c.rows or len({load.buffer for load in loads(stage.value)}) < len(set(loads(stage.value))):
+    if (
+        c is None
+        or not c.rows
+        or len({load.buffer for load in loads(stage.value)}) < len(set(loads(stage.value)))
+    ):
         return
     product = _Product(c, _row_of(c), _tile_for(c, is_large))
     readers = pointwise_readers(stage, program)

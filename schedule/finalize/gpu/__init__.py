@@ -45,6 +45,7 @@ from te.schedule.finalize.gpu.copies import settle_copies
 from te.schedule.finalize.gpu.launches import separate_launches
 from te.schedule.finalize.gpu.levels import fill_blocks, threads_of
 from te.schedule.finalize.gpu.memory import check_shared
+from te.schedule.finalize.gpu.packing import pack_registers
 from te.schedule.finalize.gpu.registers import distribute_registers
 from te.schedule.finalize.gpu.sums import refuse_reduction
 from te.schedule.finalize.gpu.threads import gather_thread_loops, thread_loops
@@ -100,5 +101,5 @@ def _in_block(s: Stmt, facts: Facts) -> Stmt:
         s = gather_thread_loops(s, facts)  # those by which threads tell each other, too
         if thread_loops(s) != wanted:
             refuse_reduction(next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)))
-    s = fill_blocks(distribute_registers(s, threads, facts), threads)
+    s = fill_blocks(pack_registers(distribute_registers(s, threads, facts)), threads)
     return place_barriers(settle_copies(s, facts), facts)

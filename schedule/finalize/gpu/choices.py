@@ -25,8 +25,13 @@ def choose_once(body: Stmt) -> Stmt:
 
 def _chosen(s: Stmt) -> Stmt:
     match s:
-        case For(kind=kind, body=Store(value=Select(condition=condition), method="") as store) if kind == VECTOR:
+        case For(kind=kind, body=Store(value=Select(condition=condition), method="") as store) if (
+            kind == VECTOR
+        ):
             if s.var not in variables(condition) and is_index_condition(condition):
-                sides = [replace(s, body=replace(store, value=v)) for v in (store.value.then, store.value.otherwise)]
+                sides = [
+                    replace(s, body=replace(store, value=v))
+                    for v in (store.value.then, store.value.otherwise)
+                ]
                 return If(condition, *(_chosen(side) for side in sides))
     return s

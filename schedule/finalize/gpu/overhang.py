@@ -114,9 +114,13 @@ def _does_no_harm(leaf: Store | Accumulate, place: _Place) -> bool:
 
 def _is_filled(name: str, index: Sequence[Expr], place: _Place) -> bool:
     buffer = place.buffers.get(name)
-    return buffer is not None and buffer.filled and all(
-        _ends_before(reach_of(i, place.loops, place.facts), extent)
-        for i, extent in zip(place.in_buffer(buffer, index), buffer.shape, strict=True)
+    return (
+        buffer is not None
+        and buffer.filled
+        and all(
+            _ends_before(reach_of(i, place.loops, place.facts), extent)
+            for i, extent in zip(place.in_buffer(buffer, index), buffer.shape, strict=True)
+        )
     )
 
 

@@ -1,0 +1,100 @@
+"""Registers of tiles on GPUs: indices as digits, no gaps, and what overhangs."""
+
+from __future__ import annotations
+
+import pytest
+
+import te
+from te.ir.bounds import NO_FACTS
+from te.ir.expr import Expr, Var, add, integer, mul
+from te.schedule.finalize.gpu.digits import Digit, digits_of, reach_of, same_digits
+
+EXTENTS: dict[str, Expr] = {
+    "h": integer(2),
+    "t": integer(8),
+    "o": integer(4),
+    "one": integer(1),
+    "n": Var("N"),
+}
+
+
+def index(**weights: int) -> Expr:
+    found: Expr = integer(0)
+    for name, weight in weights.items():
+        found = add(found, mul(integer(weight), Var(name)))
+    return found
+
+
+def test_digits_are_those_of_a_number() -> None:
+    expected = (Digit(1, 4, "o"), Digit(4, 8, "t"), Digit(32, 2, "h"))
+    assert digits_of(index(h=32, t=4, o=1, one=7), EXTENTS, NO_FACTS) == expected
+    assert reach_of(index(h=32, t=4, o=1), EXTENTS, NO_FACTS) == 63
+
+
+@pytest.mark.parametrize(
+    "e",
+    [
+        index(t=3, o=1),
+        index(h=1, t=1),
+        index(n=1),
+        index(t=-1),
+        add(index(o=1), integer(1)),
+        index(unknown=1),
+    ],
+)
+def test_other_numbers_have_no_digits(e: Expr) -> None:
+    assert digits_of(e, EXTENTS, NO_FACTS) is None
+
+
+def test_the_same_places_are_needed() -> None:
+    a = digits_of(index(t=4, o=1), EXTENTS, NO_FACTS)
+    b = digits_of(index(h=4, o=1), EXTENTS, NO_FACTS)
+    assert a is not None
+    assert b is not None
+    assert same_digits(a, a) == {"t": "t", "o": "o"}
+    assert same_digits(a, b) is None
+
+
+TILED = """
+op f(A: f32[M, K], B: f32[K, N]) -> C: f32[M, N] {
+    C[i, j] = sum[k](A[i, k] * B[k, j])
+}
+schedule f on cuda {
+    split i by 16 into block_y, in_y
+    split in_y by 2 into thread_y, own_y
+    split j by 32 into block_x, in_x
+    split in_x by 16 into group, in_group
+    split in_group by 2 into thread_x, own_x
+    split k by 8 into slice, term
+    reorder block_y, block_x, slice, thread_y, thread_x, term, own_y, group, own_x
+    cache_write C[y, x] at block_x as tile in register
+    split tile.y by 2 into thread_y, own_y
+    split tile.x by 16 into group, in_group
+    split tile.in_group by 2 into thread_x, own_x
+    reorder tile.thread_y, tile.thread_x, tile.own_y, tile.group, tile.own_x
+    bind tile.thread_y to thread.y
+    bind tile.thread_x to thread.x
+    bind block_y to block.y
+    bind block_x to block.x
+    bind C.thread_y to thread.y
+    bind C.thread_x to thread.x
+    cache_read A at slice as left in shared FILL
+    cache_read B at slice as right in shared FILL
+}
+"""
+
+
+def test_groups_of_columns_leave_no_gaps_in_registers() -> None:
+    assert "float tile[2][4];" in te.build(TILED.replace("FILL", "fill 0"), target="cuda").ir("cuda")
+
+
+def test_what_overhangs_is_computed_from_filled_copies_alone() -> None:
+    filled = te.build(TILED.replace("FILL", "fill 0"), target="cuda").ir("cuda")
+    plain = te.build(TILED.replace("FILL", ""), target="cuda").ir("cuda")
+    assert filled.count("te_fma_f32(") == 2  # the function, and one step
+    assert plain.count("te_fma_f32(") > 2  # where the tile lies inside, and where it overhangs
+
+
+def test_registers_start_before_the_loops() -> None:
+    text = te.build(TILED.replace("FILL", "fill 0"), target="cuda").ir("cuda")
+    assert text.index("= 0.0f;") < text.index("for (te_i64 slice")
