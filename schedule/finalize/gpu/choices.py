@@ -25,13 +25,11 @@ def choose_once(body: Stmt) -> Stmt:
 
 def _chosen(s: Stmt) -> Stmt:
     match s:
-        case For(kind=kind, body=Store(value=Select(condition=condition), method="") as store) if (
-            kind == VECTOR
-        ):
-            if s.var not in variables(condition) and is_index_condition(condition):
-                sides = [
-                    replace(s, body=replace(store, value=v))
-                    for v in (store.value.then, store.value.otherwise)
-                ]
-                return If(condition, *(_chosen(side) for side in sides))
+        case For(kind=kind, body=Store(value=Select() as choice, method="") as store) if kind == VECTOR:
+            if s.var not in variables(choice.condition) and is_index_condition(choice.condition):
+                then, otherwise = (
+                    _chosen(replace(s, body=replace(store, value=value)))
+                    for value in (choice.then, choice.otherwise)
+                )
+                return If(choice.condition, then, otherwise)
     return s
