@@ -28,7 +28,7 @@ CHUNK_ROWS, MOST_COLUMNS = 256, 4096  # for one thread at a time: 4 MiB of f32, 
 
 def lines_for_columns(stage: Stage, program: Program, target: Target) -> Iterator[list[Directive]]:
     """Lines for a reduction over an axis other than the last, the best ones first."""
-    if not _is_over_rows(stage):
+    if not is_over_rows(stage):
         return
     is_alone = len(stage.axes) == 1 and stage.reduction is not None and len(stage.reduction.axes) == 1
     if is_alone and parallel_work(stage) and stage.name not in _recurring(program):
@@ -40,7 +40,7 @@ def _recurring(program: Program) -> set[str]:
     return {name for recurrence in program.recurrences for name in recurrence.stages}
 
 
-def _is_over_rows(stage: Stage) -> bool:
+def is_over_rows(stage: Stage) -> bool:
     """Whether all reads are at plain indices, and one has the last axis last and a reduction axis before."""
     if stage.reduction is None or not stage.axes or not stage.reduction.axes:
         return False

@@ -1,4 +1,4 @@
-"""`te check --races`: the schedules on GPUs, run by the emulator under several orders of threads."""
+"""`te check --races`: schedules on GPUs, written and automatic, run by the emulator under several orders of threads."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from te.watch.races import ORDERS, Examined, examine, ops_for_gpus
 
 
 def races_of(file: str, *, is_told: bool) -> Iterator[Diagnostic]:
-    """Run every op of a file that has a schedule on a GPU, and say what is wrong; `is_told`: and what was run.
+    """Run every op of a file on an emulated GPU, and say what is wrong; `is_told`: and what was run.
 
-    Raises Usage without g++, and for an op that needs a `const`.
+    An op that has no schedule there runs with the automatic one, unless it needs a `const`. Raises Usage without g++,
+    and for an op with a schedule that needs a `const`.
     """
     for op in ops_for_gpus(load(file)):
         try:

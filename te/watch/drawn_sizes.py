@@ -22,7 +22,12 @@ MOST_OPERATIONS = 2_000_000  # of one call: about a second
 
 
 def draw_sizes(
-    program: Program, conditions: Sequence[Expr], calls: int, seed: int = 0
+    program: Program,
+    conditions: Sequence[Expr],
+    calls: int,
+    seed: int = 0,
+    *,
+    most_operations: int = MOST_OPERATIONS,
 ) -> list[list[dict[str, int]]]:
     """Sizes for each of the `conditions`, of which the first that holds decides; so many for each, or fewer.
 
@@ -37,12 +42,17 @@ def draw_sizes(
     operations = works(nest(program))[0].operations
     found: list[dict[tuple[int, ...], dict[str, int]]] = [{} for _ in conditions]
     for sizes in _draws(program, conditions, random.Random(seed)):
-        if not all(_holds(r.condition, sizes) for r in program.requirements):
+        if not all(_holds(r.condition, sizes) for r in program.requirements) or _is_negative(program, sizes):
             continue
         number = next((n for n, c in enumerate(conditions) if _holds(c, sizes)), None)
-        if number is not None and (value_of(operations, sizes) or 0) <= MOST_OPERATIONS:
+        if number is not None and (value_of(operations, sizes) or 0) <= most_operations:
             found[number][tuple(sizes.values())] = sizes
     return [_chosen(list(those.values()), operations, calls) for those in found]
+
+
+def _is_negative(program: Program, sizes: Mapping[str, int]) -> bool:
+    """Whether a tensor would have a negative extent, as a convolution of less than its window: calls refuse that."""
+    return any(evaluate(axis.extent, sizes) < 0 for stage in program.stages for axis in stage.axes)
 
 
 def _chosen(drawn: list[dict[str, int]], operations: Expr, calls: int) -> list[dict[str, int]]:

@@ -1,4 +1,4 @@
-"""What is wrong with an op's schedules on a GPU, as the emulator sees it: races, barriers, bounds."""
+"""What is wrong with an op's schedules on a GPU, written or automatic, as the emulator sees it: races, bounds."""
 
 from __future__ import annotations
 
@@ -35,12 +35,16 @@ class Examined:
 
 
 def ops_for_gpus(module: Module) -> list[Op]:
-    """The ops of a module that have a schedule on a GPU in it."""
+    """The ops of a module that have a schedule on a GPU in it, and those that can be built without being told more."""
     levels = parse_target(EMULATED).levels
     scheduled = {
         item.op for item in module.file.items if isinstance(item, tree.Schedule) and item.target in levels
     }
-    return [op for op in module if op.name in scheduled]
+    return [op for op in module if op.name in scheduled or not _asks_for_a_const(op)]
+
+
+def _asks_for_a_const(op: Op) -> bool:
+    return any(p.kind == "const" and p.default is None for p in op.tree.params)
 
 
 def examine(op: Op, *, seconds: float = 60.0) -> Iterator[Examined]:

@@ -4,7 +4,9 @@
 2. Contractions (`tiles.py`): tiles in shared memory, and in the registers of threads.
 3. Reductions over the last axis and what is computed from them (`rows.py`): in one launch, whose blocks or warps each
    have a row, and keep it in registers where its length is known.
-4. Any other stage (`points.py`): its elements on blocks and threads, 16 bytes a thread where neighbours in memory
+4. Reductions over another axis than the last (`columns.py`), or of all (`totals.py`): partial results of blocks in one
+   launch, and their reduction in a second.
+5. Any other stage (`points.py`): its elements on blocks and threads, 16 bytes a thread where neighbours in memory
    are read and written; where those depend on each other, a loop that is independent.
 
 A line that the rewrites refuse is left out. Sizes may be symbolic: the emitted code asks what it needs.
@@ -18,6 +20,7 @@ from typing import TypeAlias
 from te.ir.expr import TRUE
 from te.ir.tensor import Program, Stage
 from te.schedule.auto.adding import add_if_legal
+from te.schedule.auto.gpu.columns import lines_for_columns
 from te.schedule.auto.gpu.points import lines_for_points
 from te.schedule.auto.gpu.rows import lines_for_rows, rows_at
 from te.schedule.auto.gpu.tiles import plans_for_tiles
@@ -30,7 +33,7 @@ from te.target import Target
 
 Rule: TypeAlias = Callable[[Stage, Program, Target], Iterator[list[Directive]]]
 
-KINDS: tuple[Rule, ...] = (lines_for_total, lines_for_points)  # tried in this order
+KINDS: tuple[Rule, ...] = (lines_for_columns, lines_for_total, lines_for_points)  # tried in this order
 
 
 def gpu_cases(program: Program, target: Target) -> list[ChosenCase]:

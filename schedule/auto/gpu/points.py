@@ -86,11 +86,15 @@ def _row_threads(axes: Sequence[Axis], lanes: int) -> int | None:
 
 def fused(stage: Stage, names: Sequence[str], into: str) -> list[Directive]:
     """Lines that make one loop of several, called `into`; none of one loop."""
+    return fused_loops(stage.name, names, into)
+
+
+def fused_loops(stage: str, names: Sequence[str], into: str) -> list[Directive]:
     lines: list[Directive] = []
     first = names[0]
     for position, name in enumerate(names[1:], 2):
         both = into if position == len(names) else f"{into}{position}"
-        lines.append(Fuse((loop_name(stage.name, first), loop_name(stage.name, name)), both))
+        lines.append(Fuse((loop_name(stage, first), loop_name(stage, name)), both))
         first = both
     return lines
 

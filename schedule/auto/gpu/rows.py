@@ -56,6 +56,8 @@ class _Sharing:
 def rows_at(program: Program, last: Stage, taken: set[str]) -> Rows | None:
     """The rows of a stage that the threads of a block reduce: with its members, or a reduction alone."""
     found = rows_of(program, last, taken)
+    if found and any(m.reduction and len(m.axes) > found.count for m in found.members):
+        found = None  # those reduce columns
     if found is not None or last.reduction is None or not last.axes:
         return found
     recurring = {name for r in program.recurrences for name in r.stages}

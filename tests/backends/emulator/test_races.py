@@ -67,13 +67,30 @@ class TestWithCompiler:
     def test_all_schedules_run(self, file, capsys):
         assert main(["check", "--races", file]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == 6
+        assert len(lines) == 8
         assert all(line.endswith("in 4 orders: nothing is wrong") for line in lines)
         assert [line.split(": ")[1].split(" with")[0] for line in lines] == [
-            *("scale", "scale", "scale (schedule 2)", "scale (schedule 2)", "pick", "pick")
+            *("scale", "scale", "scale (schedule 2)", "scale (schedule 2)", "pick", "pick"),
+            *("unscheduled", "unscheduled"),
         ]
         assert main(["check", "--races", "--json", file]) == 0
         assert capsys.readouterr().out == "[]\n"
+
+    def test_an_op_without_a_schedule_that_needs_a_const_is_left_out(self, tmp_path, capsys):
+        path = tmp_path / "const.te"
+        path.write_text(
+            "op f(X: f32[N], const c: float) -> Y: f32[N] {\n    Y[i] = c * X[i]\n}\n", encoding="utf-8"
+        )
+        assert main(["check", "--races", str(path)]) == 0
+        assert capsys.readouterr().out == ""
+
+    def test_sizes_with_negative_extents_are_not_drawn(self, tmp_path, capsys):
+        path = tmp_path / "pairs.te"
+        path.write_text(
+            "op f(X: f32[N]) -> Y: f32[N - 40] {\n    Y[i] = X[i] + X[i + 40]\n}\n", encoding="utf-8"
+        )
+        assert main(["check", "--races", str(path)]) == 0
+        assert capsys.readouterr().out.count("nothing is wrong") == 2
 
     def test_findings_are_diagnostics(self, file, capsys, monkeypatch):
         damage(monkeypatch, "by[0] * X[", "by[0] * X[M + ")
