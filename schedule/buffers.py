@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from te.diagnostics import ScheduleError, Span, did_you_mean, error
-from te.ir.expr import TRUE, Load, Var
+from te.ir.expr import TRUE, Const, Load, Select, Var
 from te.ir.loop import (
     Alloc,
     Buffer,
@@ -61,10 +61,7 @@ def buffer_of(kernel: Kernel, name: str) -> Buffer:
 
 
 def find_source(kernel: Kernel, name: str, span: Span | None) -> Buffer:
-    """What a copy can be made of: a tensor, or a copy of a part of one, with the whole tensor's shape.
-
-    What fills a copy outside the tensor is not copied again.
-    """
+    """What a copy can be made of: a tensor, or a copy of a part of one, with the whole tensor's shape."""
     source = _source_of_copy(kernel, name)
     if source is None:
         return find_tensor(kernel, name, span)
@@ -72,12 +69,26 @@ def find_source(kernel: Kernel, name: str, span: Span | None) -> Buffer:
 
 
 def _source_of_copy(kernel: Kernel, name: str) -> str | None:
-    """What `name` is a copy of, if it is one that nothing fills."""
+    """What `name` is a copy of, if it is one."""
+    if any(stage.name == name for stage in kernel.program.stages):
+        return None
     for s, _ in walk_stmt(kernel.body):
-        if isinstance(s, Store) and s.stage == s.buffer == name and isinstance(s.value, Load):
-            is_stage = any(stage.name == name for stage in kernel.program.stages)
-            return None if is_stage else s.value.buffer
+        if isinstance(s, Store) and s.stage == s.buffer == name:
+            match s.value:
+                case Load(buffer=source) | Select(then=Load(buffer=source), otherwise=Const()):
+                    return source
     return None
+
+
+def is_filled(kernel: Kernel, name: str) -> bool:
+    """Whether a copy holds a number where it overhangs its tensor; it then has all of its elements."""
+    return (
+        any(
+            isinstance(s, Store) and s.stage == s.buffer == name and isinstance(s.value, Select)
+            for s, _ in walk_stmt(kernel.body)
+        )
+        and _source_of_copy(kernel, name) is not None
+    )
 
 
 def find_allocation(kernel: Kernel, d: Directive, field: str, name: str) -> tuple[Alloc, Path]:

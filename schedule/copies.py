@@ -37,7 +37,7 @@ from te.ir.loop import (
 from te.ir.tensor import Axis, Stage, Tensor, identity
 from te.ir.types import integer_limits
 from te.ir.visit import loads, rewrite, variables
-from te.schedule.buffers import axes_of, buffer_of, find_source, find_tensor, new_buffer
+from te.schedule.buffers import axes_of, buffer_of, find_source, find_tensor, is_filled, new_buffer
 from te.schedule.compute_at import as_data_loops, reads_directly, refuse_scope, replaced
 from te.schedule.context import facts_at, facts_inside, follows_from_loops
 from te.schedule.directives import CacheRead, CacheWrite
@@ -111,6 +111,7 @@ class _Copy:
         self.d = d
         self.tensor = tensor
         self.name = name
+        self.is_of_filled = is_filled(kernel, tensor.name)  # and what fills that is copied as well
         self.names: list[Let] = []  # around the place, of whose range the loops alone are no proof
         path = _region(kernel, d)[1]
         for at, s in enumerate(path):
@@ -147,8 +148,8 @@ class _Copy:
                 help="a copy is made of a tensor that is complete before the place",
             )
         uses = reads_in(s, self.tensor.name)
-        shape = None if self.d.fill is not None else self.tensor.shape
-        box = box_of(uses, self.tensor.shape, facts, whole=shape is not None)
+        is_padded = self.d.fill is not None or self.is_of_filled
+        box = box_of(uses, self.tensor.shape, facts, whole=not is_padded)
         self._require_source(box, facts)
         nest = self._nest(box, facts)
         scope = self.d.in_ or Scope.GLOBAL
@@ -206,7 +207,7 @@ class _Copy:
         element = Load(self.tensor.name, tuple(Var(a.name) for a in axes), self.tensor.dtype)
         stage = Stage(Tensor(self.name, self.tensor.dtype, self.tensor.shape), axes, element)
         nest = nest_part(stage, box.low, box.extents, facts)
-        if self.d.fill is None:
+        if self.d.fill is None and not self.is_of_filled:
             return nest
         nest = rewrite_stmt(nest, self._filled)
         return If(known, nest) if (known := self._names_in_range(nest)) != TRUE else nest
@@ -221,7 +222,9 @@ class _Copy:
         return in_range
 
     def _filled(self, s: Stmt) -> Stmt:
-        """Guards of what overhangs become a choice of the value there."""
+        """Guards of what overhangs become a choice of the value there. A copy that is filled has it already."""
+        if isinstance(s, If) and isinstance(s.body, Store) and self.d.fill is None:
+            return s.body
         if isinstance(s, If) and isinstance(s.body, Store):
             return replace(s.body, value=Select(s.condition, s.body.value, self._fill()))
         return s

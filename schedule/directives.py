@@ -265,7 +265,8 @@ class CacheRead(Directive):
     The copy is a stage, `X_copy` or what `as` says; its loops are called by the axes named in
     `X[a, b]`. `in` says where it lives, `layout` how it is stored (`layout [a // 4, b, a % 4]`: each
     axis whole, or cut into digits). With `fill 0` the copy also holds what overhangs the tensor, filled
-    with that number, and reads with that very `else` need no condition any more: a padded copy.
+    with that number, and reads with that very `else` need no condition any more: a padded copy. Copies of
+    it have what fills it, too.
     The tensor must be complete before the place. `by vector` runs the copy's innermost loop in vectors;
     `by cp_async`, `tma` and `ldmatrix` are for GPUs.
 

@@ -1,10 +1,13 @@
-"""Instructions that multiply tiles of matrices, by the lanes of a warp: calls of the prelude's `te_mma_...`."""
+"""Instructions that load and multiply tiles of matrices, by the lanes of a warp: calls of the prelude."""
 
 from __future__ import annotations
 
 from te.backends.cuda.expressions import element
 from te.backends.cuda.scope import Scope
+from te.ir.expr import integer
 from te.ir.loop import Accumulate
+from te.ir.visit import substitute
+from te.schedule.finalize.gpu.matrix_loads import MatrixLoad
 from te.schedule.intrinsics import bindings, find_intrinsic
 
 
@@ -18,3 +21,14 @@ def matrix_step(scope: Scope, s: Accumulate) -> str:
     reads = [(loads[tensor.name].buffer, loads[tensor.name].index) for tensor in meaning.operands]
     places = [element(scope, scope.buffers[name], index) for name, index in ((s.buffer, s.index), *reads)]
     return f"te_{s.intrinsic}({', '.join(f'&{place}' for place in places)});"
+
+
+def matrix_load_call(scope: Scope, load: MatrixLoad, lane: str) -> str:
+    """The call for loops that load registers of fragments from shared memory, inside those that call it again."""
+    inside = (*load.together, *([load.elements] if load.elements else []))
+    first = {loop.var: integer(0) for loop in inside}
+    index = tuple(substitute(i, first) for i in load.store.index)
+    to = element(scope, scope.buffers[load.store.buffer], index)
+    row = element(scope, scope.buffers[load.source.buffer], load.row(lane))
+    is_transposed = "true" if load.is_transposed else "false"
+    return f"te_ldmatrix<{load.count}, {is_transposed}>(&{to}, &{row});"

@@ -9,7 +9,7 @@ from te.backends.cuda.copies import copy_loop, is_copy, write_copies, write_copy
 from te.backends.cuda.expressions import element, index, step, terms_of, value
 from te.backends.cuda.indices import Index, Text
 from te.backends.cuda.launches import LIMITS
-from te.backends.cuda.matrices import matrix_step
+from te.backends.cuda.matrices import matrix_load_call, matrix_step
 from te.backends.cuda.prelude import type_name
 from te.backends.cuda.scope import Scope
 from te.backends.cuda.vectors import multiple_of, vector_loop, write_vectors
@@ -38,8 +38,10 @@ from te.ir.loop import (
 )
 from te.ir.print import print_expr
 from te.ir.visit import variables
+from te.schedule.finalize.gpu.matrix_loads import matrix_load
 
 AXES = {"x": 0, "y": 1, "z": 2}
+WORD = 4  # bytes of a register
 
 
 class Statements:
@@ -59,6 +61,7 @@ class Statements:
         self.block = block  # how many threads there are along each axis
         self.has_shared = has_shared  # memory that its threads share
         self.is_in_warps = is_in_warps  # each of which is a row of the block
+        self.lane = ""  # the variable of the loop over lanes that is written
 
     def write(self, s: Stmt, *, is_last: bool = False) -> None:
         """`is_last`: what is declared here may be seen until the block of C++ ends."""
@@ -104,6 +107,8 @@ class Statements:
     def _for(self, s: For, is_last: bool) -> None:
         if s.kind in BINDINGS:
             self._bound(s, is_last)
+        elif (load := matrix_load(s)) is not None and s in load.together:
+            self.scope.writer.line(matrix_load_call(self.scope, load, self.lane))
         elif s.kind == VECTOR:
             self._vector(s)
         else:
@@ -191,6 +196,8 @@ class Statements:
         self.scope.writer.line("__syncthreads();")
 
     def _threads(self, s: For, number: str, extent: Index, is_last: bool) -> None:
+        if s.kind == "lane":
+            self.lane = s.var
         self._declared(s.var, Index(number, low=0, high=_last(extent)), s, s.body, is_last)
 
     def _number(self, level: str) -> str:
@@ -254,7 +261,10 @@ class Statements:
             axes = "".join(f"[{extent}]" for extent in extents)
         else:
             axes = f"[{max(1, prod(extents))}]"
-        self.scope.writer.line(f"{type_name(buffer.dtype)} {name}{axes};")
+        bytes = prod(extents) * buffer.dtype.bytes
+        is_in_words = buffer.dtype.bytes < WORD and bytes % WORD == 0  # instructions take several as one
+        alignment = f"__align__({WORD}) " if is_in_words and buffer.scope == "register" else ""
+        self.scope.writer.line(f"{alignment}{type_name(buffer.dtype)} {name}{axes};")
         self.scope.place(buffer, name)
         self.write(s.body, is_last=True)
         del self.scope.buffers[buffer.name]

@@ -149,3 +149,58 @@ __device__ __forceinline__ void te_mma_m16n8k8_tf32(float* d, const float* a, co
         : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
 #endif
 }
+
+// Matrices of 8 rows of 16 bytes from shared memory, the address of each from a lane of its own: 32 bits of row
+// `lane / 4` for each lane; transposed, two 16-bit elements of column `lane / 4`. PTX ISA, "ldmatrix".
+template <int COUNT, bool TRANSPOSED>
+struct te_emulated_rows {
+    te_vector<te_u32, 4> row;
+    te_u32* to;
+#ifdef TE_EMULATED
+    __attribute__((no_sanitize("thread", "bounds", "alignment"))) te_u32 half(int n) const {
+        return row.at[n / 2] >> n % 2 * 16 & 0xffff;
+    }
+    __attribute__((no_sanitize("thread", "bounds", "alignment"))) static void load(te_emulated_rows** lanes) {
+        for (int lane = 0; lane < 32; lane++) {
+            for (int matrix = 0; matrix < COUNT; matrix++) {
+                te_emulated_rows** rows = lanes + 8 * matrix;
+                const int first = lane % 4 * 2;
+                lanes[lane]->to[matrix] = TRANSPOSED
+                    ? rows[first]->half(lane / 4) | rows[first + 1]->half(lane / 4) << 16
+                    : rows[lane / 4]->row.at[lane % 4];
+            }
+        }
+    }
+#endif
+};
+
+template <int COUNT, bool TRANSPOSED>
+__device__ __forceinline__ void te_ldmatrix(void* to, const void* row) {
+    te_u32* x = reinterpret_cast<te_u32*>(to);
+#ifdef TE_EMULATED
+    te_emulated_rows<COUNT, TRANSPOSED> mine = {{}, x};
+    if (te_lane() < 8 * COUNT) {
+        mine.row = te_load<4>(reinterpret_cast<const te_u32*>(row));
+    }
+    emulated_together(mine, mine.load);
+#elif defined(__CUDA_ARCH__)
+    const te_u32 at = (te_u32)__cvta_generic_to_shared(row);
+    if (COUNT == 4 && TRANSPOSED) {
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3]) : "r"(at) : "memory");
+    } else if (COUNT == 4) {
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3]) : "r"(at) : "memory");
+    } else if (COUNT == 2 && TRANSPOSED) {
+        asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+                     : "=r"(x[0]), "=r"(x[1]) : "r"(at) : "memory");
+    } else if (COUNT == 2) {
+        asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+                     : "=r"(x[0]), "=r"(x[1]) : "r"(at) : "memory");
+    } else if (TRANSPOSED) {
+        asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];" : "=r"(x[0]) : "r"(at) : "memory");
+    } else {
+        asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(x[0]) : "r"(at) : "memory");
+    }
+#endif
+}

@@ -44,6 +44,7 @@ from te.schedule.finalize.gpu.combining import expand_combines
 from te.schedule.finalize.gpu.copies import settle_copies
 from te.schedule.finalize.gpu.launches import separate_launches
 from te.schedule.finalize.gpu.levels import fill_blocks, threads_of
+from te.schedule.finalize.gpu.matrix_loads import settle_matrix_loads
 from te.schedule.finalize.gpu.memory import check_shared
 from te.schedule.finalize.gpu.packing import pack_registers
 from te.schedule.finalize.gpu.registers import distribute_registers
@@ -102,4 +103,5 @@ def _in_block(s: Stmt, facts: Facts) -> Stmt:
         if thread_loops(s) != wanted:
             refuse_reduction(next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)))
     s = fill_blocks(pack_registers(distribute_registers(s, threads, facts)), threads)
+    s = settle_matrix_loads(s, facts)
     return place_barriers(settle_copies(s, facts), facts)

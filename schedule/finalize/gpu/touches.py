@@ -35,6 +35,7 @@ from te.ir.loop import (
 from te.ir.simplify import simplify
 from te.ir.visit import loads, substitute, variables, walk
 from te.schedule.finalize.gpu.levels import MOST_THREADS
+from te.schedule.finalize.gpu.matrix_loads import METHOD
 from te.schedule.finalize.guards import coefficient
 
 AGO = " ago"  # ends the names of variables that count trips back
@@ -80,6 +81,8 @@ def _touches(
         accesses.append((s.buffer, s.index, True))
         if isinstance(s, Accumulate):
             accesses.append((s.buffer, s.index, False))
+    if isinstance(s, Store) and s.method.startswith(METHOD):  # a lane reads what others get
+        threads = {level: number for level, number in threads.items() if level != "lane"}
     anyone = [level for level in levels if level not in threads]
     number = tuple(threads.get(level, Var(f"any {level}")) for level in levels)
     ranges = (*at.ranges, *((f"any {level}", integer(MOST_THREADS)) for level in anyone))
