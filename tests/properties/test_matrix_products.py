@@ -65,7 +65,7 @@ QUICKLY = [Phase.explicit, Phase.reuse, Phase.generate]  # each example takes a 
 
 @st.composite
 def plans(draw: st.DrawFn, of: Instruction) -> Plan:
-    """Some warps, some tiles for each, an epilogue or none, operands stored either way."""
+    """Some warps, some tiles for each, an epilogue or none, operands stored either way, and read either way."""
     warps = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)), label="warps")
     tiles = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)), label="tiles of a warp")
     deep = draw(st.integers(1, 2), label="tiles of terms")
@@ -83,6 +83,10 @@ def plans(draw: st.DrawFn, of: Instruction) -> Plan:
         f"op mm(A: {of.left}[{shapes[0]}], B: {of.right}[{shapes[1]}]) -> C: {of.result}[M, N] {{\n"
         f"    C[i, j] = sum[k]({' * '.join(factors[::-1] if swapped else factors)})\n}}"
     )
+    # `ldmatrix` transposes elements of 16 bits alone; others must be neighbours along the terms.
+    has_rows = "16" in of.left or (left, right) == ("i, k", "j, k")
+    by = " by ldmatrix" if has_rows and draw(st.booleans(), label="ldmatrix") else ""
+    swizzle = "swizzle As" if left == "i, k" else ""
     lines = f"""
         tile i, j by {rows * warps[0]}, {columns * warps[1]} into bi, bj, i0, j0
         tile i0, j0 by {rows}, {columns} into wi, wj, i1, j1
@@ -91,11 +95,12 @@ def plans(draw: st.DrawFn, of: Instruction) -> Plan:
         split k0 by {of.terms} into km, kk
         reorder bi, bj, ko, wi, wj, km, mi, nj, {", ".join(draw(st.permutations(["ii", "jj", "kk"])))}
         cache_write C[p, q] at bj as acc in register
-        cache_read A at km as Af in register
-        cache_read B at km as Bf in register
         cache_read A at ko as As in shared fill 0
         cache_read B at ko as Bs in shared fill 0
+        {swizzle}
         fuse wi, wj into w
+        cache_read As at km as Af in register{by}
+        cache_read Bs at km as Bf in register{by}
         bind bi to block.y
         bind bj to block.x
         bind w to warp

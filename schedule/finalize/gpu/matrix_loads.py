@@ -141,12 +141,17 @@ def _settled(s: Stmt, facts: Facts, buffers: dict[str, Buffer], lane: str | None
 def _chosen(s: Stmt, load: MatrixLoad, facts: Facts, buffers: dict[str, Buffer], lane: str | None) -> Stmt:
     if lane is None or not load.together:
         _refuse(load.store, "it is for no fragment of an instruction")
+    source = buffers.get(load.source.buffer)
+    if source is None or source.scope != "shared":
+        _refuse(
+            load.store, f"`{load.source.buffer}` is not in shared memory: no loop around is bound to blocks"
+        )
     for loop in load.registers:
         facts = facts_inside(loop, loop.body, facts, False)
     methods = [METHOD, TRANSPOSED] if load.source.dtype.bytes == REGISTER_BYTES // 2 else [METHOD]
     for method in methods:
         tried = replace(load, store=replace(load.store, method=method))
-        if _is_one(tried, facts, buffers[load.source.buffer], lane):
+        if _is_one(tried, facts, source, lane):
             return _by(s, method)
     _refuse(
         load.store,

@@ -56,6 +56,19 @@ def multiplying(body: str) -> str:
     return before.replace("mine.multiply);", "mine.multiply);  // here") + text
 
 
+def loading(body: str) -> str:
+    """A kernel that has 512 bytes to load tiles from."""
+    text = kernel(f"""
+            float d[4];
+            if (t < 32) te_store(s + 4 * t, te_load<4>(x + 4 * t));
+            __syncthreads();
+            {body}
+            y[t] = d[0];
+        """)
+    before = definitions("te_ldmatrix( te_store( te_load(")
+    return before.replace("mine.load);", "mine.load);  // rows") + text
+
+
 BUGS = [
     Bug(
         "no barrier between write and read",
@@ -207,6 +220,27 @@ BUGS = [
                 te_mma_m16n8k16_bf16(d, a, b);
         """),
         marks=("here", "here"),
+    ),
+    Bug(
+        "some lanes load tiles without the others",
+        "divergent warp",
+        loading("if (t < 40) te_ldmatrix<4, false>(d, s + 4 * (t % 32));"),
+        marks=("rows",),
+        shared=512,
+    ),
+    Bug(
+        "a row of a tile that nobody has written",
+        "uninitialized",
+        loading("te_ldmatrix<4, false>(d, s + 4 * (t % 32) + 4);"),
+        marks=(),
+        shared=1024,
+    ),
+    Bug(
+        "a row of a tile that does not begin at 16 bytes",
+        "misaligned",
+        loading("te_ldmatrix<4, false>(d, s + 4 * (t % 32) + 1);"),
+        marks=(),
+        shared=1024,
     ),
     Bug(
         "a product by half a warp",
