@@ -158,9 +158,9 @@ class _Copy:
         layout = None
         if self.d.layout is not None:
             layout = checked_layout(self.d, self.axes(), self.d.layout, box.extents)
-        is_filled = self.d.fill is not None and not isinstance(nest, If)
+        holds_all = is_padded and not isinstance(nest, If)
         buffer = Buffer(
-            self.name, self.tensor.dtype, box.extents, scope.value, origin, layout, filled=is_filled
+            self.name, self.tensor.dtype, box.extents, scope.value, origin, layout, filled=holds_all
         )
         readers = [self._reading_copy(item, facts) for item in items[at:]]
         return Alloc(buffer, seq(*items[:at], nest, *readers))
