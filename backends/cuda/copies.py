@@ -15,16 +15,17 @@ from math import gcd
 from te.backends.cuda.expressions import element, value
 from te.backends.cuda.indices import CHOICE, Index, number
 from te.backends.cuda.scope import Scope
-from te.backends.cuda.vectors import ACCESS_BYTES, is_contiguous, sizes_for
-from te.ir.expr import Const, Load, Select
+from te.backends.cuda.vectors import ACCESS_BYTES, is_contiguous, multiple_of, sizes_for
+from te.ir.expr import Const, Expr, Load, Op, Select, conjuncts, integer, sub
 from te.ir.loop import ASYNC, For, Store, copied
-from te.ir.visit import variables
+from te.ir.visit import loads, substitute, variables
+from te.schedule.finalize.guards import coefficient
 
 LEAST_BYTES = 4
 
 
 def is_copy(s: Store) -> bool:
-    """Whether a store outside of vector loops is an asynchronous copy."""
+    """Whether a store can be an asynchronous copy by itself."""
     return s.method == ASYNC and s.value.dtype.bytes >= LEAST_BYTES
 
 
@@ -34,19 +35,36 @@ def copy_loop(scope: Scope, loop: For, leaf: Store) -> tuple[str, int] | None:
     assert source is not None
     assert isinstance(loop.extent, Const)
     accesses = (source, Load(leaf.buffer, leaf.index, source.dtype))
-    if isinstance(leaf.value, Select) and loop.var in variables(leaf.value.condition):
-        return None
+    conditions = conjuncts(leaf.value.condition) if isinstance(leaf.value, Select) else []
     if not all(is_contiguous(scope, access, loop.var) for access in accesses):
         return None
     lanes = gcd(int(loop.extent.value), ACCESS_BYTES // source.dtype.bytes)
     while lanes > 1 and lanes * source.dtype.bytes >= LEAST_BYTES:
         needed = [sizes_for(scope, access, loop.var, lanes) for access in accesses]
+        needed += [_sizes_for_all(scope, c, loop.var, lanes) for c in conditions]
         if all(sizes is not None for sizes in needed):
             sizes = sorted({size for found in needed for size in found or ()})
             asked = [f"{scope.variables[size].code} % {lanes} == 0" for size in sizes]
             return " && ".join(asked), lanes
         lanes //= 2
     return None
+
+
+def _sizes_for_all(scope: Scope, condition: Expr, lane: str, lanes: int) -> set[str] | None:
+    """The sizes that must be multiples of `lanes` for a condition to hold for all lanes if it does for the first.
+
+    So it is with `c + lane < 0` and `0 <= c + lane`, if c is a multiple of `lanes`.
+    """
+    if lane not in variables(condition):
+        return set()
+    if not isinstance(condition, Op) or (condition.op not in ("<", "<=") or any(loads(condition))):
+        return None
+    distance = sub(*condition.args)
+    sizes = variables(distance) & set(scope.sizes)
+    known = scope.multiples | dict.fromkeys(sizes, lanes)
+    first = multiple_of(substitute(distance, {lane: integer(0)}), known)
+    is_even = coefficient(distance, lane) == (1 if condition.op == "<" else -1) and first % lanes == 0
+    return sizes if is_even else None
 
 
 def write_copies(scope: Scope, loop: For, leaf: Store, lanes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from math import prod
 
 from te.backends.cuda.copies import copy_loop, is_copy, write_copies, write_copy
@@ -135,7 +136,7 @@ class Statements:
         """The lanes of an asynchronous copy together, where sizes allow it."""
         found = copy_loop(self.scope, s, leaf)
         if found is None:
-            self._serial(s)
+            self._one_by_one(s, leaf)
             return
         condition, lanes = found
         if not condition:
@@ -144,7 +145,13 @@ class Statements:
         with self.scope.writer.block(f"if ({condition})"):
             write_copies(self.scope, s, leaf, lanes)
         with self.scope.writer.otherwise():
+            self._one_by_one(s, leaf)
+
+    def _one_by_one(self, s: For, leaf: Store) -> None:
+        if is_copy(leaf):
             self._serial(s)
+        else:
+            self._vector(replace(s, body=replace(leaf, method="")))
 
     def _serial(self, s: For) -> None:
         writer = self.scope.writer

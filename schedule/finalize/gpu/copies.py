@@ -76,12 +76,12 @@ def settle_copies(s: Stmt, facts: Facts) -> Stmt:
     if not may_copy(s):
         return s
     scopes = {x.buffer.name: x.buffer.scope for x, _ in walk_stmt(s) if isinstance(x, Alloc)}
-    asked = {x.buffer: x for x, _ in walk_stmt(s) if isinstance(x, Store) and x.method == ASYNC}
+    asked = {x.stage: x for x, _ in walk_stmt(s) if isinstance(x, Store) and x.method == ASYNC}
     s = _Settling(scopes).settled(s, facts, None)
-    possible = {x.buffer for x, _ in walk_stmt(s) if isinstance(x, Store) and x.method == ASYNC}
-    for name, store in asked.items():
+    possible = {x.stage for x, _ in walk_stmt(s) if isinstance(x, Store) and x.method == ASYNC}
+    for stage, store in asked.items():
         is_narrow = store.value.dtype.bytes < LEAST_BYTES
-        if name not in possible and is_narrow and scopes.get(name) == "shared":
+        if stage not in possible and is_narrow and scopes.get(store.buffer) == "shared":
             _refuse(store)
     s = _each_part_alone(s)
     return s if may_copy(s) else _without_waiting(s)
@@ -176,7 +176,7 @@ def _refuse(s: Store) -> NoReturn:
     raise ScheduleError(
         error(
             "copy-method",
-            f"`{s.buffer}` cannot be copied by `{ASYNC}`, which copies 4, 8 or 16 bytes at once: its elements have "
+            f"`{s.stage}` cannot be copied by `{ASYNC}`, which copies 4, 8 or 16 bytes at once: its elements have "
             f"{size}, and they are not copied side by side",
             None,
             help=f"`vectorize` the innermost loop of the copy, along the last axis of both, by {lanes}",
