@@ -106,6 +106,9 @@ def parallel(kernel: Kernel, d: Parallel) -> Kernel:
     return kernel
 
 
+_NOT_YET = frozenset({"cluster.x", "warpgroup"})  # levels that no backend emits
+
+
 def bind(kernel: Kernel, d: Bind) -> Kernel:
     span = span_of(d, "loop")
     loop, path = find_loop(kernel, d.loop, span)
@@ -117,6 +120,16 @@ def bind(kernel: Kernel, d: Bind) -> Kernel:
                 span_of(d, "to"),
                 "of GPUs only",
                 help=f"`parallel {d.loop}` runs its trips on the threads of a CPU",
+            )
+        )
+    if d.to in _NOT_YET:
+        raise ScheduleError(
+            error(
+                "bind-target",
+                f"the target `{kernel.target}` has no `{d.to}` to bind a loop to",
+                span_of(d, "to"),
+                "of GPUs from sm_90 on, and not used by te yet",
+                help="loops are bound to blocks, warps, lanes and threads",
             )
         )
     if (loop.kind, loop.order) == (d.to, d.order or ""):

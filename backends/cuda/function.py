@@ -27,6 +27,7 @@ from te.ir.loop import (
     Stmt,
     Store,
     direct_exprs,
+    fetched_at,
     walk_stmt,
 )
 from te.ir.visit import loads, variables
@@ -67,7 +68,9 @@ class Functions:
         symbol = self.symbols.unique(f"te_{identifier(self._name)}")
         block = _block(s)
         reads, writes = _touched(s)
-        used = {name for x, _ in walk_stmt(s) for e in direct_exprs(x) for name in variables(e)}
+        used = {
+            name for x, _ in walk_stmt(s) for e in (*direct_exprs(x), *fetched_at(x)) for name in variables(e)
+        }
         used |= {
             n
             for b in reads | writes
@@ -111,6 +114,7 @@ def _touched(s: Stmt) -> tuple[set[str], set[str]]:
     reads = {load.buffer for x, _ in walk_stmt(s) for e in direct_exprs(x) for load in loads(e)}
     writes = {x.buffer for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)}
     reads |= {x.buffer for x, _ in walk_stmt(s) if isinstance(x, Accumulate)}
+    reads |= {p.buffer for x, _ in walk_stmt(s) if isinstance(x, For) for p in x.prefetches}
     return reads, writes
 
 

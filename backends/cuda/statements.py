@@ -13,7 +13,7 @@ from te.backends.cuda.launches import LIMITS
 from te.backends.cuda.matrices import matrix_load_call, matrix_step
 from te.backends.cuda.prelude import type_name
 from te.backends.cuda.scope import Scope
-from te.backends.cuda.vectors import multiple_of, vector_loop, write_vectors
+from te.backends.cuda.vectors import is_streamed, multiple_of, vector_loop, write_vectors
 from te.diagnostics import Span
 from te.ir.expr import Const
 from te.ir.loop import (
@@ -35,7 +35,9 @@ from te.ir.loop import (
     Store,
     Wait,
     direct_exprs,
+    fetched_at,
     walk_stmt,
+    with_bodies,
 )
 from te.ir.print import print_expr
 from te.ir.visit import variables
@@ -95,7 +97,7 @@ class Statements:
             case Store():
                 with self._at(s.stage):
                     target = element(self.scope, self.scope.buffers[s.buffer], s.index)
-                    self.scope.writer.line(f"{target} = {value(self.scope, s.value).code};")
+                    self._store(s, target, value(self.scope, s.value).code)
             case Accumulate():
                 with self._at(s.stage):
                     self._accumulate(s)
@@ -162,8 +164,15 @@ class Statements:
         name = self.scope.names.index(s.var)
         loop = f"for ({variable.type} {name} = 0; {name} < {extent.code}; ++{name})"
         with writer.block(loop), self.scope.bind(s.var, Index(name, low=0, high=_last(extent))):
+            self._prefetches(s)
             self.write(s.body, is_last=True)
         self.scope.names.release(name)
+
+    def _prefetches(self, s: For | Let) -> None:
+        for fetched in s.prefetches if isinstance(s, For) else ():
+            place = self.scope.buffers[fetched.buffer]
+            if place.scope == "global":
+                self.scope.writer.line(f"te_prefetch(&{element(self.scope, place, fetched.index)});")
 
     def _bound(self, s: For, is_last: bool) -> None:
         level, _, axis = s.kind.partition(".")
@@ -188,6 +197,7 @@ class Statements:
         name = self.scope.names.index(s.var)
         loop = f"for (te_i64 {name} = blockIdx.{letter}; {name} < {extent.code}; {name} += gridDim.{letter})"
         with self.scope.writer.block(loop), self.scope.bind(s.var, Index(name, low=0, high=_last(extent))):
+            self._prefetches(s)
             self.write(s.body, is_last=True)
             if self.has_shared and not any(
                 isinstance(x, For) and x.kind in BLOCKS for x, _ in walk_stmt(s.body)
@@ -224,7 +234,8 @@ class Statements:
         last = _last(extent)
         high = last if value.high is None else value.high if last is None else min(value.high, last)
         low = 0 if value.low is None else max(value.low, 0)
-        if not _is_used(var, body):
+        if not _is_used(var, with_bodies(s, (body,))):
+            self._prefetches(s)
             self.write(body, is_last=is_last)
             return
         with nullcontext() if is_last else self.scope.writer.block():
@@ -232,6 +243,7 @@ class Statements:
             made = Index(name, low=low, high=high)
             self.scope.writer.line(f"const {made.type} {name} = {value.code};")
             with self.scope.bind(var, made):
+                self._prefetches(s)
                 self.write(body, is_last=True)
         if not is_last:
             self.scope.names.release(name)
@@ -256,6 +268,13 @@ class Statements:
             return
         with nullcontext() if is_last else self.scope.writer.block():
             self._own(s)
+
+    def _store(self, s: Store, target: str, new: str) -> None:
+        place = self.scope.buffers[s.buffer]
+        if is_streamed(s, place):
+            self.scope.writer.line(f"te_store_past(&{target}, {new});")
+        else:
+            self.scope.writer.line(f"{target} = {new};")
 
     def _own(self, s: Alloc) -> None:
         """Memory of the thread."""
@@ -307,7 +326,7 @@ class Statements:
 
 
 def _is_used(var: str, s: Stmt) -> bool:
-    return any(var in variables(e) for x, _ in walk_stmt(s) for e in direct_exprs(x))
+    return any(var in variables(e) for x, _ in walk_stmt(s) for e in (*direct_exprs(x), *fetched_at(x)))
 
 
 def _last(extent: Index) -> int | None:

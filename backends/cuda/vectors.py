@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, prod
 
 from te.backends.cuda.expressions import element, step, terms_of, value
 from te.backends.cuda.indices import Index, Text, add, number
@@ -180,9 +180,18 @@ def _write_lanes(scope: Scope, loop: For, plan: _Plan, first: Index) -> None:
         writer.line(f"{wanted} = {_new(scope, leaf, wanted).code};")
     if plan.writes:
         with scope.bind(loop.var, first):
-            writer.line(f"te_store(&{element(scope, place, leaf.index)}, {names[target]});")
+            store = "te_store_past" if isinstance(leaf, Store) and is_streamed(leaf, place) else "te_store"
+            writer.line(f"{store}(&{element(scope, place, leaf.index)}, {names[target]});")
     for name in (*names.values(), lane):
         scope.names.release(name)
+
+
+def is_streamed(s: Store, place: Place) -> bool:
+    """Whether a store goes past the caches: that is asked for, and the buffer is not known to be too small."""
+    if not s.stream or place.scope != "global":
+        return False
+    extents = [int(d.value) for d in place.shape if isinstance(d, Const)]
+    return len(extents) < len(place.shape) or prod(extents) * place.dtype.bytes >= s.stream_above
 
 
 def _type(place: Place, plan: _Plan) -> str:

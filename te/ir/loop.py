@@ -431,6 +431,11 @@ def walk_stmt(s: Stmt, path: tuple[Stmt, ...] = ()) -> Iterator[tuple[Stmt, tupl
             pending += [(body, path) for body in reversed(inner)]
 
 
+def fetched_at(s: Stmt) -> tuple[Expr, ...]:
+    """The indices of a statement's prefetches."""
+    return tuple(i for p in s.prefetches for i in p.index) if isinstance(s, For) else ()
+
+
 def direct_exprs(s: Stmt) -> tuple[Expr, ...]:
     """The expressions that stand directly in one statement, those of prefetches left out."""
     match s:

@@ -1,4 +1,4 @@
-"""Random pipelines of copies on a GPU: what is emitted runs in the emulator without findings, and gives what the op means.
+"""Random pipelines of copies on a GPU run in the emulator without findings, and give what the op means.
 
 Depths, trips fewer than the depth, ragged sizes, several operands of several dtypes, copied one by one or in
 vectors, asynchronously or by registers. Inputs are whole numbers, of which sums are exact in any order.
@@ -89,9 +89,7 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
     step = draw(st.sampled_from([4, 8, 16, 32]))
     operands = draw(st.lists(copies(step), min_size=1, max_size=3))
     rows = draw(st.sampled_from([2, 3, 4, 8]))
-    return Pipeline(
-        tuple(operands), rows, step, draw(st.integers(2, 5)), draw(st.sampled_from([2, rows]))
-    )
+    return Pipeline(tuple(operands), rows, step, draw(st.integers(2, 5)), draw(st.sampled_from([2, rows])))
 
 
 @pytest.mark.parametrize("part", range(2))

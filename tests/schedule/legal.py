@@ -668,7 +668,7 @@ SCHEDULES: dict[str, list[tuple[str, str]]] = {
         ("conv 2", "fuse k, y into f; bind f to block.x; bind x to thread.x"),
         ("chain", "split Y.i by 4; compute_at e at Y.io; bind Y.io to block.x; bind Y.ii to thread.x"),
         ("scan", "bind g.t to block.x; bind g.i to thread.x; bind h.i to thread.x"),
-        ("matmul", TILES + "bind jo to cluster.x; bind ii to warp; bind ji to lane"),
+        ("matmul", TILES + "bind jo to block.x; bind ii to warp; bind ji to lane"),
         ("plane", "fuse i, j into f; split f by 4; bind fo to block.x order persistent"),
     ],
     "fold": [

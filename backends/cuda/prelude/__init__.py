@@ -40,6 +40,7 @@ FILES = (
     "fast",
     "vectors",
     "copies",
+    "caches",
     "shuffles",
     "matrices",
 )

@@ -110,7 +110,7 @@ def _rectangular(loop: For, facts: Facts, blocks: Sequence[For | Let]) -> For | 
     if most is None or variables(most) & over or _reads(most):
         return None
     body = _asked_inside(compare("<", Var(loop.var), loop.extent), loop.body)
-    return replace(loop, extent=most, body=body)
+    return replace(loop, extent=most, body=body, prefetches=())
 
 
 def in_one_block(s: Stmt) -> Stmt:

@@ -23,7 +23,7 @@ from math import prod
 from typing import NoReturn
 
 from te.ir.bounds import Facts, bounds
-from te.ir.expr import Const, Var, add, compare, floor_div, integer, mul
+from te.ir.expr import Const, Expr, Var, add, compare, floor_div, integer, minimum, mul, sub
 from te.ir.loop import (
     THREADS,
     Accumulate,
@@ -32,18 +32,20 @@ from te.ir.loop import (
     For,
     If,
     Let,
+    Prefetch,
     Seq,
     Stmt,
     Store,
     bodies,
     direct_exprs,
     joined,
+    map_prefetches,
     seq,
     walk_stmt,
     with_bodies,
 )
 from te.ir.simplify import simplify
-from te.ir.visit import loads
+from te.ir.visit import loads, substitute
 from te.schedule.finalize.gpu.sums import refuse_reduction
 from te.schedule.finalize.gpu.threads import BY_AXES, BY_WARPS, has_threads, stands_apart
 from te.schedule.finalize.guards import conjunction
@@ -213,12 +215,15 @@ class _Block:
             return replace(loop, body=body)
         if isinstance(loop.extent, Const) and loop.extent.value < count:
             guarded = If(compare("<", Var(loop.var), loop.extent), body)
-            return replace(loop, extent=integer(count), body=guarded)
+            fetched = _fetched_inside(loop, Var(loop.var))
+            return replace(loop, extent=integer(count), body=guarded, prefetches=fetched)
         turn, thread = f"{loop.var}_turn", f"{loop.var}_thread"
         here = add(mul(integer(count), Var(turn)), Var(thread))
         body = Let(loop.var, here, loop.extent, If(compare("<", Var(loop.var), loop.extent), body))
+        fetched = _fetched_inside(loop, here)
         turns = simplify(floor_div(add(loop.extent, integer(count - 1)), integer(count)))
-        return replace(loop, var=thread, extent=integer(count), body=For(turn, turns, body))
+        body = For(turn, turns, body, prefetches=fetched)
+        return replace(loop, var=thread, extent=integer(count), body=body, prefetches=())
 
     def _alone(self, s: Stmt, around: tuple[For, ...]) -> Stmt:
         """What stands in no loop of some levels: for their first threads, or for all of them."""
@@ -280,6 +285,12 @@ class _Block:
         for kind, name in reversed(names.items()):
             s = For(name, integer(self.threads.counts[kind]), s, kind)
         return s
+
+
+def _fetched_inside(loop: For, trip: Expr) -> tuple[Prefetch, ...]:
+    """What a thread fetches in a trip of the loop; one without such a trip fetches what the last one does."""
+    here = minimum(trip, sub(loop.extent, integer(1)))
+    return map_prefetches(loop, lambda i: substitute(i, {loop.var: here}))
 
 
 def _refuse_waiting(parts: Sequence[Stmt]) -> NoReturn:

@@ -157,7 +157,7 @@ def _even(loop: For, facts: Facts, around: Sequence[Wrapper]) -> For | None:
     if most is None or variables(most) & over:
         return None
     body = If(compare("<", Var(loop.var), loop.extent), loop.body)
-    return replace(loop, extent=most, body=body)
+    return replace(loop, extent=most, body=body, prefetches=())
 
 
 def _other_numbering(kind: str, around: Sequence[Wrapper]) -> bool:
