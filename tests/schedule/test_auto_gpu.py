@@ -140,6 +140,7 @@ def test_a_product_is_in_tiles_of_shared_memory_and_registers() -> None:
         *copied("C_of0"),
         "cache_read B[of_0, of_1] at C.slice as C_of1 in shared fill 0",
         *copied("C_of1"),
+        "pipeline C.slice depth 2",
     ]
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import pytest
 
 import te
 from te.ir.bounds import NO_FACTS
-from te.ir.expr import Expr, Var, add, integer, mul
-from te.schedule.finalize.gpu.digits import Digit, digits_of, reach_of, same_digits
+from te.ir.expr import Expr, Load, Var, add, compare, floor_div, floor_mod, integer, mul
+from te.ir.types import I64
+from te.schedule.finalize.gpu.digits import Digit, digits_of, reach_of, same_digits, same_variables
+from te.schedule.finalize.gpu.instances import meet_in
 
 EXTENTS: dict[str, Expr] = {
     "h": integer(2),
@@ -53,6 +57,47 @@ def test_the_same_places_are_needed() -> None:
     assert b is not None
     assert same_digits(a, a) == {"t": "t", "o": "o"}
     assert same_digits(a, b) is None
+
+
+def test_a_variable_may_be_in_two_parts() -> None:
+    def element(thread: str, lane: str) -> tuple[Expr, Expr]:
+        part = add(mul(integer(4), floor_mod(Var(thread), integer(4))), Var(lane))
+        return floor_div(Var(thread), integer(4)), part
+
+    extents: dict[str, Expr] = {"t": integer(8), "o": integer(4), "t'": integer(8), "o'": integer(4)}
+    assert same_variables(element("t", "o"), element("t'", "o'"), extents, NO_FACTS) == {
+        ("t", "t'"),
+        ("o", "o'"),
+    }
+    halves = [part[1:] for part in (element("t", "o"), element("t'", "o'"))]
+    assert same_variables(*halves, extents, NO_FACTS) == {("o", "o'")}
+
+
+Access: TypeAlias = tuple[list[Expr], list[Expr], list[tuple[str, Expr]], list[Expr]]
+
+
+def access(place: Expr, *conditions: Expr) -> Access:
+    return [place], [Var("t")], [("t", integer(8))], list(conditions)
+
+
+def test_accesses_that_meet_are_found() -> None:
+    own, next_one = access(Var("t")), access(add(Var("t"), integer(1)))
+    assert meet_in(own, next_one, NO_FACTS, by_others=True)
+    assert not meet_in(own, own, NO_FACTS, by_others=True)
+    assert meet_in(own, own, NO_FACTS, by_others=False)
+    assert not meet_in(own, access(add(Var("t"), integer(8))), NO_FACTS, by_others=False)
+
+
+def test_accesses_meet_only_under_their_conditions_and_the_facts() -> None:
+    first, last = compare("<", Var("N"), integer(10)), compare(">=", Var("N"), integer(10))
+    assert meet_in(access(Var("t"), first), access(Var("t"), first), NO_FACTS, by_others=False)
+    assert not meet_in(access(Var("t"), first), access(Var("t"), last), NO_FACTS, by_others=False)
+    assert not meet_in(*[access(Var("t"), first)] * 2, NO_FACTS.with_assumption(last), by_others=False)
+
+
+def test_what_data_decide_is_not_tried() -> None:
+    data = access(Load("X", (Var("t"),), I64))
+    assert not meet_in(data, data, NO_FACTS, by_others=False)
 
 
 TILED = """

@@ -4,10 +4,11 @@
 
 A block computes a tile, a slice of the terms at a time: all its threads copy the slice's part of both tensors to
 shared memory, filled with zeros where a tile overhangs, and each adds the products of some rows and columns to its
-registers. Both copies have the terms outermost, whatever the order of the tensors' axes, so that rows and columns of
-a term are read 16 bytes at a time. A warp is 4 threads high and 8 wide: what it reads of a copy at once lies side by
-side, and hits each bank of shared memory once. A thread with more than 16 bytes of columns has them in groups that
-lie apart for the same reason. Pointwise stages that read the result alone are computed from the registers.
+registers. The next slice is copied while one is used. Both copies have the terms outermost, whatever the order of the
+tensors' axes, so that rows and columns of a term are read 16 bytes at a time. A warp is 4 threads high and 8 wide: what
+it reads of a copy at once lies side by side, and hits each bank of shared memory once. A thread with more than 16 bytes
+of columns has them in groups that lie apart for the same reason. Pointwise stages that read the result alone are
+computed from the registers.
 
 The scheme is that of Volkov and Demmel, "Benchmarking GPUs to tune dense linear algebra" (2008), and the order of the
 threads that of CUTLASS's kernels without tensor cores.
@@ -31,6 +32,7 @@ from te.schedule.directives import (
     CacheWrite,
     ComputeAt,
     Fuse,
+    Pipeline,
     Reorder,
     SetScope,
     Split,
@@ -44,6 +46,7 @@ from te.target import Target
 ACCESS_BYTES = 16  # the most that a thread reads or writes at once
 SECTOR_BYTES = 32  # the least that is read of memory at once
 MULTIPROCESSORS = 108  # that should have a block at least: of an A100; an H100 has 132
+STAGES = 2  # slices of the terms in shared memory: while one is used, the next one is on its way
 LEVELS = "zyx"
 
 
@@ -147,6 +150,7 @@ class _Product:
         lines += _on_threads(self.stage.name)
         for number, load in enumerate(dict.fromkeys(loads(self.stage.value))):
             lines += self._copy(load, f"{self.stage.name}_of{number}")
+        lines.append(Pipeline(self.loop("slice"), depth=STAGES))
         return Plan(tuple(lines), (self.stage.name, *(reader.name for reader in readers)))
 
     def _tiles(self) -> list[Directive]:

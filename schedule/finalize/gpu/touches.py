@@ -34,6 +34,8 @@ from te.ir.loop import (
 )
 from te.ir.simplify import simplify
 from te.ir.visit import loads, substitute, variables, walk
+from te.schedule.finalize.gpu.digits import same_variables
+from te.schedule.finalize.gpu.instances import meet_in
 from te.schedule.finalize.gpu.levels import MOST_THREADS
 from te.schedule.finalize.gpu.matrix_loads import METHOD
 from te.schedule.finalize.guards import coefficient
@@ -299,6 +301,11 @@ def _are_apart(a: Touch, b: Touch, facts: Facts) -> bool:
     is_over = a.age is None
     numbers = _numbers(a) | _numbers(b)
     a, b = substituted(_renamed(a, " 1"), numbers), substituted(_renamed(b, " 2"), numbers)
+    if is_over and _is_by_one_thread(a, b, facts):
+        return True
+    first, second = ((t.index, t.thread, t.ranges, t.conditions) for t in (a, b))
+    if meet_in(first, second, facts, by_others=is_over):
+        return False
     known = facts
     for name, extent in (*a.ranges, *b.ranges):
         known = known.with_range(name, integer(0), sub(extent, integer(1)))
@@ -317,6 +324,13 @@ def _are_apart(a: Touch, b: Touch, facts: Facts) -> bool:
     if is_over and all(prove(compare("==", i, j), known) for i, j in zip(a.thread, b.thread, strict=True)):
         return True
     return any(prove(negation(c), known) for c in (*a.conditions, *b.conditions))  # they never meet
+
+
+def _is_by_one_thread(a: Touch, b: Touch, facts: Facts) -> bool:
+    """Whether the digits of indices say that one thread makes both accesses of an element."""
+    same = same_variables(a.index, b.index, dict((*a.ranges, *b.ranges)), facts)
+    numbers = {(Var(x), Var(y)) for x, y in same}
+    return all(pair in numbers for pair in zip(a.thread, b.thread, strict=True))
 
 
 def _weights(e: Expr) -> list[int]:
