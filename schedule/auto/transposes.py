@@ -39,7 +39,7 @@ FAR = 2048  # bytes: rows that far apart are mostly in pages of their own
 def lines_for_transpose(stage: Stage, program: Program, target: Target) -> Iterator[list[Directive]]:
     """Tiles of a stage that reads along another axis than it writes, if this is one."""
     yield from _lines_for_rows_moved(stage, target)
-    axis = _axis_of_reads(stage)
+    axis = axis_of_reads(stage)
     if axis is None:
         return
     column = stage.axes[-1]
@@ -134,7 +134,7 @@ def _lines_for_rows_moved(stage: Stage, target: Target) -> Iterator[list[Directi
     yield [*lines, Parallel((order[0],))] if parallel_work(stage) else lines
 
 
-def _axis_of_reads(stage: Stage) -> Axis | None:
+def axis_of_reads(stage: Stage) -> Axis | None:
     """The axis along which a stage reads neighbours where it does not along its last one."""
     if stage.reduction is not None or len(stage.axes) < 2 or _is_short(stage.axes[-1], 2):
         return None

@@ -231,12 +231,12 @@ MORE = {"K": 37, "A": 2, "B": 3, "H": 7, "W": 50}
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_stage_has_blocks_and_threads(name: str) -> None:
     of = program(TEXTS[name])
-    (case,) = auto_cases(of, parse_target("cuda"))
-    for step, path in walk_stmt(case.schedule.steps()[-1].kernel.body):
-        if isinstance(step, Store | Accumulate) and step.index:
-            kinds = {loop.kind for loop in path if isinstance(loop, For)}
-            assert kinds & BLOCKS, step
-            assert kinds & THREADS, step
+    for case in auto_cases(of, parse_target("cuda")):
+        for step, path in walk_stmt(case.schedule.steps()[-1].kernel.body):
+            if isinstance(step, Store | Accumulate) and step.index:
+                kinds = {loop.kind for loop in path if isinstance(loop, For)}
+                assert kinds & BLOCKS, step
+                assert kinds & THREADS, step
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -7,7 +7,9 @@ import pytest
 
 import te
 from te.backends.cuda.emulator.executable import Emulation, emulating
-from te.schedule.auto import auto_schedule
+from te.ir.print import print_expr
+from te.schedule.auto import auto_cases, auto_schedule
+from te.schedule.directives import Specialize
 from te.target import EMULATED, parse_target
 from tests.backends.emulator.running import needs_gxx
 from tests.schedule.scheduling import ROW_SUM, SOFTMAX, program, random_inputs
@@ -53,7 +55,7 @@ TEXTS = {
 
 def lines(text: str, **sizes: int) -> list[str]:
     found = auto_schedule(program(text, sizes=sizes), parse_target("cuda.sm_80"))
-    return [str(line) for line in found.directives]
+    return [str(line) for line in found.directives if not isinstance(line, Specialize)]
 
 
 def source(text: str, **sizes: int) -> str:
@@ -106,6 +108,13 @@ def test_a_row_of_any_length_is_read_by_each_stage() -> None:
         *along("Y.j", 256),
         "bind Y.i to block.x",
     ]
+
+
+def test_a_warp_has_a_row_that_the_call_says_is_short() -> None:
+    special, general = auto_cases(program(SOFTMAX), parse_target("cuda.sm_80"))
+    assert print_expr(special.condition) == "N <= 512"
+    assert "split Y.i by 8 into block, thread_y" in map(str, special.schedule.directives)
+    assert "bind Y.i to block.x" in map(str, general.schedule.directives)
 
 
 def test_a_warp_has_a_short_row_and_waits_for_no_other() -> None:

@@ -3,10 +3,11 @@
 1. Inline pointwise stages, as on CPUs (`te.schedule.auto.inlining`).
 2. Contractions (`tiles.py`): tiles in shared memory, and in the registers of threads.
 3. Reductions over the last axis and what is computed from them (`rows.py`): in one launch, whose blocks or warps each
-   have a row, and keep it in registers where its length is known.
+   have a row, and keep it in registers where its length is known. Where it is not, short rows have a case of their own.
 4. Reductions over another axis than the last (`columns.py`), or of all (`totals.py`): partial results of blocks in one
    launch, and their reduction in a second.
-5. Any other stage (`points.py`): its elements on blocks and threads, 16 bytes a thread where neighbours in memory
+5. Transposes and other permutations (`transposes.py`): tiles in shared memory.
+6. Any other stage (`points.py`): its elements on blocks and threads, 16 bytes a thread where neighbours in memory
    are read and written; where those depend on each other, a loop that is independent.
 
 A line that the rewrites refuse is left out. Sizes may be symbolic: the emitted code asks what it needs.
@@ -15,42 +16,62 @@ A line that the rewrites refuse is left out. Sizes may be symbolic: the emitted 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from typing import TypeAlias
 
-from te.ir.expr import TRUE
+from te.ir.expr import TRUE, Expr, both
 from te.ir.tensor import Program, Stage
 from te.schedule.auto.adding import add_if_legal
 from te.schedule.auto.gpu.columns import lines_for_columns
 from te.schedule.auto.gpu.points import lines_for_points
-from te.schedule.auto.gpu.rows import lines_for_rows, rows_at
+from te.schedule.auto.gpu.rows import lines_for_rows, rows_at, short_rows
 from te.schedule.auto.gpu.tiles import plans_for_tiles
 from te.schedule.auto.gpu.totals import lines_for_total
+from te.schedule.auto.gpu.transposes import lines_for_transpose
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.directives import Inline
 from te.schedule.forms import Directive
 from te.schedule.schedule import ChosenCase, Schedule
+from te.schedule.written import assuming
 from te.target import Target
 
 Rule: TypeAlias = Callable[[Stage, Program, Target], Iterator[list[Directive]]]
 
-KINDS: tuple[Rule, ...] = (lines_for_columns, lines_for_total, lines_for_points)  # tried in this order
+KINDS: tuple[Rule, ...] = (
+    lines_for_transpose,
+    lines_for_columns,
+    lines_for_total,
+    lines_for_points,
+)  # tried in this order
+MOST_CONDITIONS = 4  # of rows that have a case of their own together
 
 
 def gpu_cases(program: Program, target: Target) -> list[ChosenCase]:
-    """The cases of the automatic schedule for a GPU: one, for all sizes."""
+    """The cases of the automatic schedule for a GPU: short rows have their own where the call decides on that."""
+    general, short = _case(program, target)
+    if not 0 < len(short) <= MOST_CONDITIONS:
+        return [ChosenCase(general, TRUE)]
+    condition = reduce(both, short)
+    special, _ = _case(assuming(program, condition), target)
+    return [ChosenCase(special, condition), ChosenCase(general, TRUE)]
+
+
+def _case(program: Program, target: Target) -> tuple[Schedule, list[Expr]]:
+    """The lines for all sizes that the program allows, and the conditions under which all its rows are short."""
     schedule = Schedule(program, target.schedule_name)
     inline = stages_to_inline(program)
     if inline:
         add_if_legal(schedule, [Inline(tuple(inline))])
     done: set[str] = set()
+    short: list[Expr] = []
     for name in _names(schedule):
         if name not in done:
             _scheduled_as_tiles(schedule, name, target, done)
     for name in reversed(_names(schedule)):
         if name not in done:
-            _scheduled_as_rows(schedule, name, target, done)
+            short += _scheduled_as_rows(schedule, name, target, done)
     _scheduled_by(KINDS, schedule, target, done)
-    return [ChosenCase(schedule, TRUE)]
+    return schedule, list(dict.fromkeys(short))
 
 
 def _names(schedule: Schedule) -> list[str]:
@@ -75,11 +96,16 @@ def _scheduled_by(rules: Sequence[Rule], schedule: Schedule, target: Target, don
             done.add(name)
 
 
-def _scheduled_as_rows(schedule: Schedule, last: str, target: Target, done: set[str]) -> None:
-    """Schedule a stage with those that it needs a row of at a time, if there are some; they are `done` then."""
+def _scheduled_as_rows(schedule: Schedule, last: str, target: Target, done: set[str]) -> list[Expr]:
+    """Schedule a stage with those that it needs a row of at a time, if there are some; they are `done` then.
+
+    The conditions under which the rows are short, where the call decides that.
+    """
     program = schedule.steps()[-1].kernel.program
     if not any(stage.name == last for stage in program.stages):
-        return
+        return []
     rows = rows_at(program, program.stage(last), done)
-    if rows and any(add_if_legal(schedule, lines) for lines in lines_for_rows(rows, program, target)):
-        done.update(stage.name for stage in (*rows.members, rows.last))
+    if not rows or not any(add_if_legal(schedule, lines) for lines in lines_for_rows(rows, program, target)):
+        return []
+    done.update(stage.name for stage in (*rows.members, rows.last))
+    return short_rows(rows)

@@ -16,12 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from te.ir.expr import Expr, Load, Var, floor_div, floor_mod, integer
+from te.ir.bounds import Facts, bounds
+from te.ir.expr import Const, Expr, Load, Var, compare, floor_div, floor_mod, integer
 from te.ir.tensor import Axis, Program, Stage
+from te.ir.visit import variables
 from te.schedule.auto.gpu.points import THREADS, WARP, fused
 from te.schedule.auto.loops import lanes_of, scattered_reads, vector_axis
 from te.schedule.auto.rows import Rows, rows_of
 from te.schedule.auto.tiles import size_of
+from te.schedule.context import program_facts
 from te.schedule.directives import (
     Bind,
     CacheRead,
@@ -39,6 +42,7 @@ from te.target import Target, shared_bytes
 
 MOST_THREADS = 1024  # of a block
 OF_WARP = 4  # accesses of a lane, up to which a row is a warp's
+SHORT = 512  # elements of a row that a warp has where the call decides its length
 EACH = 4  # accesses of a thread that are under way at once, where rows are longer
 REGISTERS = 32 << 10  # of a block, 32 bits each: with as many, two blocks fit on a multiprocessor
 REGISTERS_OF_THREAD = 64  # for elements of the row
@@ -65,6 +69,13 @@ def rows_at(program: Program, last: Stage, taken: set[str]) -> Rows | None:
     return Rows(last, len(last.axes), ()) if is_along else None
 
 
+def short_rows(rows: Rows) -> list[Expr]:
+    """The conditions under which rows whose length the call decides are so short that a warp can have one."""
+    axes = [_along(stage, rows.count) for stage in (*rows.members, rows.last)]
+    unknown = [axis.extent for axis in axes if axis is not None and size_of(axis) is None]
+    return [compare("<=", extent, integer(SHORT)) for extent in dict.fromkeys(unknown)]
+
+
 def lines_for_rows(rows: Rows, program: Program, target: Target) -> Iterator[list[Directive]]:
     """Lines for a stage and those that are computed at each row of it, the best ones first."""
     stages = (*rows.members, rows.last)
@@ -73,7 +84,7 @@ def lines_for_rows(rows: Rows, program: Program, target: Target) -> Iterator[lis
     again = _with_inlined(rows, names) if names else rows
     inlining = [Inline((name,)) for name in reversed(names)]
     for each in dict.fromkeys((lanes, 1)):
-        sharing = _Sharing(_width(stages, rows.count, each), each)
+        sharing = _Sharing(_width(stages, rows.count, each, program_facts(program)), each)
         kept = _kept(rows, sharing, target)
         if kept is not None:
             yield _lines(rows, sharing, *kept)
@@ -106,10 +117,10 @@ def _lanes(stage: Stage, count: int, target: Target) -> int:
     return lanes
 
 
-def _width(stages: Sequence[Stage], count: int, lanes: int) -> int:
+def _width(stages: Sequence[Stage], count: int, lanes: int, facts: Facts) -> int:
     """How many threads share a row: a power of two."""
     axes = [axis for stage in stages if (axis := _along(stage, count)) is not None]
-    sizes = [size_of(axis) for axis in axes]
+    sizes = [_most(axis, facts) for axis in axes]
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes):
         return THREADS
@@ -117,6 +128,12 @@ def _width(stages: Sequence[Stage], count: int, lanes: int) -> int:
     if accesses <= OF_WARP * WARP:
         return min(WARP, _power_of_two(accesses))
     return min(MOST_THREADS, max(2 * WARP, _power_of_two(-(-accesses // EACH))))
+
+
+def _most(axis: Axis, facts: Facts) -> int | None:
+    """How many values an axis takes at most; None where nothing bounds what the call decides."""
+    high = bounds(axis.extent, facts, variables(axis.extent))[1]
+    return int(high.value) if isinstance(high, Const) else None
 
 
 def _power_of_two(least: int) -> int:
