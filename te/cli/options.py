@@ -58,7 +58,7 @@ def _check(commands: Any) -> None:
     added.add_argument(
         "--races",
         action="store_true",
-        help="also run the ops that have schedules on GPUs in an emulator, which finds races, wrong barriers "
+        help="also run the ops in an emulator of GPUs, which finds races, wrong barriers "
         "and accesses out of bounds (needs g++)",
     )
 
