@@ -31,7 +31,7 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.ir.visit import loads, variables
-from te.schedule.finalize.gpu.memory import ALIGNMENT
+from te.schedule.finalize.gpu.arena import ALIGNMENT, end_of
 
 SHARED = "te_shared"
 
@@ -141,16 +141,13 @@ def _grid(s: Stmt) -> tuple[Expr, Expr, Expr]:
 
 
 def _shared(s: Stmt, scope: Scope) -> int:
-    """Give the shared buffers of a launch their places, one behind the other; how many bytes they take."""
-    end = 0
+    """Give the shared buffers of a launch their places; how many bytes they take."""
     buffers = [x.buffer for x, _ in walk_stmt(s) if isinstance(x, Alloc) and x.buffer.scope == "shared"]
     if buffers:
         scope.writer.line(f"extern __shared__ __align__({ALIGNMENT}) unsigned char {SHARED}[];")
     for buffer in buffers:
         name = scope.place(buffer, scope.names.fresh(buffer.name)).name
         type = type_name(buffer.dtype)
-        offset = f" + {end}" if end else ""
+        offset = f" + {buffer.place}" if buffer.place else ""
         scope.writer.line(f"{type}* const {name} = ({type}*)({SHARED}{offset});")
-        size = prod(int(d.value) for d in buffer.shape if isinstance(d, Const)) * buffer.dtype.bytes
-        end += -(-size // ALIGNMENT) * ALIGNMENT
-    return end
+    return max(map(end_of, buffers), default=0)

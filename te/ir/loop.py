@@ -134,6 +134,7 @@ class Buffer:
     private: tuple[
         str, ...
     ] = ()  # levels of threads each of which has its own, of registers outside their loops
+    place: int = 0  # of a shared one at the final level: where it begins in the block's memory, in bytes
     filled: bool = False  # before any of its elements is read, each one holds a value
 
     @property

@@ -39,13 +39,13 @@ from te.ir.loop import (
     with_bodies,
 )
 from te.schedule.context import facts_inside
+from te.schedule.finalize.gpu.arena import place_shared
 from te.schedule.finalize.gpu.barriers import place_barriers
 from te.schedule.finalize.gpu.combining import expand_combines
 from te.schedule.finalize.gpu.copies import settle_copies
 from te.schedule.finalize.gpu.launches import separate_launches
 from te.schedule.finalize.gpu.levels import fill_blocks, threads_of
 from te.schedule.finalize.gpu.matrix_loads import settle_matrix_loads
-from te.schedule.finalize.gpu.memory import check_shared
 from te.schedule.finalize.gpu.packing import pack_registers
 from te.schedule.finalize.gpu.registers import distribute_registers
 from te.schedule.finalize.gpu.sums import refuse_reduction
@@ -57,42 +57,34 @@ def settle_launches(body: Stmt, facts: Facts, shared_bytes: int) -> Stmt:
 
     Raises `ScheduleError` where the threads of a block share more than so many bytes.
     """
-    body = _each_launch(separate_launches(body, facts), facts)
-    for s, path in walk_stmt(body):
-        if (
-            isinstance(s, For)
-            and s.kind in BLOCKS
-            and not any(isinstance(x, For) and x.kind in BLOCKS for x in path)
-        ):
-            check_shared(s, shared_bytes)
-    return body
+    return _each_launch(separate_launches(body, facts), facts, shared_bytes)
 
 
-def _each_launch(s: Stmt, facts: Facts) -> Stmt:
+def _each_launch(s: Stmt, facts: Facts, most: int) -> Stmt:
     """Settle the launches in a statement of the host. Neighbours in no block loop are one launch."""
     if isinstance(s, Alloc) and s.buffer.scope == "global":
-        return Alloc(s.buffer, _each_launch(s.body, facts))
+        return Alloc(s.buffer, _each_launch(s.body, facts, most))
     if not _has_blocks(s):
-        return _in_block(s, facts)
+        return _in_block(s, facts, most)
     match s:
         case Seq():
-            return seq(*[_each_launch(item, facts) for item in joined(s.items, _has_blocks)])
+            return seq(*[_each_launch(item, facts, most) for item in joined(s.items, _has_blocks)])
         case For() if s.kind in BLOCKS:
-            return _launch(s, facts)
-    return with_bodies(s, tuple([_each_launch(b, facts_inside(s, b, facts, False)) for b in bodies(s)]))
+            return _launch(s, facts, most)
+    return with_bodies(s, tuple([_each_launch(b, facts_inside(s, b, facts, False), most) for b in bodies(s)]))
 
 
 def _has_blocks(s: Stmt) -> bool:
     return any(isinstance(x, For) and x.kind in BLOCKS for x, _ in walk_stmt(s))
 
 
-def _launch(s: Stmt, facts: Facts) -> Stmt:
+def _launch(s: Stmt, facts: Facts, most: int) -> Stmt:
     if isinstance(s, Let) or (isinstance(s, For) and s.kind in BLOCKS):
-        return with_bodies(s, (_launch(s.body, facts_inside(s, s.body, facts, False)),))
-    return _in_block(s, facts)
+        return with_bodies(s, (_launch(s.body, facts_inside(s, s.body, facts, False), most),))
+    return _in_block(s, facts, most)
 
 
-def _in_block(s: Stmt, facts: Facts) -> Stmt:
+def _in_block(s: Stmt, facts: Facts, most: int) -> Stmt:
     """What one block does."""
     threads = threads_of(s, facts)
     s = gather_thread_loops(s, facts)
@@ -104,4 +96,4 @@ def _in_block(s: Stmt, facts: Facts) -> Stmt:
             refuse_reduction(next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)))
     s = fill_blocks(pack_registers(distribute_registers(s, threads, facts)), threads)
     s = settle_matrix_loads(s, facts)
-    return place_barriers(settle_copies(s, facts), facts)
+    return place_barriers(place_shared(settle_copies(s, facts), most), facts)

@@ -20,7 +20,7 @@ it, and then a barrier, if other threads have made the copy. What `Wait`s stand 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from te.ir.bounds import Facts, prove
@@ -44,6 +44,7 @@ from te.ir.loop import (
     with_bodies,
 )
 from te.schedule.context import facts_inside
+from te.schedule.finalize.gpu.arena import overlapping
 from te.schedule.finalize.gpu.threads import NOTHING, has_threads
 from te.schedule.finalize.gpu.touches import (
     NO_TOUCHES,
@@ -82,7 +83,7 @@ def place_barriers(s: Stmt, facts: Facts) -> Stmt:
     own = {x.buffer.name for x, _ in walk_stmt(s) if isinstance(x, Alloc) and x.buffer.scope in OWN}
     written = {x.buffer for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)} - own
     levels = tuple(sorted({x.kind for x, _ in walk_stmt(s) if isinstance(x, For) and x.kind in THREADS}))
-    return _Barriers(frozenset(written), levels).placed(s, NO_TOUCHES, facts).body
+    return _Barriers(frozenset(written), levels, overlapping(s)).placed(s, NO_TOUCHES, facts).body
 
 
 OWN = ("register", "stack")  # scopes of what each thread has for itself
@@ -92,6 +93,7 @@ OWN = ("register", "stack")  # scopes of what each thread has for itself
 class _Barriers:
     written: frozenset[str]  # the buffers that threads may tell each other by
     levels: tuple[str, ...]
+    overlaps: Mapping[str, set[str]]  # other buffers in the same bytes
 
     def placed(self, s: Stmt, before: Touches, facts: Facts) -> _Placed:
         """`s` behind accesses `before`."""
@@ -129,14 +131,14 @@ class _Barriers:
         self, touches: Touches, before: Touches, facts: Facts, make: Callable[[Touches], _Placed]
     ) -> _Placed:
         """What `make` makes of the accesses left before it, behind a barrier where `touches` need one."""
-        met = meeting(before, touches, facts)
+        met = meeting(before, touches, facts, self.overlaps)
         if not met:
             return make(before)
         first: list[Stmt] = []
         if under_way(met):
             first = [Commit(), Wait(0)] if any(is_open(t) for t in met) else [Wait(0)]
             before = waited(committed(before), 0)
-            if not meeting(before, touches, facts):
+            if not meeting(before, touches, facts, self.overlaps):
                 made = make(before)
                 return replace(made, body=seq(*first, made.body))
         made = make(under_way(before))

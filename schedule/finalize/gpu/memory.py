@@ -37,7 +37,6 @@ from te.schedule.finalize.allocations import constant_bytes, largest
 from te.schedule.finalize.lanes import add_axis
 
 STACK_BYTES = 4 << 10  # of a thread, for one buffer: its memory is slow
-ALIGNMENT = 16  # of each buffer in shared memory
 UNASKED_BYTES = 16 << 10  # of shared memory for one buffer that asks for none
 
 
@@ -125,18 +124,6 @@ def _shared(m: _Moving, size: int | None, most: int) -> Buffer:
     if size is None or size > most:
         _refuse(m.buffer, "its size is not constant" if size is None else f"it takes {size} bytes", most)
     return replace(m.buffer, scope="shared")
-
-
-def check_shared(s: Stmt, most: int) -> None:
-    """Refuse a launch whose shared buffers are too large together."""
-    taken = 0
-    for x, _ in walk_stmt(s):
-        if isinstance(x, Alloc) and x.buffer.scope == "shared":
-            before, taken = taken, taken + -(-(constant_bytes(x.buffer) or 0) // ALIGNMENT) * ALIGNMENT
-            if taken > most:
-                _refuse(
-                    x.buffer, f"it takes {taken - before} bytes, and the other buffers there {before}", most
-                )
 
 
 def _refuse(buffer: Buffer, reason: str, most: int) -> NoReturn:

@@ -261,16 +261,15 @@ def _plain(e: Expr) -> Expr:
 # ---------------------------------------------------------------- where two meet
 
 
-def meeting(before: Touches, after: Touches, facts: Facts) -> Touches:
-    """Those `before` that may meet some of those `after` in an element, one of the two writing."""
-    return frozenset(
-        a
-        for a in before
-        if any(
-            a.buffer == b.buffer and (a.writes or b.writes) and not _are_known_apart(a, b, facts)
-            for b in after
-        )
-    )
+def meeting(before: Touches, after: Touches, facts: Facts, overlaps: Mapping[str, set[str]]) -> Touches:
+    """Those `before` that may meet some of those `after` in some bytes, one of the two writing."""
+
+    def meets(a: Touch, b: Touch) -> bool:
+        if a.buffer == b.buffer:
+            return (a.writes or b.writes) and not _are_known_apart(a, b, facts)
+        return b.buffer in overlaps.get(a.buffer, ()) and (a.writes or b.writes)
+
+    return frozenset(a for a in before if any(meets(a, b) for b in after))
 
 
 def _numbers(t: Touch) -> dict[str, Expr]:
