@@ -4,7 +4,7 @@ Two buffers may have the same bytes where they are never in use together: all th
 before all that it does with the other, or they stand in different branches of a condition. In a serial loop, what
 comes later comes before what the next trip does, so that there each has bytes of its own.
 
-Threads wait between the two, as they do between accesses of one buffer (`barriers.py`).
+Threads wait between the two, as they do between accesses of one buffer (`barriers.py`). Small buffers are not worth that.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from te.ir.visit import loads
 from te.schedule.finalize.allocations import constant_bytes
 
 ALIGNMENT = 16  # of each buffer
+WORTHWHILE = 1 << 10  # bytes: for less, threads do not wait once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,12 @@ def _places(buffers: Sequence[Buffer], uses: Mapping[str, Sequence[_Use]]) -> di
     """Each as near to the begin as those allow that are in use together with it."""
     places: dict[str, int] = {}
     for buffer in buffers:
-        others = [b for b in buffers if b.name in places and not _are_apart(uses[b.name], uses[buffer.name])]
+        others = [
+            b
+            for b in buffers
+            if b.name in places
+            and (min(_size(b), _size(buffer)) < WORTHWHILE or not _are_apart(uses[b.name], uses[buffer.name]))
+        ]
         free = 0
         for other in sorted(others, key=lambda b: places[b.name]):
             if places[other.name] < free + _size(buffer):
