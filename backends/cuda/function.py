@@ -32,6 +32,7 @@ from te.ir.loop import (
 )
 from te.ir.visit import loads, variables
 from te.schedule.finalize.gpu.arena import ALIGNMENT, end_of
+from te.schedule.forms import BlockOrder
 
 SHARED = "te_shared"
 
@@ -96,9 +97,11 @@ class Functions:
             shared = _shared(s, scope)
             kinds = {x.kind for x, _ in walk_stmt(s) if isinstance(x, For)}
             is_in_warps = not any(kind.startswith("thread") for kind in kinds)
-            Statements(scope, self._spans, block, is_in_warps=is_in_warps, has_shared=shared > 0).write(
-                s, is_last=True
+            place = _place(s, scope)
+            statements = Statements(
+                scope, self._spans, block, is_in_warps=is_in_warps, has_shared=shared > 0, place=place
             )
+            statements.write(s, is_last=True)
         self.writer.extend(scope.writer)
         self.writer.blank()
         return Launch(symbol, _grid(s), block, shared, tuple(buffers), tuple(scalars))
@@ -129,6 +132,16 @@ def _block(s: Stmt) -> tuple[int, int, int]:
     if any(kind.startswith("thread") for kind in counts):
         return counts.get("thread.x", 1), counts.get("thread.y", 1), counts.get("thread.z", 1)
     return counts.get("lane", 1), counts.get("warp", 1), 1
+
+
+def _place(s: Stmt, scope: Scope) -> str:
+    """What says where a block is; not the order in which they are counted where a loop asks for another."""
+    loops = [x for x, _ in walk_stmt(s) if isinstance(x, For) and x.kind in ("block.x", "block.y")]
+    if len({loop.kind for loop in loops}) < 2 or all(loop.order != BlockOrder.GROUPED for loop in loops):
+        return "blockIdx"
+    name = scope.names.fresh("place")
+    scope.writer.line(f"const uint3 {name} = te_grouped_block();")
+    return name
 
 
 def _grid(s: Stmt) -> tuple[Expr, Expr, Expr]:

@@ -58,10 +58,12 @@ class Statements:
         *,
         is_in_warps: bool,
         has_shared: bool,
+        place: str = "blockIdx",
     ):
         self.scope = scope
         self.spans = spans
         self.block = block  # how many threads there are along each axis
+        self.place = place  # of the block in the grid
         self.has_shared = has_shared  # memory that its threads share
         self.is_in_warps = is_in_warps  # each of which is a row of the block
         self.lane = ""  # the variable of the loop over lanes that is written
@@ -191,11 +193,13 @@ class Statements:
     def _blocks(self, s: For, axis: int, extent: Index, is_last: bool) -> None:
         letter, limit = "xyz"[axis], LIMITS[axis]
         if extent.high is not None and extent.high <= limit:
-            value = Index(f"blockIdx.{letter}", low=0, high=max(extent.high - 1, 0))
+            value = Index(f"{self.place}.{letter}", low=0, high=max(extent.high - 1, 0))
             self._declared(s.var, value, s, s.body, is_last)
             return
         name = self.scope.names.index(s.var)
-        loop = f"for (te_i64 {name} = blockIdx.{letter}; {name} < {extent.code}; {name} += gridDim.{letter})"
+        loop = (
+            f"for (te_i64 {name} = {self.place}.{letter}; {name} < {extent.code}; {name} += gridDim.{letter})"
+        )
         with self.scope.writer.block(loop), self.scope.bind(s.var, Index(name, low=0, high=_last(extent))):
             self._prefetches(s)
             self.write(s.body, is_last=True)

@@ -51,3 +51,13 @@ template <class T, int N>
 __device__ __forceinline__ void te_store_past(T* to, te_vector<T, N> elements) {
     te_store_past(reinterpret_cast<te_vector<T, N>*>(to), elements);
 }
+
+// Where the block is if blocks are started in groups of 8 rows, column by column in each: those that run at the same
+// time then read few rows and few columns, which stay in the second-level cache. All blocks change places with others.
+__device__ __forceinline__ uint3 te_grouped_block() {
+    const unsigned long long rows = 8, of_group = rows * gridDim.x;
+    const unsigned long long number = (unsigned long long)blockIdx.y * gridDim.x + blockIdx.x;
+    const unsigned first = (unsigned)(number / of_group * rows), inside = (unsigned)(number % of_group);
+    const unsigned here = gridDim.y - first < rows ? gridDim.y - first : rows;
+    return make_uint3(inside / here, first + inside % here, blockIdx.z);
+}

@@ -4,7 +4,8 @@ Two buffers may have the same bytes where they are never in use together: all th
 before all that it does with the other, or they stand in different branches of a condition. In a serial loop, what
 comes later comes before what the next trip does, so that there each has bytes of its own.
 
-Threads wait between the two, as they do between accesses of one buffer (`barriers.py`). Small buffers are not worth that.
+Threads wait between the two, as they do between accesses of one buffer (`barriers.py`). Small buffers are not worth
+that.
 """
 
 from __future__ import annotations
