@@ -268,7 +268,8 @@ class CacheRead(Directive):
     with that number, and reads with that very `else` need no condition any more: a padded copy. Copies of
     it have what fills it, too.
     The tensor must be complete before the place. `by vector` runs the copy's innermost loop in vectors;
-    `by cp_async`, `tma` and `ldmatrix` are for GPUs.
+    `by cp_async`, `tma` and `ldmatrix` are for GPUs. There a copy to shared memory is asynchronous, as `by cp_async`
+    asks for, where it can be and nothing else is asked for (from sm_80 on; 4, 8 or 16 bytes a thread).
 
     Errors: copy-refused, copy-method, storage-refused, unknown-tensor, buffer-name, scope-size,
     layout-dimension, unknown-loop, ambiguous-loop
@@ -609,7 +610,8 @@ class Bind(Directive):
     Legal where `parallel` is; a target without such a level refuses it. A reduction loop may be bound to threads,
     lanes or warps too: each of them keeps a partial result, and these are combined in halves. From the outside
     in: cluster, block, warpgroup, warp, then thread or lane, each at most once around a statement. `order` says
-    how the blocks of a loop follow each other.
+    how the blocks of a loop follow each other: `grouped` beside a loop on `block.x` (the others are hints that
+    nothing is done with yet).
 
     Errors: bind-target, directive-value, parallel-reduction, parallel-dependence, kind-nesting,
     unknown-loop, ambiguous-loop, loop-kind
