@@ -175,7 +175,9 @@ class Placed:
     def stored(self) -> Buffer:
         """The buffer, with the layout of its tiles and the shape that it then has."""
         layout = self.fragment.layout(len(self.buffer.shape), self.axes)
-        return replace(self.buffer, layout=layout, shape=self.fragment.shape(self.buffer.shape, self.axes))
+        shape = self.fragment.shape(self.buffer.shape, self.axes)
+        private = ("lane",) if self.fragment.is_shared else ()
+        return replace(self.buffer, layout=layout, shape=shape, private=private)
 
 
 def placed(load: Load, tensor: Tensor, p: MatrixProduct, kernel: Kernel) -> Placed | str:

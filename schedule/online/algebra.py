@@ -35,7 +35,7 @@ from functools import reduce
 from te.ir.expr import Cast, Const, Expr, Load, Op, Select, conjuncts, mul, sub
 from te.ir.print import print_expr
 from te.ir.tensor import Stage
-from te.ir.types import DType
+from te.ir.types import BF16, F32, DType
 from te.ir.visit import loads, rewrite, substitute, variables, walk
 from te.schedule.online.polynomials import (
     ZERO,
@@ -191,16 +191,25 @@ def _rates(e: Expr, running: Running) -> Rates:
         case Select(condition, a, b) if not running.is_read_in(condition):
             return _common(e, a, b, running)
         case Cast(value=value):
-            if is_exact(value.dtype, e.dtype):
+            if is_exact(value.dtype, e.dtype) or _only_rounds(value, e.dtype):
                 return _rates(value, running)
             raise NotRescalable(
-                f"`{_shown(e)}` rounds to {e.dtype} what is still to be rescaled",
-                "let the terms keep their type, or compute them in f32",
+                f"`{_shown(e)}` rounds to {e.dtype} what is still to be rescaled, and may overflow",
+                "let the terms keep their type, or round the exponentials themselves",
             )
     raise NotRescalable(
         f"`{_shown(e)}` does not change by a factor when `{running.name}` does: only products, quotients and "
         "sums of exponentials do"
     )
+
+
+def _only_rounds(value: Expr, dtype: DType) -> bool:
+    """Whether a cast changes numbers by rounding alone, whatever the running value: none overflows.
+
+    An exponential is at most 1 where a running maximum is taken away.
+    """
+    is_exponential = isinstance(value, Op) and value.op in EXPONENTIALS
+    return dtype.is_float and (is_exponential or {value.dtype, dtype} <= {F32, BF16})
 
 
 def _together(a: Rates, b: Rates) -> Rates:

@@ -43,6 +43,8 @@ from te.schedule.finalize.gpu.arena import place_shared
 from te.schedule.finalize.gpu.barriers import place_barriers
 from te.schedule.finalize.gpu.combining import expand_combines
 from te.schedule.finalize.gpu.copies import settle_copies
+from te.schedule.finalize.gpu.fragment_axes import refuse_access
+from te.schedule.finalize.gpu.fragment_rows import of_each_lane, outside_of_lanes
 from te.schedule.finalize.gpu.launches import separate_launches
 from te.schedule.finalize.gpu.levels import fill_blocks, threads_of
 from te.schedule.finalize.gpu.matrix_loads import settle_matrix_loads
@@ -87,7 +89,11 @@ def _launch(s: Stmt, facts: Facts, most: int) -> Stmt:
 def _in_block(s: Stmt, facts: Facts, most: int) -> Stmt:
     """What one block does."""
     threads = threads_of(s, facts)
+    own = of_each_lane(s)
     s = gather_thread_loops(s, facts)
+    lost = outside_of_lanes(s, own)
+    if lost is not None:
+        refuse_access(lost, "what stands around it differs between threads")
     if any(isinstance(x, Combine) for x, _ in walk_stmt(s)):
         s = expand_combines(s, threads)
         wanted = thread_loops(s)

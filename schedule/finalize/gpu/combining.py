@@ -73,6 +73,8 @@ class _Expanding:
         return with_bodies(s, new) if new else s
 
     def _combined(self, s: Combine, around: tuple[For, ...]) -> Stmt:
+        if s.width:
+            return s
         self.done.setdefault(s.buffer, set()).add(s.level)
         wide = self.threads.counts[s.level]
         are_neighbours = s.level in ("thread.x", "lane")

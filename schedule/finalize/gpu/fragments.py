@@ -18,14 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
-from te.diagnostics import ScheduleError, error
 from te.ir.bounds import Facts, prove
-from te.ir.expr import Const, Expr, Load, Select, Var, add, compare, floor_div, floor_mod, integer, mul, sub
+from te.ir.expr import Const, Expr, Load, Select, Var, add, compare, floor_div, floor_mod, integer, mul
 from te.ir.loop import (
-    SERIAL,
-    TENSORIZED,
     UNROLLED,
     VECTOR,
     Accumulate,
@@ -48,7 +44,10 @@ from te.ir.loop import (
 from te.ir.simplify import simplify
 from te.ir.visit import loads, rewrite, substitute, variables
 from te.schedule.context import facts_inside, program_facts
-from te.schedule.finalize.guards import coefficient, conjunction
+from te.schedule.finalize.gpu.fragment_axes import Nest, along, loops_inside, refuse_access, relative
+from te.schedule.finalize.gpu.fragment_rows import LANE, accesses, alike, values_of_rows
+from te.schedule.finalize.gpu.fragment_sums import Reducing
+from te.schedule.finalize.guards import conjunction
 from te.schedule.finalize.starts import place_starts
 from te.schedule.finalize.storage import physical_index
 from te.schedule.fragments import LANES, fragment_of
@@ -63,8 +62,6 @@ from te.schedule.matrices import (
 )
 from te.schedule.names import Path
 
-LANE = "lane"
-
 
 def spread_fragments(kernel: Kernel) -> Kernel:
     """The kernel with its matrix instructions as steps of warps. Raises `ScheduleError` for what they cannot take."""
@@ -74,14 +71,17 @@ def spread_fragments(kernel: Kernel) -> Kernel:
     for p in products:
         unmet = unmet_guard(p, kernel)
         if unmet is not None:
-            _refuse(p.step.buffer, f"{unmet[1]}, and its instruction takes whole tiles")
+            refuse_access(p.step.buffer, f"{unmet[1]}, and its instruction takes whole tiles")
     buffers = fragments_of(kernel)
+    if not isinstance(buffers, str):
+        buffers = values_of_rows(kernel, alike(kernel, buffers))
     if isinstance(buffers, str):
-        _refuse(products[0].step.buffer, buffers)
+        refuse_access(products[0].step.buffer, buffers)
     accumulators = frozenset(p.step.buffer for p in products)
-    body = place_starts(kernel.body, kernel.program, of=accumulators)
+    body = place_starts(kernel.body, kernel.program, of=frozenset(buffers))
     body = _loops_of_tiles(body, buffers)
-    spreading = _Spreading(buffers, accumulators, {next(p.order()).var: p for p in products})
+    operands = frozenset(load.buffer for p in products for load in p.operands.values())
+    spreading = _Spreading(buffers, accumulators, operands, {next(p.order()).var: p for p in products})
     body = spreading.spread(body, (), program_facts(kernel.program))
     stored = {name: at.stored for name, at in buffers.items()}
     return replace(kernel, body=_laid_out(body, stored, program_facts(kernel.program)))
@@ -102,61 +102,28 @@ def _laid_out(s: Stmt, buffers: Mapping[str, Buffer], facts: Facts) -> Stmt:
         if s.buffer in buffers:
             s = replace(s, index=physical_index(buffers[s.buffer], s.index, facts))
         return map_exprs(s, lambda e: rewrite(e, physical))
+    if isinstance(s, If):
+        s = replace(s, condition=rewrite(s.condition, physical))
     return with_bodies(s, tuple(new)) if new else s
 
 
-def _refuse(buffer: str, reason: str) -> NoReturn:
-    raise ScheduleError(
-        error(
-            "fragment-access",
-            f"`{buffer}`, which lies over the lanes of a warp as an instruction has it, cannot be used so: {reason}",
-            None,
-            help="loops over its rows and columns run through whole tiles of the instruction: split them by "
-            "its numbers of rows and columns",
-        )
-    )
-
-
 # ---------------------------------------------------------------- loops over tiles, and in tiles
-
-
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """How an access goes along an axis of a tile: what loops step inside of the tile, with their steps."""
-
-    inside: tuple[tuple[int, For], ...]  # the smallest step first
-    across: tuple[tuple[int, For], ...]  # that go on into the next tiles
-
-
-def _along(index: Expr, extent: int, loops: Sequence[For]) -> _Axis:
-    """What loops do to an index along an axis of tiles with so many elements."""
-    inside: list[tuple[int, For]] = []
-    across: list[tuple[int, For]] = []
-    for loop in loops:
-        step = coefficient(index, loop.var)
-        if step is None or step < 0:
-            continue
-        if step % extent == 0:
-            continue
-        trips = int(loop.extent.value) if isinstance(loop.extent, Const) else 0
-        (inside if 0 < step * trips <= extent else across).append((step, loop))
-    return _Axis(tuple(sorted(inside, key=lambda x: x[0])), tuple(across))
 
 
 def _loops_of_tiles(body: Stmt, buffers: Mapping[str, Placed]) -> Stmt:
     """Split the loops that run through several tiles at the tiles' borders."""
     by: dict[str, int] = {}
     for s, path in walk_stmt(body):
-        if not isinstance(s, Store):
+        if not isinstance(s, Store | Accumulate) or _is_of_product(s, path):
             continue
         for name, index in _accesses(s, buffers):
             at = buffers[name]
-            loops = _loops_inside(path, name)
+            loops = loops_inside(path, name)
             for axis, extent in zip(at.axes, at.fragment.tile, strict=True):
-                for step, loop in _along(_relative(index[axis], axis, at, path), extent, loops).across:
+                for step, loop in along(relative(index[axis], axis, at, path), extent, loops).across:
                     trips = int(loop.extent.value) if isinstance(loop.extent, Const) else 0
                     if extent % step or not trips or trips * step % extent:
-                        _refuse(
+                        refuse_access(
                             name, f"the {trips or 'trips'} trips of `{loop.var}` are no whole number of tiles"
                         )
                     by[loop.var] = min(by.get(loop.var, trips), extent // step)
@@ -167,61 +134,45 @@ def _loops_of_tiles(body: Stmt, buffers: Mapping[str, Placed]) -> Stmt:
         assert isinstance(s.extent, Const)
         tile, inner = f"{s.var}_tile", f"{s.var}_in"
         here = add(mul(Var(tile), integer(by[s.var])), Var(inner))
-        body = replace(s, var=inner, extent=integer(by[s.var]), body=substitute_stmt(s.body, {s.var: here}))
+        body = _reducing_over(substitute_stmt(s.body, {s.var: here}), s.var, frozenset({tile, inner}))
+        body = replace(s, var=inner, extent=integer(by[s.var]), body=body)
         return replace(s, var=tile, extent=integer(int(s.extent.value) // by[s.var]), body=body)
 
     return rewrite_stmt(body, split) if by else body
 
 
+def _is_of_product(s: Store | Accumulate, path: Path) -> bool:
+    """Whether an instruction runs a statement."""
+    return isinstance(s, Accumulate) and any(map(is_matrix_nest, path))
+
+
+def _reducing_over(body: Stmt, loop: str, parts: frozenset[str]) -> Stmt:
+    """Reductions over a loop are over the loops that it has become."""
+
+    def put(s: Stmt) -> Stmt:
+        if isinstance(s, Accumulate) and loop in s.over:
+            return replace(s, over=s.over - {loop} | parts)
+        return s
+
+    return rewrite_stmt(body, put)
+
+
 def _accesses(s: Stmt, buffers: Mapping[str, Placed]) -> Iterator[tuple[str, tuple[Expr, ...]]]:
     """The accesses of tiles in a statement, what it writes first."""
-    if isinstance(s, Store | Accumulate) and s.buffer in buffers:
-        yield s.buffer, s.index
-    for e in direct_exprs(s):
-        for load in loads(e):
-            if load.buffer in buffers:
-                yield load.buffer, load.index
-
-
-def _loops_inside(path: Path, buffer: str) -> list[For]:
-    """The loops of a path, inside of an allocation, in which a statement is repeated by one thread."""
-    start = next(n for n, s in enumerate(path) if isinstance(s, Alloc) and s.buffer.name == buffer)
-    kinds = (SERIAL, UNROLLED, VECTOR, TENSORIZED)
-    return [s for s in path[start:] if isinstance(s, For) and s.kind in kinds]
-
-
-def _relative(index: Expr, axis: int, at: Placed, path: Path) -> Expr:
-    """An index from the beginning of the buffer on, over the loops around it."""
-    values: dict[str, Expr] = {}
-    for s in path:
-        if isinstance(s, Let):
-            values[s.var] = substitute(s.value, values)
-    low = at.buffer.origin[axis] if at.buffer.origin else integer(0)
-    whole = sub(index, low)
-    return substitute(whole, {n: v for n, v in values.items() if not _is_division(v)})
-
-
-def _is_division(e: Expr) -> bool:
-    """Whether a name stands for a part of a fused loop."""
-    return not all(coefficient(e, name) is not None for name in variables(e))
+    if isinstance(s, Store | Accumulate):
+        for name, index in accesses(s):
+            if name in buffers:
+                yield name, index
 
 
 # ---------------------------------------------------------------- nests over lanes and slots
 
 
 @dataclass(frozen=True, slots=True)
-class _Nest:
-    """What the loops in a tile are over the lane and its slots."""
-
-    lane: str
-    slots: tuple[tuple[str, int], ...]
-    values: Mapping[str, Expr]  # by the variables of the loops that go
-
-
-@dataclass(frozen=True, slots=True)
 class _Spreading:
     buffers: Mapping[str, Placed]
     accumulators: frozenset[str]
+    operands: frozenset[str]
     products: Mapping[str, MatrixProduct]  # by their outermost loops
 
     def spread(self, s: Stmt, path: Path, facts: Facts) -> Stmt:
@@ -233,23 +184,32 @@ class _Spreading:
             nests = [*self._nests_of(s, path, facts)]
             if nests:
                 return self._over_lanes(s, nests)
-        if isinstance(s, Store | Accumulate) and any(_accesses(s, self.buffers)):
-            name, _ = next(_accesses(s, self.buffers))
-            _refuse(name, f"`{s.stage}` uses single elements of it")
+        used = {load.buffer for e in direct_exprs(s) for load in loads(e)}
+        if isinstance(s, Store | Accumulate):
+            used.add(s.buffer)
+        if used & self.buffers.keys():
+            stage = next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate))
+            refuse_access(min(used & self.buffers.keys()), f"`{stage}` uses single elements of it")
         new = [self.spread(b, (*path, s), facts_inside(s, b, facts, False)) for b in bodies(s)]
         return with_bodies(s, tuple(new)) if new else s
 
-    def _nests_of(self, loop: For, path: Path, facts: Facts) -> Iterator[_Nest]:
+    def _nests_of(self, loop: For, path: Path, facts: Facts) -> Iterator[Nest]:
         """The nests in a loop, if it is one in a tile."""
         for s, inside in walk_stmt(loop.body, (*path, loop)):
-            if isinstance(s, Store) and any(_accesses(s, self.buffers)):
+            if not isinstance(s, Store | Accumulate) or _is_of_product(s, inside):
+                continue
+            if any(_accesses(s, self.buffers)):
                 nest = self._nest(s, inside, facts)
                 if loop.var in nest.values:
                     yield nest
 
-    def _nest(self, s: Store, path: Path, facts: Facts) -> _Nest:
-        """How a statement that uses tiles runs over lanes and slots: by the tile that it writes, or else reads."""
-        name, index = next(_accesses(s, self.buffers))
+    def _nest(self, s: Store | Accumulate, path: Path, facts: Facts) -> Nest:
+        """How a statement that uses tiles runs over lanes and slots: by the tile that it writes, or else reads.
+
+        Values of rows say it where there is no tile.
+        """
+        used = _accesses(s, self.buffers)
+        name, index = max(used, key=lambda access: len(self.buffers[access[0]].axes))
         at = self.buffers[name]
         known = facts
         for n, x in enumerate(path):
@@ -261,35 +221,61 @@ class _Spreading:
             known = known.with_range(slot, integer(0), integer(count - 1))
         element = at.fragment.index(Var(lane), [Var(slot) for slot, _ in slots])
         values: dict[str, Expr] = {}
-        loops = _loops_inside(path, name)
+        loops = loops_inside(path, name)
         for axis, extent, place in zip(at.axes, at.fragment.tile, element, strict=True):
-            relative = _relative(index[axis], axis, at, path)
+            here = relative(index[axis], axis, at, path)
             covered = 1
-            for step, loop in _along(relative, extent, loops).inside:
+            for step, loop in along(here, extent, loops).inside:
                 if step != covered or not isinstance(loop.extent, Const) or loop.var in values:
                     break
                 trips = int(loop.extent.value)
                 value = floor_mod(floor_div(place, integer(step)), integer(trips))
                 values[loop.var] = simplify(value, known)
                 covered *= trips
-            first = simplify(substitute(relative, {v: integer(0) for v in values}), known)
+            first = simplify(substitute(here, {v: integer(0) for v in values}), known)
             aligned = compare("==", floor_mod(first, integer(extent)), integer(0))
             if covered != extent or not prove(aligned, known):
-                _refuse(
+                refuse_access(
                     name,
                     f"the loops of `{s.stage}` do not run through whole tiles of {extent} along axis {axis}",
                 )
-        return _Nest(lane, slots, values)
+        self._require_own(s, path, lane, values, known)
+        return Nest(lane, slots, values, at.fragment)
 
-    def _over_lanes(self, loop: For, nests: Sequence[_Nest]) -> Stmt:
+    def _require_own(
+        self, s: Store | Accumulate, path: Path, lane: str, values: Mapping[str, Expr], facts: Facts
+    ) -> None:
+        """Values of rows that a statement uses, or its conditions, must be those that the lane knows."""
+        conditions = [load for x in path if isinstance(x, If) for load in loads(x.condition)]
+        used = [*_accesses(s, self.buffers), *((load.buffer, load.index) for load in conditions)]
+        for name, index in used:
+            at = self.buffers.get(name)
+            if at is None or not at.fragment.is_shared:
+                continue
+            place = [substitute(relative(index[axis], axis, at, path), values) for axis in at.axes]
+            found = at.fragment.values([simplify(i, facts) for i in place])
+            own = at.fragment.own(Var(lane))
+            for digit, value in own.items():
+                if not prove(compare("==", found[digit], value), facts):
+                    refuse_access(name, f"nothing proves that `{s.stage}` takes in each lane what that has")
+
+    def _over_lanes(self, loop: For, nests: Sequence[Nest]) -> Stmt:
         """The outermost loop of a nest in a tile, and what it holds, for each lane."""
-        first = nests[0]
-        body = self._over_slots(loop, first)
-        if any(nest.values != first.values for nest in nests):
-            _refuse(next(iter(self.buffers)), f"the statements in `{loop.var}` have it in different ways")
-        return For(first.lane, integer(LANES), body, LANE, data_of=loop.data_of)
+        nest = max(nests, key=lambda nest: len(nest.values))
+        if any(
+            nest.values[v] != value
+            for other in nests
+            for v, value in other.values.items()
+            if v in nest.values
+        ) or any(other.values.keys() - nest.values.keys() for other in nests):
+            refuse_access(
+                next(iter(self.buffers)), f"the statements in `{loop.var}` have it in different ways"
+            )
+        if any(isinstance(s, Accumulate) and s.over & nest.values.keys() for s, _ in walk_stmt(loop)):
+            return Reducing(nest, self.buffers, self._in_slots).reduced(loop)
+        return For(nest.lane, integer(LANES), self._over_slots(loop, nest), LANE, data_of=loop.data_of)
 
-    def _over_slots(self, s: Stmt, nest: _Nest) -> Stmt:
+    def _over_slots(self, s: Stmt, nest: Nest) -> Stmt:
         """`s` without the loops in a tile; each of its statements is repeated for the slots of a lane."""
         match s:
             case For() if s.var in nest.values:
@@ -300,7 +286,7 @@ class _Spreading:
                 return self._guarded(s, nest)
         return with_bodies(s, tuple([self._over_slots(b, nest) for b in bodies(s)]))
 
-    def _guarded(self, s: If | Let, nest: _Nest) -> Stmt:
+    def _guarded(self, s: If | Let, nest: Nest) -> Stmt:
         """Conditions and names around statements go in with their slots."""
         around: list[If | Let] = []
         inner: Stmt = s
@@ -308,37 +294,53 @@ class _Spreading:
             if isinstance(inner, If) and inner.otherwise is not None:
                 break
             if isinstance(inner, For) and inner.var not in nest.values:
-                break
+                return self._guarded_loop(inner, around, nest)
             if not isinstance(inner, For):
                 around.append(inner)
             inner = inner.body
         if isinstance(inner, Store | Accumulate):
             return self._in_slots(inner, nest, around)
         stage = next((x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)), "")
-        _refuse(next(iter(self.buffers)), f"conditions of `{stage}` stand around several statements")
+        refuse_access(next(iter(self.buffers)), f"conditions of `{stage}` stand around several statements")
 
-    def _in_slots(self, s: Store | Accumulate, nest: _Nest, around: Sequence[If | Let]) -> Stmt:
-        if isinstance(s, Accumulate) or not any(_accesses(s, self.buffers)):
-            _refuse(
+    def _guarded_loop(self, loop: For, around: Sequence[If | Let], nest: Nest) -> Stmt:
+        """A loop over tiles, with what stands around it inside."""
+        written = {x.buffer for x, _ in walk_stmt(loop) if isinstance(x, Store | Accumulate)}
+        asked = {load.buffer for x in around for e in direct_exprs(x) for load in loads(e)}
+        named = {x.var for x in around if isinstance(x, Let)}
+        if asked & written or variables(loop.extent) & (named | nest.values.keys()):
+            refuse_access(next(iter(self.buffers)), f"conditions stand around `{loop.var}`")
+        body = loop.body
+        for x in reversed(around):
+            body = replace(x, body=body)
+        return replace(loop, body=self._over_slots(body, nest))
+
+    def _in_slots(self, s: Store | Accumulate, nest: Nest, around: Sequence[If | Let]) -> Stmt:
+        if not any(_accesses(s, self.buffers)):
+            refuse_access(
                 next(iter(self.buffers)), f"`{s.stage}` stands in a loop over its elements, and uses none"
             )
         body: Stmt = self._filled(s, around)
+        if s.buffer not in self.buffers:
+            body = nest.by_one_lane(body)
         body = substitute_stmt(body, nest.values)
-        for n, (slot, count) in reversed([*enumerate(nest.slots)]):
-            body = For(slot, integer(count), body, VECTOR if n == len(nest.slots) - 1 else UNROLLED)
+        last = nest.slots[-1][0] if nest.slots else ""
+        for slot, count in reversed(nest.used(body)):
+            is_vector = slot == last and isinstance(s, Store)
+            body = For(slot, integer(count), body, VECTOR if is_vector else UNROLLED)
         return body
 
-    def _filled(self, s: Store, around: Sequence[If | Let]) -> Stmt:
+    def _filled(self, s: Store | Accumulate, around: Sequence[If | Let]) -> Stmt:
         """A store in its names and conditions. Of operands every element is written, and of starts."""
         conditions = [x.condition for x in around if isinstance(x, If)]
         names = [x for x in around if isinstance(x, Let)]
-        if s.buffer in self.buffers and conditions:
-            if s.buffer not in self.accumulators:
-                zero = Const(0.0 if s.value.dtype.is_float else 0, s.value.dtype)
-                s = replace(s, value=Select(conjunction(conditions), s.value, zero))
-                conditions = []
-            elif isinstance(s.value, Const):
-                conditions = []
+        if s.buffer in self.operands and conditions:
+            assert isinstance(s, Store)
+            zero = Const(0.0 if s.value.dtype.is_float else 0, s.value.dtype)
+            s = replace(s, value=Select(conjunction(conditions), s.value, zero))
+            conditions = []
+        elif s.buffer in self.accumulators and isinstance(s, Store) and isinstance(s.value, Const):
+            conditions = conditions if any(load for c in conditions for load in loads(c)) else []
         body: Stmt = If(conjunction(conditions), s) if conditions else s
         for name in reversed(names):
             body = replace(name, body=body)

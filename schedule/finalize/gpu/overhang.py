@@ -73,7 +73,8 @@ def compute_overhang(s: Stmt, facts: Facts) -> Stmt:
 def _computed(s: Stmt, place: _Place) -> Stmt:
     if isinstance(s, If):
         guards, leaf = _guards_of(s)
-        if isinstance(leaf, Store | Accumulate) and _does_no_harm(leaf, place):
+        asks_data = any(load for g in guards for load in loads(g))  # that may not be there, of no element
+        if isinstance(leaf, Store | Accumulate) and not asks_data and _does_no_harm(leaf, place):
             terms = leaf.over if isinstance(leaf, Accumulate) else frozenset()
             kept = [g for g in guards if not _says_which_element(g, terms, place)]
             return guarded(kept, leaf)
@@ -91,7 +92,8 @@ def _guards_of(s: Stmt) -> tuple[list[Expr], Stmt]:
 
 
 def _says_which_element(guard: Expr, terms: frozenset[str], place: _Place) -> bool:
-    return is_index_condition(guard) and not variables(place.plain(guard)) & terms
+    asked = variables(place.plain(guard))
+    return is_index_condition(guard) and not asked & terms and bool(asked & place.loops.keys())
 
 
 def _does_no_harm(leaf: Store | Accumulate, place: _Place) -> bool:
