@@ -393,3 +393,40 @@ def test_older_gpus_copy_by_registers() -> None:
     code = te.build(PIPELINE.replace(" by cp_async", ""), target="cuda.sm_75").ir("sass")
     assert re.search(r"\bSTS\b", code)
     assert "LDGSTS" not in code
+
+
+PRODUCT = "op product(A: f32[M, K], B: f32[N, K]) -> C: f32[M, N] { C[i, j] = sum[k](A[i, k] * B[j, k]) }"
+
+
+@with_compiler
+@with_disassembler
+@pytest.mark.nvcc
+@pytest.mark.parametrize("sm", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("sizes", [{"M": 2048, "N": 2048, "K": 512}, {"M": 2041, "N": 2043, "K": 509}])
+def test_the_innermost_loop_of_a_product_multiplies_and_adds(sm: str, sizes: dict[str, int]) -> None:
+    compiled = compile_text(te.build(PRODUCT, target=f"cuda.{sm}", sizes=sizes).ir("cuda"), sm)
+    (used,) = usages(compiled.log)
+    assert (used.stack, used.spill_stores, used.spill_loads) == (0, 0, 0)
+    assert used.registers <= 132
+    loop = hottest_loop(disassemble(compiled.cubin), "FFMA")
+    sums = [line for line in loop if "FFMA" in line]
+    assert len(sums) == 8 * 8 * 8
+    assert len(sums) > 0.8 * len(loop)
+    assert len([line for line in loop if "LDS.128" in line]) == 8 * 4
+    assert not [line for line in loop if re.match(r"(?!@!PT).*LDS(?!\S*\.128)", line)]
+    assert [line for line in loop if "LDGSTS" in line]  # the next slice is on its way meanwhile
+
+
+def hottest_loop(code: str, instruction: str) -> list[str]:
+    """The instructions of the loop that has most of one kind, of loops within each other the inner one."""
+    lines, labels, loops = [], {}, []
+    for line in code.splitlines():
+        if label := re.match(r"\s*(\.L_x_\d+):", line):
+            labels[label[1]] = len(lines)
+        elif found := re.search(r"/\*[0-9a-f]{4,}\*/\s+(.*?);", line):
+            lines.append(found[1])
+            back = re.search(r"BRA.*`\((\.L_x_\d+)\)", found[1])
+            if back and back[1] in labels:
+                loops.append(lines[labels[back[1]] :])
+    most = max(sum(instruction in line for line in loop) for loop in loops)
+    return min((loop for loop in loops if sum(instruction in line for line in loop) == most), key=len)

@@ -7,7 +7,9 @@ import pytest
 
 import te
 from te.backends.cuda.emulator.executable import Emulation, emulating
+from te.ir.expr import TRUE
 from te.ir.loop import BLOCKS, THREADS, Accumulate, For, Store, walk_stmt
+from te.ir.print import print_expr
 from te.schedule.auto import auto_cases, auto_schedule
 from te.schedule.auto.gpu.tiles import plans_for_tiles
 from te.target import EMULATED, parse_target
@@ -187,6 +189,15 @@ def test_pointwise_stages_are_computed_from_the_registers_of_a_product() -> None
 @pytest.mark.parametrize(("size", "rows"), [(2000, 128), (1000, 64), (300, 32)])
 def test_every_multiprocessor_has_a_tile(size: int, rows: int) -> None:
     assert lines(MATMUL, M=size, N=size, K=500)[0] == f"split C.i by {rows} into block_y, in_y"
+
+
+def test_large_products_have_a_case_of_their_own_where_the_call_decides() -> None:
+    of = program(MATMUL)
+    large, general = auto_cases(of, parse_target("cuda"))
+    assert print_expr(large.condition) == "M * N >= 1769472 and M >= 65 and N >= 65"
+    assert general.condition == TRUE
+    first = [str(case.schedule.directives[0]) for case in (large, general)]
+    assert first == [f"split C.i by {rows} into block_y, in_y" for rows in (128, 64)]
 
 
 @pytest.mark.parametrize("sizes", [(128, 128, 8), (129, 257, 17), (7, 130, 3)])

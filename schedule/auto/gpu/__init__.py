@@ -10,7 +10,8 @@
 6. Any other stage (`points.py`): its elements on blocks and threads, 16 bytes a thread where neighbours in memory
    are read and written; where those depend on each other, a loop that is independent.
 
-A line that the rewrites refuse is left out. Sizes may be symbolic: the emitted code asks what it needs.
+A line that the rewrites refuse is left out. Sizes may be symbolic: the emitted code asks what it needs, and products
+have a case of their own for large ones.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from te.schedule.auto.adding import add_if_legal
 from te.schedule.auto.gpu.columns import lines_for_columns
 from te.schedule.auto.gpu.points import lines_for_points
 from te.schedule.auto.gpu.rows import lines_for_rows, rows_at, short_rows
-from te.schedule.auto.gpu.tiles import plans_for_tiles
+from te.schedule.auto.gpu.tiles import are_large, plans_for_tiles
 from te.schedule.auto.gpu.totals import lines_for_total
 from te.schedule.auto.gpu.transposes import lines_for_transpose
 from te.schedule.auto.inlining import stages_to_inline
@@ -47,16 +48,25 @@ MOST_CONDITIONS = 4  # of rows that have a case of their own together
 
 
 def gpu_cases(program: Program, target: Target) -> list[ChosenCase]:
-    """The cases of the automatic schedule for a GPU: short rows have their own where the call decides on that."""
+    """The cases of the automatic schedule for a GPU.
+
+    Large products and short rows have their own where the call decides on that.
+    """
     general, short = _case(program, target)
-    if not 0 < len(short) <= MOST_CONDITIONS:
-        return [ChosenCase(general, TRUE)]
-    condition = reduce(both, short)
-    special, _ = _case(assuming(program, condition), target)
-    return [ChosenCase(special, condition), ChosenCase(general, TRUE)]
+    cases: list[ChosenCase] = []
+    inlined = [line for line in general.directives if isinstance(line, Inline)]
+    condition = are_large(Schedule(program, directives=inlined).steps()[-1].kernel.program.stages)
+    if condition is not None:
+        large, _ = _case(assuming(program, condition), target, is_large=True)
+        cases.append(ChosenCase(large, condition))
+    if 0 < len(short) <= MOST_CONDITIONS:
+        condition = reduce(both, short)
+        special, _ = _case(assuming(program, condition), target)
+        cases.append(ChosenCase(special, condition))
+    return [*cases, ChosenCase(general, TRUE)]
 
 
-def _case(program: Program, target: Target) -> tuple[Schedule, list[Expr]]:
+def _case(program: Program, target: Target, *, is_large: bool = False) -> tuple[Schedule, list[Expr]]:
     """The lines for all sizes that the program allows, and the conditions under which all its rows are short."""
     schedule = Schedule(program, target.schedule_name)
     inline = stages_to_inline(program)
@@ -66,7 +76,7 @@ def _case(program: Program, target: Target) -> tuple[Schedule, list[Expr]]:
     short: list[Expr] = []
     for name in _names(schedule):
         if name not in done:
-            _scheduled_as_tiles(schedule, name, target, done)
+            _scheduled_as_tiles(schedule, name, target, done, is_large=is_large)
     for name in reversed(_names(schedule)):
         if name not in done:
             short += _scheduled_as_rows(schedule, name, target, done)
@@ -78,10 +88,12 @@ def _names(schedule: Schedule) -> list[str]:
     return [stage.name for stage in schedule.steps()[-1].kernel.program.stages]
 
 
-def _scheduled_as_tiles(schedule: Schedule, name: str, target: Target, done: set[str]) -> None:
+def _scheduled_as_tiles(
+    schedule: Schedule, name: str, target: Target, done: set[str], *, is_large: bool
+) -> None:
     """Schedule a contraction and the stages computed from its registers, which are `done` then."""
     program = schedule.steps()[-1].kernel.program
-    for plan in plans_for_tiles(program.stage(name), program, target, is_large=False):
+    for plan in plans_for_tiles(program.stage(name), program, target, is_large=is_large):
         if add_if_legal(schedule, plan.lines):
             done.update(plan.stages)
             return

@@ -18,8 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
-from te.ir.expr import Expr, Load, Var
+from te.ir.bounds import NO_FACTS
+from te.ir.expr import FALSE, TRUE, Const, Expr, Load, Var, both, compare, integer, mul
+from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import loads, variables
 from te.schedule.auto.contraction import Contraction, contraction_of, known_product
@@ -46,6 +49,7 @@ from te.target import Target
 ACCESS_BYTES = 16  # the most that a thread reads or writes at once
 SECTOR_BYTES = 32  # the least that is read of memory at once
 MULTIPROCESSORS = 108  # that should have a block at least: of an A100; an H100 has 132
+MOST_CONDITIONS = 4  # of contractions that have a case of their own together
 STAGES = 2  # slices of the terms in shared memory: while one is used, the next one is on its way
 LEVELS = "zyx"
 
@@ -96,6 +100,27 @@ def plans_for_tiles(stage: Stage, program: Program, target: Target, is_large: bo
     yield product.plan([])
 
 
+def are_large(stages: Sequence[Stage]) -> Expr | None:
+    """What to ask whether all contractions have enough tiles of the largest kind; None where no call decides that."""
+    found = [c for c in map(contraction_of, stages) if c is not None and c.rows]
+    asked = [c for c in dict.fromkeys(map(_is_large, found)) if not isinstance(c, Const)]
+    condition: Expr = TRUE
+    for one in asked:
+        condition = both(condition, one)
+    return condition if 0 < len(asked) <= MOST_CONDITIONS else None
+
+
+def _is_large(c: Contraction) -> Expr:
+    if not all(isinstance(axis.extent, Const | Var) for axis in c.stage.axes):
+        return FALSE
+    tile = _sizes_of_tiles(c)[0]
+    elements = reduce(mul, (axis.extent for axis in c.stage.axes))
+    enough = compare(">=", elements, integer(MULTIPROCESSORS * tile.height * tile.width))
+    for axis, extent in ((_row_of(c), tile.height), (c.columns[-1], tile.width)):
+        enough = both(enough, compare(">", axis.extent, integer(extent // 2)))
+    return simplify(enough, NO_FACTS)
+
+
 def _row_of(c: Contraction) -> Axis:
     """The rows that are cut in tiles: the longest known ones, or the last."""
     sizes = [size_of(axis) for axis in c.rows]
@@ -103,16 +128,21 @@ def _row_of(c: Contraction) -> Axis:
     return c.rows[sizes.index(max(known))] if len(known) == len(sizes) else c.rows[-1]
 
 
-def _tile_for(c: Contraction, is_large: bool) -> Tile:
-    """The largest tile of which there are enough for all multiprocessors."""
+def _sizes_of_tiles(c: Contraction) -> list[Tile]:
+    """The tiles to choose from, the largest first."""
     bits = c.stage.tensor.dtype.bits
     lanes = max(2, min(4, 8 * ACCESS_BYTES // max(bits, c.right.dtype.bits)))
     terms = max(8, SECTOR_BYTES // min(c.left.dtype.bytes, c.right.dtype.bytes))
-    sizes = [
+    return [
         Tile(8 if bits <= 32 else 4, 2, lanes, terms, 2),
         Tile(4, 1, lanes, 2 * terms, 2),
         Tile(2, 1, lanes, 2 * terms, 1),
     ]
+
+
+def _tile_for(c: Contraction, is_large: bool) -> Tile:
+    """The largest tile of which there are enough for all multiprocessors."""
+    sizes = _sizes_of_tiles(c)
     row, column = size_of(_row_of(c)), size_of(c.columns[-1])
     planes = known_product([axis for axis in c.stage.axes if axis not in (_row_of(c), c.columns[-1])])
     if row is None or column is None or planes is None:
