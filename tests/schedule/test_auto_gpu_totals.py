@@ -55,6 +55,11 @@ def test_short_rows_are_fused() -> None:
     assert "fuse y.i, y.j into element" in lines(TEXTS["two axes"], N=5)
 
 
+def test_a_scalar_is_read_behind_its_reduction() -> None:
+    """Accesses without an index meet: all are of the one element."""
+    assert "__launch_bounds__(256)" in source("op f(X: f32[N]) -> y: f32 { y = mean[i](X[i]) + 1.0 }")
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_results_are_those_of_the_op(name: str) -> None:
     of = program(TEXTS[name])

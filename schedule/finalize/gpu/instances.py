@@ -91,7 +91,7 @@ def _accesses(
     t: Access,
     known: Mapping[str, Numbers],
     draw: np.random.Generator,
-) -> tuple[list[Numbers], list[Numbers]]:
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """Indices and threads of accesses whose conditions are met."""
     index, thread, ranges, conditions = t
     values = dict(known)
@@ -102,21 +102,26 @@ def _accesses(
         values[name] = np.floor(draw.random(DRAWN) * np.maximum(trips, 1)).astype(np.int64)
     for c in conditions:
         is_met &= _value(c, values)
-    both = [[np.broadcast_to(_value(e, values), (DRAWN,))[is_met] for e in part] for part in (index, thread)]
-    return both[0], both[1]
+
+    def drawn(part: Sequence[Expr]) -> list[tuple[int, ...]]:
+        columns = [np.broadcast_to(_value(e, values), (DRAWN,))[is_met].tolist() for e in part]
+        return list(zip(*columns, strict=True)) if columns else [()] * int(is_met.sum())  # a scalar's
+
+    return drawn(index), drawn(thread)
 
 
 def _meet(
-    a: tuple[list[Numbers], list[Numbers]], b: tuple[list[Numbers], list[Numbers]], by_others: bool
+    a: tuple[list[tuple[int, ...]], list[tuple[int, ...]]],
+    b: tuple[list[tuple[int, ...]], list[tuple[int, ...]]],
+    by_others: bool,
 ) -> bool:
-    first, second = (list(zip(*(part.tolist() for part in t[0]), strict=True)) for t in (a, b))
-    threads = [list(zip(*(part.tolist() for part in t[1]), strict=True)) for t in (a, b)]
+    (first, first_threads), (second, second_threads) = a, b
     seen: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
-    for element, thread in zip(first, threads[0], strict=True):
+    for element, thread in zip(first, first_threads, strict=True):
         seen.setdefault(element, set()).add(thread)
     return any(
         element in seen and (not by_others or seen[element] != {thread})
-        for element, thread in zip(second, threads[1], strict=True)
+        for element, thread in zip(second, second_threads, strict=True)
     )
 
 
