@@ -143,3 +143,39 @@ def test_what_overhangs_is_computed_from_filled_copies_alone() -> None:
 def test_registers_start_before_the_loops() -> None:
     text = te.build(TILED.replace("FILL", "fill 0"), target="cuda").ir("cuda")
     assert text.index("= 0.0f;") < text.index("for (te_i64 slice")
+
+
+CHAINED = """
+op f(A: f32[M, K], w: f32[N]) -> Z: f32[M, N] {
+    p[i, j] = sum[k](A[i, k] * w[j])
+    q[i, j] = exp(p[i, j])
+    Z[i, j] = q[i, j] + q[i, j]
+}
+schedule f on cuda {
+    tile Z.i, Z.j by 16, 32 into block_y, block_x, in_y, in_x
+    compute_at p, q at Z.block_x in shared
+    set_scope p in register
+    tile p.i, p.j by 2, 4 into thread_y, thread_x, own_y, own_x
+    split p.k by 8 into slice, term
+    reorder p.slice, p.thread_y, p.thread_x, p.term, p.own_y, p.own_x
+    tile q.i, q.j by 2, 4 into thread_y, thread_x, own_y, own_x
+    split Z.in_y by 2 into thread_y, own_y
+    bind p.thread_y to thread.y
+    bind p.thread_x to thread.x
+    bind q.thread_y to thread.y
+    bind q.thread_x to thread.x
+    bind Z.thread_y to thread.y
+    bind Z.block_y to block.y
+    bind Z.block_x to block.x
+    cache_read A at p.slice as left in shared FILL
+    cache_read w at Z.block_x as right in shared fill 0
+}
+"""
+
+
+def test_what_is_computed_from_whole_tiles_is_whole() -> None:
+    """`q` has a value for each element of the tile, since `p` has: no guard of theirs is left."""
+    whole = te.build(CHAINED.replace("FILL", "fill 0"), target="cuda").ir("cuda")
+    assert whole.count("= te_exp_f32(") == 1
+    plain = te.build(CHAINED.replace("FILL", ""), target="cuda").ir("cuda")
+    assert plain.count("= te_exp_f32(") > 1

@@ -1,13 +1,14 @@
 """The automatic schedule on GPUs without tensor cores: a few rules, whose result is an ordinary schedule.
 
 1. Inline pointwise stages, as on CPUs (`te.schedule.auto.inlining`).
-2. Contractions (`tiles.py`): tiles in shared memory, and in the registers of threads.
-3. Reductions over the last axis and what is computed from them (`rows.py`): in one launch, whose blocks or warps each
+2. Attention (`attention.py`): queries in tiles, in one pass over the keys.
+3. Contractions (`tiles.py`): tiles in shared memory, and in the registers of threads.
+4. Reductions over the last axis and what is computed from them (`rows.py`): in one launch, whose blocks or warps each
    have a row, and keep it in registers where its length is known. Where it is not, short rows have a case of their own.
-4. Reductions over another axis than the last (`columns.py`), or of all (`totals.py`): partial results of blocks in one
+5. Reductions over another axis than the last (`columns.py`), or of all (`totals.py`): partial results of blocks in one
    launch, and their reduction in a second.
-5. Transposes and other permutations (`transposes.py`): tiles in shared memory.
-6. Any other stage (`points.py`): its elements on blocks and threads, 16 bytes a thread where neighbours in memory
+6. Transposes and other permutations (`transposes.py`): tiles in shared memory.
+7. Any other stage (`points.py`): its elements on blocks and threads, 16 bytes a thread where neighbours in memory
    are read and written; where those depend on each other, a loop that is independent.
 
 A line that the rewrites refuse is left out. Sizes may be symbolic: the emitted code asks what it needs, and products
@@ -22,7 +23,9 @@ from typing import TypeAlias
 
 from te.ir.expr import TRUE, Expr, both
 from te.ir.tensor import Program, Stage
+from te.schedule.auto import attention as attentions
 from te.schedule.auto.adding import add_if_legal
+from te.schedule.auto.gpu import attention
 from te.schedule.auto.gpu.columns import lines_for_columns
 from te.schedule.auto.gpu.points import lines_for_points
 from te.schedule.auto.gpu.rows import lines_for_rows, rows_at, short_rows
@@ -55,7 +58,9 @@ def gpu_cases(program: Program, target: Target) -> list[ChosenCase]:
     general, short = _case(program, target)
     cases: list[ChosenCase] = []
     inlined = [line for line in general.directives if isinstance(line, Inline)]
-    condition = are_large(Schedule(program, directives=inlined).steps()[-1].kernel.program.stages)
+    late = Schedule(program, directives=inlined).steps()[-1].kernel.program
+    tiled = {name for a in attentions.attentions_of(late) for name in a.roles}
+    condition = are_large([stage for stage in late.stages if stage.name not in tiled])
     if condition is not None:
         large, _ = _case(assuming(program, condition), target, is_large=True)
         cases.append(ChosenCase(large, condition))
@@ -69,11 +74,15 @@ def gpu_cases(program: Program, target: Target) -> list[ChosenCase]:
 def _case(program: Program, target: Target, *, is_large: bool = False) -> tuple[Schedule, list[Expr]]:
     """The lines for all sizes that the program allows, and the conditions under which all its rows are short."""
     schedule = Schedule(program, target.schedule_name)
-    inline = stages_to_inline(program)
+    found = attentions.attentions_of(program)
+    inline = stages_to_inline(program, {name for a in found for name in a.roles})
+    inline += [name for a in found for name in attentions.stages_to_inline(a, program)]
     if inline:
         add_if_legal(schedule, [Inline(tuple(inline))])
     done: set[str] = set()
     short: list[Expr] = []
+    for a in attentions.attentions_of(schedule.steps()[-1].kernel.program):
+        _scheduled_as_attention(schedule, a, done)
     for name in _names(schedule):
         if name not in done:
             _scheduled_as_tiles(schedule, name, target, done, is_large=is_large)
@@ -86,6 +95,18 @@ def _case(program: Program, target: Target, *, is_large: bool = False) -> tuple[
 
 def _names(schedule: Schedule) -> list[str]:
     return [stage.name for stage in schedule.steps()[-1].kernel.program.stages]
+
+
+def _scheduled_as_attention(schedule: Schedule, a: attentions.Attention, done: set[str]) -> None:
+    """Schedule an attention, whose stages are `done` then."""
+    before = len(schedule.directives)
+    if not add_if_legal(schedule, attention.placing(a)):
+        return
+    for lines in (attention.moving, attention.within):
+        if not add_if_legal(schedule, lines(a, schedule.steps()[-1].kernel)):
+            schedule.undo(len(schedule.directives) - before)
+            return
+    done.update(a.roles, attention.stages_in_tile(a, schedule.steps()[-1].kernel))
 
 
 def _scheduled_as_tiles(
