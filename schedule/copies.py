@@ -254,7 +254,10 @@ class _Copy:
             return rewrite(e, one)
 
         def walk_down(s: Stmt, known: Facts) -> Stmt:
+            fetched = s.prefetches if isinstance(s, For) else ()
             s = _with_direct_exprs(s, lambda e: read(e, known))
+            if isinstance(s, For):  # what is fetched ahead may be at indices that lie outside of the copy
+                s = replace(s, prefetches=fetched)
             inner = tuple([walk_down(b, facts_inside(s, b, known)) for b in bodies(s)])
             return with_bodies(s, inner)
 

@@ -52,7 +52,6 @@ from te.ir.tensor import REDUCERS, Axis, Program, Stage, Tensor
 from te.ir.types import BOOL, I64
 from te.ir.visit import loads, variables
 from te.ir.wellformed import Buffers, Shape, assuming, guarded_loads, problem_in, problem_of_index
-from te.target import is_gpu
 
 __all__ = ["InvalidIR", "verify_kernel", "verify_program"]
 
@@ -510,14 +509,13 @@ def _check_registers(s: Store | Accumulate, at: _Place, place: str) -> None:
     for around in at.path:
         if isinstance(around, Let) and variables(around.value) <= constant:
             constant.add(around.var)
+    places = set() if at.kernel.target.partition(".")[0] == "llvm" else constant
     accesses = [(load.buffer, load.index) for e in direct_exprs(s) for load in loads(e)]
     for buffer, index in ((s.buffer, s.index), *accesses):
         if buffer not in registers:
             continue
         used = {name for i in index for name in variables(i)}
-        last = (
-            _lane_of(index[-1], constant if is_gpu(at.kernel.target) else set()) & lanes if index else set()
-        )
+        last = _lane_of(index[-1], places) & lanes if index else set()
         _require(used <= constant | last, f"a register of `{buffer}` is chosen by a variable ({place})")
         _require(
             not any(any(loads(i)) for i in index), f"a register of `{buffer}` is chosen by data ({place})"

@@ -8,6 +8,7 @@ import pytest
 import te
 from te.backends.llvm import emit
 from te.ir.loop import Store, walk_stmt
+from te.ir.print import print_kernel
 from te.ir.verify import verify_kernel
 from te.schedule.finalize import finalize
 from te.schedule.nest import nest
@@ -118,11 +119,18 @@ def test_which_element_is_fetched_may_depend_on_data(lines: str, count: int) -> 
     assert "prefetch X[max(0, min(N - 1, i64(where(" in loops(GATHER, lines)
 
 
+def test_indices_fetched_ahead_may_lie_outside_of_a_copy() -> None:
+    lines = "split Y.i by 4\nprefetch X at Y.ii ahead 2 of Y.io\ncache_read U at Y.io as W in stack"
+    kernel = scheduled(GATHER, lines)
+    assert "U[" in print_kernel(kernel).split("prefetch")[1].splitlines()[0]
+    assert "X[i64(W[" in print_kernel(kernel)
+    verify_kernel(finalize(kernel))
+    assert_same(nest(program(GATHER)), finalize(kernel), {"N": 1, "M": 0}, {"N": 1, "M": 9})
+
+
 def test_a_reduction_keeps_its_registers() -> None:
     lines = "tile i, j by 2, 16 into io, jo, ii, ji\nreorder io, jo, k, ii, ji\nunroll ii\nvectorize ji"
     with_prefetch = finalize(scheduled(MATMUL, f"{lines}\nprefetch B at k ahead 4"))
-    from te.ir.print import print_kernel
-
     text = print_kernel(with_prefetch)
     assert "in register" in text
     assert "prefetch B[min(k + 4, K - 1), 16 * jo]" in text
