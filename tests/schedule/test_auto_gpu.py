@@ -44,6 +44,11 @@ op f(X: f32[K, M], Y: i8[K, N], c: f32[N]) -> Z: f32[M, N] {
     Z[i, j] = sum[k](X[k, i] * (f32(Y[k, j]) * c[j]))
 }
 """
+SHIFTED_PRODUCT = """
+op f(A: u8[M, K], B: i8[K, N], a: u8) -> C: i32[M, N] {
+    C[i, j] = sum[k]((i32(A[i, k]) - i32(a)) * i32(B[k, j]))
+}
+"""
 WITH_RESIDUAL = """
 op f(X: f32[M, K], W: f32[N, K], b: f32[N], R: f32[M, N]) -> Y: f32[M, N], Z: f32[M, N] {
     p[i, j] = sum[k](X[i, k] * W[j, k])
@@ -213,6 +218,7 @@ def test_the_largest_tile_overhangs_anywhere(sizes: tuple[int, int, int]) -> Non
 
 SIZES = [{"M": 5, "N": 300}, {"M": 33, "N": 130}, {"M": 9, "N": 1}, {"M": 64, "N": 64, "K": 16}]
 TEXTS = {
+    "shifted": SHIFTED_PRODUCT,
     "chain": CHAIN,
     "plane": PLANE,
     "heavy_twice": HEAVY_TWICE,

@@ -178,7 +178,8 @@ class _Product:
         lines = [*self._tiles(), *self._result(readers)]
         lines += [*bound(self.stage, "y")[:1], *bound(self.stage, "x")[:1]]
         lines += _on_threads(self.stage.name)
-        for number, load in enumerate(dict.fromkeys(loads(self.stage.value))):
+        read = [load for load in dict.fromkeys(loads(self.stage.value)) if any(map(self._is_cut, load.index))]
+        for number, load in enumerate(read):  # what is the same for all of a block is near without a copy
             lines += self._copy(load, f"{self.stage.name}_of{number}")
         lines.append(Pipeline(self.loop("slice"), depth=STAGES))
         return Plan(tuple(lines), (self.stage.name, *(reader.name for reader in readers)))
