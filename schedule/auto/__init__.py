@@ -74,7 +74,7 @@ def auto_schedule(program: Program, target: Target, *, fast_math: bool = False) 
 def auto_cases(program: Program, target: Target, *, fast_math: bool = False) -> list[ChosenCase]:
     """The cases of the automatic schedule, each applied to the program where its condition holds."""
     if is_gpu(target.name):
-        return gpu_cases(program, target)
+        return gpu_cases(program, target, fast_math=fast_math)
     general = case_for(program, target, Regime.OTHER, fast_math=fast_math)
     cases: list[ChosenCase] = []
     asked = _asked(program, general.directives)

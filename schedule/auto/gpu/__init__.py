@@ -1,8 +1,9 @@
-"""The automatic schedule on GPUs without tensor cores: a few rules, whose result is an ordinary schedule.
+"""The automatic schedule on GPUs: a few rules, whose result is an ordinary schedule.
 
 1. Inline pointwise stages, as on CPUs (`te.schedule.auto.inlining`).
 2. Attention (`attention.py`): queries in tiles, in one pass over the keys.
-3. Contractions (`tiles.py`): tiles in shared memory, and in the registers of threads.
+3. Contractions: on tensor cores, where these have their dtypes (`tensor_cores.py`), or in tiles in shared memory and
+   the registers of threads (`tiles.py`).
 4. Reductions over the last axis and what is computed from them (`rows.py`): in one launch, whose blocks or warps each
    have a row, and keep it in registers where its length is known. Where it is not, short rows have a case of their own.
 5. Reductions over another axis than the last (`columns.py`), or of all (`totals.py`): partial results of blocks in one
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
+from itertools import chain
 from typing import TypeAlias
 
 from te.ir.expr import TRUE, Expr, both
@@ -29,6 +31,7 @@ from te.schedule.auto.gpu import attention
 from te.schedule.auto.gpu.columns import lines_for_columns
 from te.schedule.auto.gpu.points import lines_for_points
 from te.schedule.auto.gpu.rows import lines_for_rows, rows_at, short_rows
+from te.schedule.auto.gpu.tensor_cores import plans_for_tensor_cores
 from te.schedule.auto.gpu.tiles import are_large, plans_for_tiles
 from te.schedule.auto.gpu.totals import lines_for_total
 from te.schedule.auto.gpu.transposes import lines_for_transpose
@@ -50,28 +53,30 @@ KINDS: tuple[Rule, ...] = (
 MOST_CONDITIONS = 4  # of rows that have a case of their own together
 
 
-def gpu_cases(program: Program, target: Target) -> list[ChosenCase]:
+def gpu_cases(program: Program, target: Target, *, fast_math: bool = False) -> list[ChosenCase]:
     """The cases of the automatic schedule for a GPU.
 
     Large products and short rows have their own where the call decides on that.
     """
-    general, short = _case(program, target)
+    general, short = _case(program, target, fast_math)
     cases: list[ChosenCase] = []
     inlined = [line for line in general.directives if isinstance(line, Inline)]
     late = Schedule(program, directives=inlined).steps()[-1].kernel.program
     tiled = {name for a in attentions.attentions_of(late) for name in a.roles}
     condition = are_large([stage for stage in late.stages if stage.name not in tiled])
     if condition is not None:
-        large, _ = _case(assuming(program, condition), target, is_large=True)
+        large, _ = _case(assuming(program, condition), target, fast_math, is_large=True)
         cases.append(ChosenCase(large, condition))
     if 0 < len(short) <= MOST_CONDITIONS:
         condition = reduce(both, short)
-        special, _ = _case(assuming(program, condition), target)
+        special, _ = _case(assuming(program, condition), target, fast_math)
         cases.append(ChosenCase(special, condition))
     return [*cases, ChosenCase(general, TRUE)]
 
 
-def _case(program: Program, target: Target, *, is_large: bool = False) -> tuple[Schedule, list[Expr]]:
+def _case(
+    program: Program, target: Target, fast_math: bool, *, is_large: bool = False
+) -> tuple[Schedule, list[Expr]]:
     """The lines for all sizes that the program allows, and the conditions under which all its rows are short."""
     schedule = Schedule(program, target.schedule_name)
     found = attentions.attentions_of(program)
@@ -85,7 +90,7 @@ def _case(program: Program, target: Target, *, is_large: bool = False) -> tuple[
         _scheduled_as_attention(schedule, a, done)
     for name in _names(schedule):
         if name not in done:
-            _scheduled_as_tiles(schedule, name, target, done, is_large=is_large)
+            _scheduled_as_tiles(schedule, name, target, done, fast_math, is_large=is_large)
     for name in reversed(_names(schedule)):
         if name not in done:
             short += _scheduled_as_rows(schedule, name, target, done)
@@ -110,11 +115,13 @@ def _scheduled_as_attention(schedule: Schedule, a: attentions.Attention, done: s
 
 
 def _scheduled_as_tiles(
-    schedule: Schedule, name: str, target: Target, done: set[str], *, is_large: bool
+    schedule: Schedule, name: str, target: Target, done: set[str], fast_math: bool, *, is_large: bool
 ) -> None:
     """Schedule a contraction and the stages computed from its registers, which are `done` then."""
     program = schedule.steps()[-1].kernel.program
-    for plan in plans_for_tiles(program.stage(name), program, target, is_large=is_large):
+    stage = program.stage(name)
+    on_tensor_cores = plans_for_tensor_cores(stage, program, target, fast_math, is_large=is_large)
+    for plan in chain(on_tensor_cores, plans_for_tiles(stage, program, target, is_large=is_large)):
         if add_if_legal(schedule, plan.lines):
             done.update(plan.stages)
             return
