@@ -116,7 +116,7 @@ def _loops_of_tiles(body: Stmt, buffers: Mapping[str, Placed]) -> Stmt:
     for s, path in walk_stmt(body):
         if not isinstance(s, Store | Accumulate) or _is_of_product(s, path):
             continue
-        for name, index in _accesses(s, buffers):
+        for name, index in _deciding(s, buffers):
             at = buffers[name]
             loops = loops_inside(path, name)
             for axis, extent in zip(at.axes, at.fragment.tile, strict=True):
@@ -165,6 +165,12 @@ def _accesses(s: Stmt, buffers: Mapping[str, Placed]) -> Iterator[tuple[str, tup
                 yield name, index
 
 
+def _deciding(s: Stmt, buffers: Mapping[str, Placed]) -> list[tuple[str, tuple[Expr, ...]]]:
+    """The access that says which lanes do what: of a tile rather than of values of rows, and the written one first."""
+    used = [*_accesses(s, buffers)]
+    return [max(used, key=lambda access: len(buffers[access[0]].axes))] if used else []
+
+
 # ---------------------------------------------------------------- nests over lanes and slots
 
 
@@ -208,8 +214,7 @@ class _Spreading:
 
         Values of rows say it where there is no tile.
         """
-        used = _accesses(s, self.buffers)
-        name, index = max(used, key=lambda access: len(self.buffers[access[0]].axes))
+        ((name, index),) = _deciding(s, self.buffers)
         at = self.buffers[name]
         known = facts
         for n, x in enumerate(path):
