@@ -499,6 +499,8 @@ class Online(Directive):
     `exp(c * (s - m))` or `exp2(..)` alone, where `m` is that of `s` over the same elements and `c` is
     free of the axis; that is checked, whatever the terms look like. One more factor may be linear in
     `m`, as in the entropy's `exp(s - m) * (s - m)`, if the sum without it is computed along with it.
+    Where a term rounds such a factor, as `bf16(exp(s - m))` does, it is rounded with the running `m` and
+    rescaled then: one rounding to that type, as in the plain term, of another number.
     Results differ from the plain ones by rounding only, and NaN stands where it would; where the plain
     terms overflow (`c` is below 0 at run time), infinities may. Axes that go by other names are
     listed: `online j, Y_sum.k of m, Y_sum at Y.i by 64`. New stages, with loops of those names:
