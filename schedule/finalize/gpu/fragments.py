@@ -47,6 +47,7 @@ from te.schedule.context import facts_inside, program_facts
 from te.schedule.finalize.gpu.fragment_axes import Nest, along, loops_inside, refuse_access, relative
 from te.schedule.finalize.gpu.fragment_rows import LANE, accesses, alike, values_of_rows
 from te.schedule.finalize.gpu.fragment_sums import Reducing
+from te.schedule.finalize.gpu.overhang import compute_overhang
 from te.schedule.finalize.guards import conjunction
 from te.schedule.finalize.starts import place_starts
 from te.schedule.finalize.storage import physical_index
@@ -79,12 +80,30 @@ def spread_fragments(kernel: Kernel) -> Kernel:
         refuse_access(products[0].step.buffer, buffers)
     accumulators = frozenset(p.step.buffer for p in products)
     body = place_starts(kernel.body, kernel.program, of=frozenset(buffers))
-    body = _loops_of_tiles(body, buffers)
+    body = _loops_of_tiles(_whole_tiles(replace(kernel, body=body), products), buffers)
     operands = frozenset(load.buffer for p in products for load in p.operands.values())
     spreading = _Spreading(buffers, accumulators, operands, {next(p.order()).var: p for p in products})
     body = spreading.spread(body, (), program_facts(kernel.program))
     stored = {name: at.stored for name, at in buffers.items()}
     return replace(kernel, body=_laid_out(body, stored, program_facts(kernel.program)))
+
+
+def _whole_tiles(kernel: Kernel, products: Sequence[MatrixProduct]) -> Stmt:
+    """The body without guards of elements where whole tiles may as well be computed.
+
+    Terms of operands that are left out stay 0.
+    """
+    whole = frozenset(p.step.buffer for p in products if isinstance(p.step.start, Const))
+    terms = {
+        load.buffer: next(
+            n for n, i in enumerate(load.index) if p.loops[p.meaning.k.name].var in variables(i)
+        )
+        for p in products
+        for load in p.operands.values()
+    }
+    body = compute_overhang(kernel.body, program_facts(kernel.program), whole, terms)
+    is_met = all(unmet_guard(p, replace(kernel, body=body)) is None for p in products)
+    return body if is_met else kernel.body
 
 
 def _laid_out(s: Stmt, buffers: Mapping[str, Buffer], facts: Facts) -> Stmt:

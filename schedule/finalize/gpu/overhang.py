@@ -56,6 +56,7 @@ class _Place:
     choices: int = 0  # how many statements around may run what is in them or not
     outside: Mapping[str, int] = field(default_factory=dict)  # how many of them are around a buffer
     whole: set[str] = field(default_factory=set)  # of these each element holds a value here; grows on the way
+    terms: Mapping[str, int] = field(default_factory=dict)
 
     def inside(self, s: Stmt, body: Stmt) -> _Place:
         facts = facts_inside(s, body, self.facts, False)
@@ -87,9 +88,18 @@ class _Place:
         ]
 
 
-def compute_overhang(s: Stmt, facts: Facts) -> Stmt:
-    """Take away the guards of registers that may as well be computed. Indices are those of the tensors still."""
-    return _computed(s, _Place(facts))
+def compute_overhang(
+    s: Stmt,
+    facts: Facts,
+    whole: frozenset[str] = frozenset(),
+    terms: Mapping[str, int] | None = None,
+) -> Stmt:
+    """Take away the guards of registers that may as well be computed. Indices are those of the tensors still.
+
+    Each element of the buffers `whole` holds a value wherever they are read. `terms` are axes of buffers along which
+    guards stay: what is left out there has a meaning.
+    """
+    return _computed(s, _Place(facts, whole=set(whole), terms=terms or {}))
 
 
 def _computed(s: Stmt, place: _Place) -> Stmt:
@@ -99,13 +109,16 @@ def _computed(s: Stmt, place: _Place) -> Stmt:
         assert isinstance(leaf, Store | Accumulate)
         terms = leaf.over if isinstance(leaf, Accumulate) else frozenset()
         repeated = _inside(leaf.buffer, place) - terms - digits
+        stays = terms | repeated
+        if leaf.buffer in place.terms:
+            stays |= variables(place.plain(leaf.index[place.terms[leaf.buffer]]))
         is_always = True
         inner: Stmt = leaf
         for c in reversed(conditions):
             if c.of_terms:
                 inner = replace(c, body=inner)
                 continue
-            kept = [g for g in conjuncts(c.condition) if not _says_which_element(g, terms | repeated, place)]
+            kept = [g for g in conjuncts(c.condition) if not _says_which_element(g, stays, place)]
             is_always = is_always and all(_is_about(g, terms, place) for g in kept)
             inner = guarded(kept, inner)
         if is_always and not repeated and _is_whole_after(leaf, place):
