@@ -98,11 +98,7 @@ class Reducing:
 
     def _reduction(self, step: Accumulate, loops: Sequence[For], others: Sequence[If | Let]) -> Stmt:
         """Partial results of lanes, put together, and with what there is."""
-        at = self.buffers.get(step.buffer)
-        if at is None or not at.fragment.is_shared or GROUP not in at.fragment.own(Var(self.nest.lane)):
-            refuse_access(
-                step.buffer, "it is to hold what neighbouring lanes reduce: rows of a result, in registers"
-            )
+        at = holding_rows(step.buffer, self.buffers)
         target = Load(step.buffer, step.index, at.buffer.dtype)
         kept = self.nest.used(
             substitute_stmt(Store(step.buffer, step.index, target, step.stage), self.nest.values)
@@ -140,6 +136,14 @@ class Reducing:
 
     def _on_lanes(self, s: Stmt) -> Stmt:
         return For(self.nest.lane, integer(LANES), s, LANE)
+
+
+def holding_rows(name: str, buffers: Mapping[str, Placed]) -> Placed:
+    """What holds the results of a reduction: of neighbouring lanes."""
+    at = buffers.get(name)
+    if at is None or not at.fragment.is_shared or GROUP not in at.fragment.own(integer(0)):
+        refuse_access(name, "what neighbouring lanes reduce are rows of a result, to values in registers")
+    return at
 
 
 def _of_elements(around: Sequence[If | Let], step: Accumulate) -> list[If | Let]:

@@ -46,7 +46,7 @@ from te.ir.visit import loads, rewrite, substitute, variables
 from te.schedule.context import facts_inside, program_facts
 from te.schedule.finalize.gpu.fragment_axes import Nest, along, loops_inside, refuse_access, relative
 from te.schedule.finalize.gpu.fragment_rows import LANE, accesses, alike, values_of_rows
-from te.schedule.finalize.gpu.fragment_sums import Reducing
+from te.schedule.finalize.gpu.fragment_sums import Reducing, holding_rows
 from te.schedule.finalize.gpu.overhang import compute_overhang
 from te.schedule.finalize.guards import conjunction
 from te.schedule.finalize.starts import place_starts
@@ -286,6 +286,9 @@ class _Spreading:
     def _over_lanes(self, loop: For, nests: Sequence[Nest]) -> Stmt:
         """The outermost loop of a nest in a tile, and what it holds, for each lane."""
         nest = max(nests, key=lambda nest: len(nest.values))
+        steps = [s for s, _ in walk_stmt(loop) if isinstance(s, Accumulate) and s.over & nest.values.keys()]
+        for step in steps:
+            holding_rows(step.buffer, self.buffers)
         if any(
             nest.values[v] != value
             for other in nests
@@ -295,7 +298,7 @@ class _Spreading:
             refuse_access(
                 next(iter(self.buffers)), f"the statements in `{loop.var}` have it in different ways"
             )
-        if any(isinstance(s, Accumulate) and s.over & nest.values.keys() for s, _ in walk_stmt(loop)):
+        if steps:
             return Reducing(nest, self.buffers, self._in_slots).reduced(loop)
         return For(nest.lane, integer(LANES), self._over_slots(loop, nest), LANE, data_of=loop.data_of)
 
