@@ -95,6 +95,14 @@ def test_accesses_meet_only_under_their_conditions_and_the_facts() -> None:
     assert not meet_in(*[access(Var("t"), first)] * 2, NO_FACTS.with_assumption(last), by_others=False)
 
 
+def test_accesses_meet_where_the_facts_ask_for_large_sizes() -> None:
+    many = compare(">=", mul(Var("M"), Var("N")), integer(1 << 21))
+    facts = NO_FACTS.with_assumption(many).with_assumption(compare(">=", Var("M"), integer(65)))
+    assert meet_in(access(Var("t")), access(Var("t")), facts, by_others=False)
+    never = compare("<", Var("M"), integer(65))
+    assert not meet_in(access(Var("t")), access(Var("t")), facts.with_assumption(never), by_others=False)
+
+
 def test_what_data_decide_is_not_tried() -> None:
     data = access(Load("X", (Var("t"),), I64))
     assert not meet_in(data, data, NO_FACTS, by_others=False)

@@ -22,6 +22,7 @@ Access: TypeAlias = tuple[Sequence[Expr], Sequence[Expr], Ranges, Sequence[Expr]
 
 DRAWN = 1024  # accesses of each kind
 LARGEST_SIZES = (300, 40, 300, 40, 300, 20, 300, 40)  # so that loops over blocks have many trips, or one
+MOST_DOUBLED = 16  # times, where facts ask for larger sizes
 
 _OPERATORS = {
     "+": np.add,
@@ -79,12 +80,23 @@ def _drawn(
     ends = [e for _, low, high in facts.ranges for e in (low, high)]
     sizes = free | {name for e in (*ends, *facts.assumptions) for name in variables(e)}
     values = {name: draw.integers(1, largest + 1, 1) for name in sorted(sizes - ranged)}
+    _enlarge(values, [c for c in facts.assumptions if variables(c) <= values.keys()])
     for name, low, high in facts.ranges:
         first, last = _value(low, values), _value(high, values)
         if first > last:
             return None
         values[name] = draw.integers(first, last + 1, 1)
     return values if all(_value(c, values).all() for c in facts.assumptions) else None
+
+
+def _enlarge(values: dict[str, Numbers], conditions: Sequence[Expr]) -> None:
+    """Double sizes while some condition on them, as of a case for large ones, is not met."""
+    for _ in range(MOST_DOUBLED):
+        unmet = {name for c in conditions if not _value(c, values).all() for name in variables(c)}
+        if not unmet:
+            return
+        for name in unmet:
+            values[name] = 2 * values[name]
 
 
 def _accesses(
