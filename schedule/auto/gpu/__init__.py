@@ -3,7 +3,8 @@
 1. Inline pointwise stages, as on CPUs (`te.schedule.auto.inlining`).
 2. Attention (`attention.py`): queries in tiles, in one pass over the keys.
 3. Contractions: on tensor cores, where these have their dtypes (`tensor_cores.py`), or in tiles in shared memory and
-   the registers of threads (`tiles.py`).
+   the registers of threads (`tiles.py`). Of the latter, blocks share the terms where sizes make few tiles and many
+   terms (`parts.py`).
 4. Reductions over the last axis and what is computed from them (`rows.py`): in one launch, whose blocks or warps each
    have a row, and keep it in registers where its length is known. Where it is not, short rows have a case of their own.
 5. Reductions over another axis than the last (`columns.py`), or of all (`totals.py`): partial results of blocks in one
@@ -29,6 +30,7 @@ from te.schedule.auto import attention as attentions
 from te.schedule.auto.adding import add_if_legal
 from te.schedule.auto.gpu import attention
 from te.schedule.auto.gpu.columns import lines_for_columns
+from te.schedule.auto.gpu.parts import plans_for_parts
 from te.schedule.auto.gpu.points import lines_for_points
 from te.schedule.auto.gpu.rows import lines_for_rows, rows_at, short_rows
 from te.schedule.auto.gpu.tensor_cores import plans_for_tensor_cores
@@ -120,8 +122,12 @@ def _scheduled_as_tiles(
     """Schedule a contraction and the stages computed from its registers, which are `done` then."""
     program = schedule.steps()[-1].kernel.program
     stage = program.stage(name)
-    on_tensor_cores = plans_for_tensor_cores(stage, program, target, fast_math, is_large=is_large)
-    for plan in chain(on_tensor_cores, plans_for_tiles(stage, program, target, is_large=is_large)):
+    plans = chain(
+        plans_for_tensor_cores(stage, program, target, fast_math, is_large=is_large),
+        plans_for_parts(stage),
+        plans_for_tiles(stage, program, target, is_large=is_large),
+    )
+    for plan in plans:
         if add_if_legal(schedule, plan.lines):
             done.update(plan.stages)
             return

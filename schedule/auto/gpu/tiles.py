@@ -93,7 +93,7 @@ def plans_for_tiles(stage: Stage, program: Program, target: Target, is_large: bo
         or len({load.buffer for load in loads(stage.value)}) < len(set(loads(stage.value)))
     ):
         return
-    product = _Product(c, _row_of(c), _tile_for(c, is_large))
+    product = Product(c, row_of(c), _tile_for(c, is_large))
     readers = pointwise_readers(stage, program)
     if readers:
         yield product.plan(readers)
@@ -113,22 +113,22 @@ def are_large(stages: Sequence[Stage]) -> Expr | None:
 def _is_large(c: Contraction) -> Expr:
     if not all(isinstance(axis.extent, Const | Var) for axis in c.stage.axes):
         return FALSE
-    tile = _sizes_of_tiles(c)[0]
+    tile = sizes_of_tiles(c)[0]
     elements = reduce(mul, (axis.extent for axis in c.stage.axes))
     enough = compare(">=", elements, integer(MULTIPROCESSORS * tile.height * tile.width))
-    for axis, extent in ((_row_of(c), tile.height), (c.columns[-1], tile.width)):
+    for axis, extent in ((row_of(c), tile.height), (c.columns[-1], tile.width)):
         enough = both(enough, compare(">", axis.extent, integer(extent // 2)))
     return simplify(enough, NO_FACTS)
 
 
-def _row_of(c: Contraction) -> Axis:
+def row_of(c: Contraction) -> Axis:
     """The rows that are cut in tiles: the longest known ones, or the last."""
     sizes = [size_of(axis) for axis in c.rows]
     known = [n for n in sizes if n is not None]
     return c.rows[sizes.index(max(known))] if len(known) == len(sizes) else c.rows[-1]
 
 
-def _sizes_of_tiles(c: Contraction) -> list[Tile]:
+def sizes_of_tiles(c: Contraction) -> list[Tile]:
     """The tiles to choose from, the largest first."""
     bits = c.stage.tensor.dtype.bits
     lanes = max(2, min(4, 8 * ACCESS_BYTES // max(bits, c.right.dtype.bits)))
@@ -142,9 +142,9 @@ def _sizes_of_tiles(c: Contraction) -> list[Tile]:
 
 def _tile_for(c: Contraction, is_large: bool) -> Tile:
     """The largest tile of which there are enough for all multiprocessors."""
-    sizes = _sizes_of_tiles(c)
-    row, column = size_of(_row_of(c)), size_of(c.columns[-1])
-    planes = known_product([axis for axis in c.stage.axes if axis not in (_row_of(c), c.columns[-1])])
+    sizes = sizes_of_tiles(c)
+    row, column = size_of(row_of(c)), size_of(c.columns[-1])
+    planes = known_product([axis for axis in c.stage.axes if axis not in (row_of(c), c.columns[-1])])
     if row is None or column is None or planes is None:
         return sizes[0 if is_large else 1]
     for tile in sizes[:-1]:
@@ -155,7 +155,7 @@ def _tile_for(c: Contraction, is_large: bool) -> Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class _Product:
+class Product:
     """A contraction on its way to its lines."""
 
     c: Contraction
