@@ -612,8 +612,9 @@ class Bind(Directive):
     Legal where `parallel` is; a target without such a level refuses it. A reduction loop may be bound to threads,
     lanes or warps too: each of them keeps a partial result, and these are combined in halves. From the outside
     in: cluster, block, warpgroup, warp, then thread or lane, each at most once around a statement. `order` says
-    how the blocks of a loop follow each other: `grouped` beside a loop on `block.x` (the others are hints that
-    nothing is done with yet).
+    how the blocks of a launch follow each other: `grouped`, beside a loop on `block.x`, in groups of 8 rows;
+    `persistent` launches as many as run at a time, each of which takes one trip after the other. `hilbert` is
+    refused: no target has it yet.
 
     Errors: bind-target, directive-value, parallel-reduction, parallel-dependence, kind-nesting,
     unknown-loop, ambiguous-loop, loop-kind
@@ -681,7 +682,7 @@ class Pipeline(Directive):
 
     The copies that `cache_read ... at i` makes get a buffer for each of `depth` trips: trip `t` makes
     those of trip `t + depth - 1`, asynchronously where the target can. `producer` (warps that only copy)
-    and `registers` (how many those and the others have) are for GPUs.
+    and `registers` (how many those and the others have) are refused: no target has them yet.
 
     Legal where no copy reads what the loop computes, which is proved again after every later line.
 

@@ -68,7 +68,7 @@ class CopyMethod(StrEnum):
 class BlockOrder(StrEnum):
     """In which order a GPU starts the blocks of a loop."""
 
-    PERSISTENT = "persistent"  # one block a processor, which takes the next trips itself
+    PERSISTENT = "persistent"  # as many as run at a time, each of which takes the next trips itself
     GROUPED = "grouped"  # in groups of rows, so that neighbours share what is in the caches
     HILBERT = "hilbert"  # along a Hilbert curve
 

@@ -31,7 +31,7 @@ from te.ir.tensor import Program
 from te.ir.visit import variables
 from te.schedule.context import facts_at
 from te.schedule.directives import Bind, Parallel, Split, Unroll, Vectorize
-from te.schedule.forms import Place, span_of
+from te.schedule.forms import BlockOrder, Place, span_of
 from te.schedule.legality import Order, carried, explain
 from te.schedule.loops import Role, leaves, replace_loop, role, split, split_names
 from te.schedule.names import Path, find_loop, find_loops, index_of, require_serial
@@ -137,6 +137,16 @@ def bind(kernel: Kernel, d: Bind) -> Kernel:
     require_serial(loop, "bind", span)
     _refuse_around(loop, path, {VECTOR, UNROLLED}, d, span)
     _refuse_levels(loop, path, d)
+    if d.order == BlockOrder.HILBERT:
+        raise ScheduleError(
+            error(
+                "bind-target",
+                f"the target `{kernel.target}` starts no blocks along a Hilbert curve",
+                span_of(d, "order"),
+                "not emitted by te yet",
+                help="`order grouped` lets neighbours share what is in the caches, too",
+            )
+        )
     _refuse_dependent_trips(kernel, loop, path, span, are_threads=d.to in THREADS)
     return replace_loop(kernel, loop.var, replace(loop, kind=str(d.to), order=str(d.order or "")))
 

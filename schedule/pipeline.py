@@ -34,11 +34,15 @@ def pipeline(kernel: Kernel, d: Pipeline) -> Kernel:
         _refuse(
             loop, f"a depth of {d.depth} keeps the copies of no other trip under way", span_of(d, "depth")
         )
-    if (d.producer or d.registers) and kernel.target.split(".")[0] == "llvm":
-        at = span_of(d, "producer" if d.producer else "registers")
-        _refuse(loop, f"the target `{kernel.target}` has no warps, for copies or for anything else", at)
-    pipelined = Pipelined(d.depth, d.producer or 0, d.registers or ())
-    new = replace(loop, pipeline=pipelined)
+    if d.producer is not None or d.registers is not None:
+        lacks = (
+            "no warps, for copies or for anything else"
+            if kernel.target.split(".")[0] == "llvm"
+            else "no warps of their own for copies, since te emits none there yet"
+        )
+        at = span_of(d, "producer" if d.producer is not None else "registers")
+        _refuse(loop, f"the target `{kernel.target}` has {lacks}", at)
+    new = replace(loop, pipeline=Pipelined(d.depth))
     obstacle = _obstacle(new, path, kernel)
     if obstacle:
         _refuse(loop, obstacle, span)

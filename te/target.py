@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from te.diagnostics import did_you_mean
+from te.gpus import Multiprocessor, multiprocessor
 
 __all__ = ["TARGET_NAMES", "Target", "available_cores", "is_gpu", "parse_target"]
 
@@ -114,6 +115,11 @@ def shared_bytes(name: str) -> int:
     """How much shared memory a block may have on the GPU of that name."""
     sm = _sm_of(name)
     return _SHARED_KIB[max(known for known in _SHARED_KIB if known <= max(sm, 75))] << 10
+
+
+def multiprocessor_of(name: str) -> Multiprocessor:
+    """What the multiprocessors of the GPU of that name have."""
+    return multiprocessor(_sm_of(name))
 
 
 def has_async_copies(name: str) -> bool:

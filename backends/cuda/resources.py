@@ -1,7 +1,7 @@
 """What a compiled kernel takes of a multiprocessor, and how many of its blocks fit there.
 
-Registers, spills and memory are what ptxas says; the limits are those of the CUDA C++ Programming Guide's table of
-compute capabilities; how they are allocated is as in NVIDIA's occupancy calculator.
+Registers, spills and memory are what ptxas says, the limits stand in `te.gpus`; how they are allocated is as in
+NVIDIA's occupancy calculator.
 """
 
 from __future__ import annotations
@@ -10,41 +10,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Multiprocessor", "Resources", "Usage", "multiprocessor", "occupancy", "usages"]
+from te.gpus import WARP, multiprocessor
+
+__all__ = ["Resources", "Usage", "occupancy", "usages"]
 
 
-@dataclass(frozen=True, slots=True)
-class Multiprocessor:
-    """What one multiprocessor has; shared memory in bytes."""
-
-    warps: int
-    blocks: int
-    shared: int
-    shared_of_block: int
-    shared_reserved: int  # of each block, for the system
-    registers: int = 65536
-    registers_of_thread: int = 255
-
-
-# By compute capability.
-_LIMITS: dict[int, Multiprocessor] = {
-    75: Multiprocessor(32, 16, 64 << 10, 64 << 10, 0),
-    80: Multiprocessor(64, 32, 164 << 10, 163 << 10, 1 << 10),
-    86: Multiprocessor(48, 16, 100 << 10, 99 << 10, 1 << 10),
-    89: Multiprocessor(48, 24, 100 << 10, 99 << 10, 1 << 10),
-    90: Multiprocessor(64, 32, 228 << 10, 227 << 10, 1 << 10),
-    100: Multiprocessor(64, 32, 228 << 10, 227 << 10, 1 << 10),
-    120: Multiprocessor(48, 24, 100 << 10, 99 << 10, 1 << 10),
-}
-WARP = 32
 _REGISTER_UNIT = 256  # a warp's registers are allocated in steps of this
 _WARP_UNIT = 4  # a multiprocessor's quarters have a quarter of the registers each, and as many warps
 _SHARED_UNIT = 128
-
-
-def multiprocessor(sm: int) -> Multiprocessor:
-    """Of a compute capability, 80 for 8.0; of one that is not in the table, of the next one below."""
-    return _LIMITS[max(known for known in _LIMITS if known <= max(sm, min(_LIMITS)))]
 
 
 @dataclass(frozen=True, slots=True)

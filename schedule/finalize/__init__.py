@@ -110,7 +110,7 @@ def finalize(kernel: Kernel) -> Kernel:
     body = choose_clamped_reads(body, facts, buffers | _allocated(body))
     if is_gpu(kernel.target):
         body = choose_once(body)
-        body = settle_launches(body, facts, shared_bytes(kernel.target))
+        body = settle_launches(body, facts, kernel.target)
     final = replace(kernel, body=body, level=FINAL)
     if os.environ.get("TE_VERIFY") == "1":
         from te.ir.verify import verify_kernel

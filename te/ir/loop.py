@@ -153,14 +153,9 @@ class Prefetch:
 
 @dataclass(frozen=True, slots=True)
 class Pipelined:
-    """The copies that a loop's body begins with are made `depth - 1` trips ahead.
-
-    `producer` counts warps that do nothing else; `registers` says how many those and the others have.
-    """
+    """The copies that a loop's body begins with are made `depth - 1` trips ahead."""
 
     depth: int
-    producer: int = 0
-    registers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

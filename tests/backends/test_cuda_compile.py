@@ -11,11 +11,12 @@ import pytest
 import te
 from te.backends.cuda import compile, prelude
 from te.backends.cuda.compile import compile_text, compiler_version, disassemble
-from te.backends.cuda.resources import Usage, multiprocessor, occupancy, usages
+from te.backends.cuda.resources import Usage, occupancy, usages
 from te.backends.cuda.toolkit import find_program
 from te.backends.llvm.math import table
 from te.backends.llvm.math.fast import FAST
 from te.diagnostics import CompileError, Source, Span
+from te.gpus import multiprocessor
 from te.ir.expr import FUNCTIONS
 from te.ir.types import DTYPES, F32, F64
 from te.runtime import gpu_code

@@ -653,7 +653,7 @@ SCHEDULES: dict[str, list[tuple[str, str]]] = {
         ("scale", "split i by 32; bind io to block.x; bind ii to thread.x"),
         ("plane", "bind i to block.y; split j by 32; bind jo to block.x; bind ji to thread.x"),
         ("matmul", "tile i, j by 4, 8 into io, jo, ii, ji; bind io to block.y; bind jo to block.x"),
-        ("matmul", TILES + "bind io to block.y; bind jo to block.x order hilbert; bind ji to thread.x"),
+        ("matmul", TILES + "bind io to block.y; bind jo to block.x order grouped; bind ji to thread.x"),
         ("matmul", BLOCKS + "bind io to block.x; cache_read A at ko in shared; cache_read B at ko in shared"),
         ("rows", "bind i to block.x; vectorize j by 4"),
         (

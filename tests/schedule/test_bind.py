@@ -29,7 +29,7 @@ from tests.schedule.scheduling import (
 TILES = """
 tile i, j by 4, 8 into io, jo, ii, ji
 bind io to block.y
-bind jo to block.x order hilbert
+bind jo to block.x order grouped
 bind ii to thread.y
 bind ji to thread.x
 """
@@ -44,7 +44,7 @@ def test_loops_are_bound() -> None:
         loops(on_gpu(MATMUL), TILES)
         .replace("order ", "")
         .startswith(
-            "\nblock.y for C.io < (M + 3) // 4:\n  block.x for C.jo < (N + 7) // 8 (hilbert):\n    thread.y"
+            "\nblock.y for C.io < (M + 3) // 4:\n  block.x for C.jo < (N + 7) // 8 (grouped):\n    thread.y"
         )
     )
 
@@ -89,6 +89,7 @@ def test_a_part_computed_in_a_bound_loop_is_its_own() -> None:
         ("vectorize i by 4\nbind j to thread.x", "kind-nesting"),
         ("split i by 4 tail shift\nbind io to block.x", "parallel-dependence"),
         ("bind k to threads.x", "directive-value"),
+        ("bind i to block.x order hilbert", "bind-target"),
     ],
 )
 def test_refused(lines: str, code: str) -> None:

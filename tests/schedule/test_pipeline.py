@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import te
 from te.backends.interp.loop import run_kernel
-from te.ir.loop import Alloc, For, walk_stmt
+from te.diagnostics import ScheduleError
+from te.ir.loop import Alloc, walk_stmt
 from te.ir.print import print_kernel
 from te.ir.verify import verify_kernel
 from te.schedule.finalize import finalize
@@ -135,9 +137,8 @@ def test_a_copy_of_what_the_loop_computes_stays_in_its_trip() -> None:
     assert "a trip of `Y.i` writes `Y[i, j]`, which a later one reads" in diagnostic.message
 
 
-def test_gpus_have_warps_that_only_copy() -> None:
+@pytest.mark.parametrize("line", [{"producer": 1}, {"producer": 0}, {"registers": (40, 232)}])
+def test_no_gpu_has_warps_that_only_copy(line: dict[str, Any]) -> None:
     schedule = Schedule(program(PLANE), "cuda").cache_read("X", at="i", as_="Xc")
-    schedule.pipeline("i", depth=3, producer=1, registers=(40, 232))
-    (loop,) = [s for s, _ in walk_stmt(schedule.steps()[-1].kernel.body) if isinstance(s, For) and s.pipeline]
-    assert loop.pipeline is not None
-    assert (loop.pipeline.depth, loop.pipeline.producer, loop.pipeline.registers) == (3, 1, (40, 232))
+    with pytest.raises(ScheduleError, match="the target `cuda` has no warps of their own for copies"):
+        schedule.pipeline("i", depth=3, **line)

@@ -49,44 +49,57 @@ from te.schedule.finalize.gpu.launches import separate_launches
 from te.schedule.finalize.gpu.levels import fill_blocks, threads_of
 from te.schedule.finalize.gpu.matrix_loads import settle_matrix_loads
 from te.schedule.finalize.gpu.packing import pack_registers
+from te.schedule.finalize.gpu.persistent import (
+    in_rounds,
+    inside_blocks,
+    is_persistent,
+    resident_blocks,
+)
 from te.schedule.finalize.gpu.registers import distribute_registers
 from te.schedule.finalize.gpu.sums import refuse_reduction
 from te.schedule.finalize.gpu.threads import gather_thread_loops, thread_loops
+from te.target import multiprocessor_of, shared_bytes
 
 
-def settle_launches(body: Stmt, facts: Facts, shared_bytes: int) -> Stmt:
+def settle_launches(body: Stmt, facts: Facts, target: str) -> Stmt:
     """Say what each block and thread of a GPU does, and where threads wait for each other.
 
-    Raises `ScheduleError` where the threads of a block share more than so many bytes.
+    Raises `ScheduleError` where the threads of a block share more memory than a block of the target has.
     """
-    return _each_launch(separate_launches(body, facts), facts, shared_bytes)
+    return _each_launch(separate_launches(body, facts), facts, target)
 
 
-def _each_launch(s: Stmt, facts: Facts, most: int) -> Stmt:
+def _each_launch(s: Stmt, facts: Facts, target: str) -> Stmt:
     """Settle the launches in a statement of the host. Neighbours in no block loop are one launch."""
     if isinstance(s, Alloc) and s.buffer.scope == "global":
-        return Alloc(s.buffer, _each_launch(s.body, facts, most))
+        return Alloc(s.buffer, _each_launch(s.body, facts, target))
     if not _has_blocks(s):
-        return _in_block(s, facts, most)
+        return _in_block(s, facts, target)
     match s:
         case Seq():
-            return seq(*[_each_launch(item, facts, most) for item in joined(s.items, _has_blocks)])
+            return seq(*[_each_launch(item, facts, target) for item in joined(s.items, _has_blocks)])
         case For() if s.kind in BLOCKS:
-            return _launch(s, facts, most)
-    return with_bodies(s, tuple([_each_launch(b, facts_inside(s, b, facts, False), most) for b in bodies(s)]))
+            if not is_persistent(s):
+                return _launch(s, facts, target)
+            # What a block takes is known when it is settled, and says how many run at a time.
+            count = resident_blocks(_launch(s, facts, target), multiprocessor_of(target))
+            return _launch(in_rounds(s, count, facts), inside_blocks(s, facts), target)
+    return with_bodies(
+        s, tuple([_each_launch(b, facts_inside(s, b, facts, False), target) for b in bodies(s)])
+    )
 
 
 def _has_blocks(s: Stmt) -> bool:
     return any(isinstance(x, For) and x.kind in BLOCKS for x, _ in walk_stmt(s))
 
 
-def _launch(s: Stmt, facts: Facts, most: int) -> Stmt:
+def _launch(s: Stmt, facts: Facts, target: str) -> Stmt:
     if isinstance(s, Let) or (isinstance(s, For) and s.kind in BLOCKS):
-        return with_bodies(s, (_launch(s.body, facts_inside(s, s.body, facts, False), most),))
-    return _in_block(s, facts, most)
+        return with_bodies(s, (_launch(s.body, facts_inside(s, s.body, facts, False), target),))
+    return _in_block(s, facts, target)
 
 
-def _in_block(s: Stmt, facts: Facts, most: int) -> Stmt:
+def _in_block(s: Stmt, facts: Facts, target: str) -> Stmt:
     """What one block does."""
     threads = threads_of(s, facts)
     own = of_each_lane(s)
@@ -102,4 +115,4 @@ def _in_block(s: Stmt, facts: Facts, most: int) -> Stmt:
             refuse_reduction(next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)))
     s = fill_blocks(pack_registers(distribute_registers(s, threads, facts)), threads)
     s = settle_matrix_loads(s, facts)
-    return place_barriers(place_shared(settle_copies(s, facts), most), facts)
+    return place_barriers(place_shared(settle_copies(s, facts), shared_bytes(target)), facts)

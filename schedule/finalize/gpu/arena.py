@@ -23,6 +23,7 @@ from te.ir.loop import (
     Combine,
     For,
     If,
+    Let,
     Seq,
     Stmt,
     Store,
@@ -47,6 +48,10 @@ class _Use:
 
 def place_shared(s: Stmt, most: int) -> Stmt:
     """Give the shared buffers of a block their places. Raises `ScheduleError` where they have no room."""
+    if isinstance(
+        s, For | Let
+    ):  # a block's rounds: it has done with all buffers in one before the next begins
+        return replace(s, body=place_shared(s.body, most))
     buffers = [x.buffer for x, _ in walk_stmt(s) if isinstance(x, Alloc) and x.buffer.scope == "shared"]
     if not buffers:
         return s

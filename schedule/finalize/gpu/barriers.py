@@ -58,7 +58,7 @@ from te.schedule.finalize.gpu.touches import (
     in_some_trip,
     is_open,
     meeting,
-    substituted,
+    outside_of,
     touches_of,
     under_way,
     waited,
@@ -166,7 +166,7 @@ class _Barriers:
         made = self.placed(body, before, facts_inside(s, body, facts, False))
         left = made.left
         if isinstance(s, Let):
-            left = frozenset(substituted(t, {s.var: s.value}) for t in left)
+            left = frozenset(outside_of(t, s) for t in left)
         return replace(made, body=with_bodies(s, (made.body,)), left=left)
 
     def _loop(self, s: For, before: Touches, facts: Facts) -> _Placed:
@@ -228,6 +228,6 @@ class _Barriers:
         if isinstance(s, For):
             touches = frozenset(in_some_trip(t, s) for t in touches)
         if isinstance(s, Let):
-            touches = frozenset(substituted(t, {s.var: s.value}) for t in touches)
+            touches = frozenset(outside_of(t, s) for t in touches)
         is_met = not isinstance(s, For) and all(waits for _, waits in inner)
         return touches | self._asked(s), is_met and not (isinstance(s, If) and s.otherwise is None)

@@ -106,6 +106,8 @@ def _touches(
                 inner = replace(at, ranges=(*at.ranges, (s.var, substitute(s.extent, lets))))
                 if s.kind in THREADS:
                     inside = {**threads, s.kind: Var(s.var)}
+            case Let() if _is_known_by_range(s):
+                inner = replace(at, ranges=(*at.ranges, (s.var, substitute(s.extent, lets))))
             case Let():
                 names = {**lets, s.var: substitute(s.value, lets)}
             case If() if not any(loads(s.condition)):
@@ -135,7 +137,20 @@ def _renamed(t: Touch, mark: str) -> Touch:
     return replace(t, ranges=tuple((name + mark, e) for name, e in t.ranges))
 
 
-def in_some_trip(t: Touch, loop: For) -> Touch:
+def outside_of(t: Touch, let: Let) -> Touch:
+    """An access inside of a name, as it is seen outside."""
+    return in_some_trip(t, let) if _is_known_by_range(let) else substituted(t, {let.var: let.value})
+
+
+def _is_known_by_range(let: Let) -> bool:
+    """Whether a value is one from which nothing would be proved: a digit in a system of sizes."""
+    return any(
+        isinstance(e, Op) and e.op in ("//", "%") and not isinstance(e.args[1], Const)
+        for e in walk(let.value)
+    )
+
+
+def in_some_trip(t: Touch, loop: For | Let) -> Touch:
     return replace(t, ranges=((loop.var, loop.extent), *t.ranges))
 
 
