@@ -36,6 +36,7 @@ from te.schedule.auto.winograd import with_winograd
 from te.schedule.cases import cases_of
 from te.schedule.context import shared_facts
 from te.schedule.finalize import finalize
+from te.schedule.finalize.gpu.threads import without_threads
 from te.schedule.forms import Directive
 from te.schedule.intrinsics import wrong_intrinsics
 from te.schedule.knobs import Knob
@@ -55,7 +56,7 @@ from te.schedule.written import (
     resolved,
     schedules_for,
 )
-from te.target import Target
+from te.target import Target, is_gpu
 
 __all__ = [
     "Candidate",
@@ -93,7 +94,7 @@ def compile_op(
     dtypes = {name: str(choice) for name, choice in choices.items() if name not in ranks}
     options = replace(options, dtypes={**options.dtypes, **dtypes})
     with reporting_bugs(op), shared_facts():
-        program, variants = _schedule(op, options, ranks, given, knobs or {}, target, library, math)
+        program, variants = _schedule(op, options, ranks, given, knobs or {}, target, library, math, debug)
         variants = [_checked(v) if debug else _ahead_of_calls(v) for v in variants]
         finals = [variant.final for variant in variants]
         finals += [part.kernel for variant in variants for part in variant.ahead]
@@ -110,6 +111,7 @@ def _schedule(
     target: Target,
     library: OpLibrary,
     math: str,
+    debug: bool,
 ) -> tuple[Program, list[Variant]]:
     """Every level of the compiler up to the final loop IR, one after the other."""
     program, possible = candidates(op, options, ranks, given, knobs, target, library, math)
@@ -117,11 +119,13 @@ def _schedule(
     for candidate in possible:
         steps = candidate.schedule.steps(candidate.plain)  # verifies each one
         lines = [step.directive for step in steps if step.directive]  # without `use`: they say it all
-        check_instructions(steps[-1].kernel, lines, target, fast_math=math == "fast")
-        final = finalize(steps[-1].kernel)
+        scheduled = steps[-1].kernel
+        check_instructions(scheduled, lines, target, fast_math=math == "fast")
+        # A fault is the first one where nothing runs at the same time.
+        final = finalize(without_threads(scheduled) if debug and is_gpu(scheduled.target) else scheduled)
         _verify(candidate.plain, final)
         schedule = Schedule(program.name, candidate.schedule.target, lines)
-        variants.append(Variant(candidate.condition, schedule, steps[-1].kernel, final))
+        variants.append(Variant(candidate.condition, schedule, scheduled, final))
     return program, variants
 
 

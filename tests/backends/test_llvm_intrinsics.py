@@ -51,9 +51,10 @@ def needs(instruction: str) -> None:
 
 
 def test_what_is_declared_has_code_and_the_other_way_round() -> None:
-    assert set(INSTRUCTIONS) == set(shipped())
-    assert set(DEVIATIONS) <= set(INSTRUCTIONS)
-    for name, meaning in shipped().items():
+    of_cpus = {name: meaning for name, meaning in shipped().items() if meaning.target.startswith("llvm")}
+    assert set(INSTRUCTIONS) == set(of_cpus)
+    assert set(DEVIATIONS) <= set(shipped())
+    for name, meaning in of_cpus.items():
         assert [n for n in range(64) if meaning.allows(n)] == sorted(INSTRUCTIONS[name].names)
 
 

@@ -21,7 +21,9 @@ from typing import TypeAlias
 from te.ir.bounds import Facts, bounds
 from te.ir.expr import Expr, Var, compare, integer, negation
 from te.ir.loop import (
+    BINDINGS,
     SERIAL,
+    TENSORIZED,
     THREADS,
     Accumulate,
     Alloc,
@@ -29,6 +31,7 @@ from te.ir.loop import (
     Commit,
     For,
     If,
+    Kernel,
     Let,
     Seq,
     Stmt,
@@ -119,6 +122,24 @@ def on_one_thread(s: Stmt) -> Stmt:
     for kind, loop in {x.kind: x for x in loops if x.kind not in combined}.items():
         s = For(f"{loop.var}_first", integer(1), s, kind)
     return s
+
+
+def without_threads(kernel: Kernel) -> Kernel:
+    """A scheduled kernel with all its blocks and threads in order, and no instruction of several threads."""
+
+    def serial(s: Stmt) -> Stmt:
+        match s:
+            case For() if s.kind in BINDINGS or s.kind == TENSORIZED:
+                return replace(s, kind=SERIAL, order="", intrinsic=None, pipeline=None)
+            case For():
+                return replace(s, pipeline=None)
+            case Store():
+                return replace(s, method="")
+            case Alloc() if s.buffer.scope == "register":  # a block's may be more than one thread has
+                return replace(s, buffer=replace(s.buffer, scope="stack", like=""))
+        return s
+
+    return replace(kernel, body=rewrite_stmt(kernel.body, serial))
 
 
 def _reduces(loop: For) -> bool:

@@ -10,6 +10,7 @@ import pytest
 import te
 from te.backends.cuda.emulator.executable import EmulatedExecutable, Emulation, emulating, emulation_asked_for
 from te.runtime.kernel import Kernel
+from te.watch.timing import random_inputs
 from tests.backends.emulator.running import needs_gxx
 
 pytestmark = needs_gxx
@@ -81,6 +82,21 @@ def test_tables_and_indices_from_data(debug):
     assert kernel(x, i).tolist() == [4.0, 0.0, 8.0, 1.0]
     with pytest.raises(IndexError, match="I"):
         kernel(x, i + 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "op f(X: f32[M, N]) -> Y: f32[M] { Y[i] = sum[j](X[i, j]) }",
+        "op f(A: f32[M, K], B: f32[K, N]) -> C: f32[M, N] { C[i, j] = max(sum[k](A[i, k] * B[k, j]), 0.0) }",
+        "op f(A: i8[M, K], B: i8[K, N]) -> C: i32[M, N] { C[i, j] = sum[k](i32(A[i, k]) * i32(B[k, j])) }",
+    ],
+)
+def test_threads_run_in_order_where_indices_are_checked(text):
+    kernel, plain = built(text, debug=True), te.build(text, "none")
+    inputs = random_inputs(kernel.program, {"M": 70, "N": 65, "K": 9})
+    np.testing.assert_allclose(kernel(**inputs), plain(**inputs), rtol=1e-5, atol=1e-5)
+    assert "__launch_bounds__(1)" in kernel.ir("cuda")
 
 
 def test_operators_of_indices():
