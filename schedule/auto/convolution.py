@@ -167,7 +167,7 @@ def tile_for(c: Convolution, target: Target) -> Tile | None:
         most = min((target.vector_registers - 1) // vectors - 1, MOST_PIXELS)
         pixels = min(most, PIXELS) if row is None else even_part(row, most)
         width = vectors * lanes
-        if pixels < 1 or not _is_of_one_group(c, width):
+        if pixels < 1 or not is_of_one_group(c, width):
             continue
         work = vectors * pixels
         busy = work / (max(work, vectors + pixels, LATENCY) + 1.5)
@@ -182,7 +182,7 @@ def _used(extent: int | None, part: int) -> float:
     return 1.0 if extent is None else extent / (-(-extent // part) * part)
 
 
-def _is_of_one_group(c: Convolution, width: int) -> bool:
+def is_of_one_group(c: Convolution, width: int) -> bool:
     """Whether neighbouring channels of a tile read the same channels of the image."""
     for i in c.image.index:
         for node in walk(i):

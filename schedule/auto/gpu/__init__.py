@@ -30,6 +30,7 @@ from te.schedule.auto import attention as attentions
 from te.schedule.auto.adding import add_if_legal
 from te.schedule.auto.gpu import attention
 from te.schedule.auto.gpu.columns import lines_for_columns
+from te.schedule.auto.gpu.convolution import plans_for_convolution
 from te.schedule.auto.gpu.parts import plans_for_parts
 from te.schedule.auto.gpu.points import lines_for_points
 from te.schedule.auto.gpu.rows import lines_for_rows, rows_at, short_rows
@@ -119,13 +120,14 @@ def _scheduled_as_attention(schedule: Schedule, a: attentions.Attention, done: s
 def _scheduled_as_tiles(
     schedule: Schedule, name: str, target: Target, done: set[str], fast_math: bool, *, is_large: bool
 ) -> None:
-    """Schedule a contraction and the stages computed from its registers, which are `done` then."""
+    """Schedule a contraction or convolution and the stages computed from its registers, which are `done` then."""
     program = schedule.steps()[-1].kernel.program
     stage = program.stage(name)
     plans = chain(
         plans_for_tensor_cores(stage, program, target, fast_math, is_large=is_large),
         plans_for_parts(stage),
         plans_for_tiles(stage, program, target, is_large=is_large),
+        plans_for_convolution(stage, program),
     )
     for plan in plans:
         if add_if_legal(schedule, plan.lines):

@@ -1,0 +1,318 @@
+"""Convolutions as products whose right side is never stored: tiles of channels and pixels, through shared memory.
+
+    Y[n, k, y, x] = sum[c, r, s](X[n, c, y*2 + r - 3, x*2 + s - 3] else 0) * W[k, c, r, s]
+
+A block computes a tile of some channels (k) by some pixels, which are a rectangle of places (y, x), a slice of the
+terms at a time: all its threads copy the slice's part of the filters, channels innermost, and of the picture to shared
+memory, and each adds the products of some channels and pixels to its registers. What is copied of the picture are the
+windows of all pixels of the tile, each element once, and zeros where they overhang; so padding and strides ask nothing
+in the innermost loop. Where the size of the filters is known, a slice has whole windows of some c; else it has one
+place (r, s) of more c. A warp is 4 threads high, over channels, and 8 wide, over pixels, as in `tiles.py`. Pointwise
+stages that read the result alone are computed from the registers.
+
+Nothing is written of the matrix of windows that this is the product with: an implicit GEMM, as in Chetlur et al.,
+"cuDNN: Efficient Primitives for Deep Learning" (2014), section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from te.ir.expr import Load, Var
+from te.ir.tensor import Axis, Program, Stage
+from te.ir.visit import variables
+from te.schedule.auto.contraction import known_product
+from te.schedule.auto.convolution import Convolution, convolution_of, is_of_one_group
+from te.schedule.auto.gpu.points import fused, fused_loops
+from te.schedule.auto.gpu.tiles import ACCESS_BYTES, MULTIPROCESSORS, STAGES, Tile
+from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
+from te.schedule.directives import (
+    Align,
+    Bind,
+    CacheRead,
+    CacheWrite,
+    ComputeAt,
+    Pipeline,
+    Reorder,
+    SetScope,
+    Split,
+    Unroll,
+    Vectorize,
+)
+from te.schedule.forms import Directive, Layout, Scope, TensorAxes
+from te.schedule.nest import loop_name
+
+MOST_OF_WINDOW = 64  # places of a filter up to which a slice has whole windows
+UNROLLED = 16  # terms at most whose products stand one after the other
+
+
+def plans_for_convolution(stage: Stage, program: Program) -> Iterator[Plan]:
+    """Plans for a convolution whose places move windows, and whose channels share them."""
+    c = convolution_of(stage)
+    if c is None:
+        return
+    windows = _windows(c)
+    if not windows:
+        return
+    for tile in _tiles_for(c, windows):
+        if not is_of_one_group(c, tile.height):
+            continue
+        made = _Tiled(c, tile, windows, _threads_along(windows, tile))
+        readers = pointwise_readers(stage, program)
+        if readers:
+            yield made.plan(readers)
+        yield made.plan([])
+
+
+def _windows(c: Convolution) -> tuple[Axis, ...]:
+    """The places that a tile is a rectangle of: the last two that move windows, or one."""
+    alone = {i.name for i in c.image.index if isinstance(i, Var)}
+    return tuple(axis for axis in c.places if axis.name not in alone)[-2:]
+
+
+def _tiles_for(c: Convolution, windows: Sequence[Axis]) -> Iterator[Tile]:
+    """The tiles to try: the largest of which there are enough for all multiprocessors, and the smaller ones.
+
+    Channels of several groups read different channels of the picture: groups of few have no tile.
+    """
+    bits = c.stage.tensor.dtype.bits
+    terms = 2 * ACCESS_BYTES
+    sizes = [
+        Tile(8 if bits <= 32 else 4, 2, 4, terms, 1),
+        Tile(4, 2, 4, terms, 1),
+        Tile(2, 1, 4, terms, 1),
+        Tile(2, 1, 4, terms, 1, high=8),
+        Tile(1, 1, 4, terms, 1, high=4),
+    ]
+    channels, elements = size_of(c.channel), known_product(c.stage.axes)
+    for position, tile in enumerate(sizes):
+        if channels is None or elements is None:
+            if position == 0:
+                continue
+        elif position < 2:
+            blocks = elements // (tile.height * tile.width)
+            if blocks < MULTIPROCESSORS or 2 * channels <= tile.height:
+                continue
+        yield tile
+
+
+def _threads_along(windows: Sequence[Axis], tile: Tile) -> tuple[int, int]:
+    """The threads along y and x, with which the fewest pixels of a tile are outside of the picture."""
+    size = size_of(windows[-1])
+    if len(windows) == 1:
+        return 1, tile.wide
+    if size is None:
+        return tile.wide // 2, 2
+    height = size_of(windows[0])
+    shapes = [(tile.wide // wide, wide) for wide in (1, 2, 4, 8)]
+
+    def covered(shape: tuple[int, int]) -> tuple[int, int]:
+        rows, columns = shape[0] * tile.groups, shape[1] * tile.lanes
+        down = rows if height is None else -(-height // rows) * rows
+        return down * -(-size // columns) * columns, abs(rows - columns)
+
+    return min(shapes, key=covered)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tiled:
+    """A convolution on its way to its lines."""
+
+    c: Convolution
+    tile: Tile
+    windows: tuple[Axis, ...]
+    threads: tuple[int, int]  # along y and x
+
+    @property
+    def stage(self) -> Stage:
+        return self.c.stage
+
+    @property
+    def name(self) -> str:
+        return self.stage.name
+
+    @property
+    def inner(self) -> tuple[Axis, ...]:
+        """The terms that are places of a window and stand in a slice whole, where these are known and few."""
+        places = self.c.terms[1:]
+        size = known_product(places)
+        return places if size is not None and size <= MOST_OF_WINDOW else ()
+
+    @property
+    def depth(self) -> int:
+        """How many of the first terms (the channels of the picture) are in a slice."""
+        size = prod(size_of(axis) or 1 for axis in self.inner)
+        return max(1, self.tile.terms // size) if self.inner else self.tile.terms // 2
+
+    @property
+    def binds(self) -> dict[str, str]:
+        """The threads: channels along z, so that a warp has 4, and pixels along y and x."""
+        across = {"thread_v": "thread.y"} if self.windows[1:] else {}
+        return {"thread_k": "thread.z", **across, "thread_u": "thread.x"}
+
+    def loop(self, name: str) -> str:
+        return loop_name(self.name, name)
+
+    def plan(self, readers: Sequence[Stage]) -> Plan:
+        lines = [*self._loops(), *self._result(readers), *self._blocks(), *self._on_threads(self.name)]
+        lines += self._copy_of_filters()
+        lines += self._copy_of_image()
+        lines.append(Pipeline(self.loop("slice"), depth=STAGES))
+        return Plan(tuple(lines), (self.name, *(reader.name for reader in readers)))
+
+    # ------------------------------------------------------------ loops
+
+    def _loops(self) -> list[Directive]:
+        """Lines for the loops of the convolution."""
+        first, *places = self.c.terms
+        down = self.threads[0] * self.tile.groups
+        lines: list[Directive] = [
+            Split(self.loop(self.c.channel.name), by=self.tile.height, into=("block_k", "in_k"))
+        ]
+        if self.windows[1:]:
+            lines.append(Split(self.loop(self.windows[0].name), by=down, into=("block_v", "in_v")))
+        lines += [
+            Split(self.loop(self.windows[-1].name), by=self._along, into=("block_u", "in_u")),
+            *self._shares(self.name, "in_k", "in_v", "in_u"),
+            Split(self.loop(first.name), by=self.depth, into=("slice", "term")),
+        ]
+        planes = self._planes()
+        outer = [axis.name for axis in places if axis not in self.inner]
+        inner = [axis.name for axis in self.inner]
+        order = [*planes, "block_k", "block_u", *outer, "slice", *self.binds, "term", *inner, *self._own]
+        lines.append(Reorder(tuple(map(self.loop, order))))
+        return [*lines, Unroll(tuple(map(self.loop, self._unrolled())))]
+
+    @property
+    def _along(self) -> int:
+        """The pixels of a tile along x."""
+        groups = 1 if self.windows[1:] else self.tile.groups
+        return self.threads[1] * self.tile.lanes * groups
+
+    @property
+    def _own(self) -> tuple[str, ...]:
+        """The loops over the elements of a thread; innermost the one whose elements are neighbours in memory."""
+        channels_last = self.stage.axes[-1] == self.c.channel
+        return ("group", "own_u", "own_k") if channels_last else ("own_k", "group", "own_u")
+
+    def _unrolled(self) -> list[str]:
+        """The innermost loops over terms, as many as have few trips together."""
+        names, trips = [], 1
+        loops = [("term", self.depth), *((axis.name, size_of(axis) or 1) for axis in self.inner)]
+        for name, size in reversed(loops):
+            trips *= size
+            if trips > UNROLLED:
+                break
+            names.append(name)
+        return names or [loops[-1][0]]
+
+    def _planes(self) -> list[str]:
+        """The loops that tell blocks apart along z: images, groups of channels, and tiles along y."""
+        cut = (*self.windows, self.c.channel)
+        others = [axis.name for axis in self.stage.axes if axis not in cut]
+        return [*others, *(["block_v"] if self.windows[1:] else [])]
+
+    def _blocks(self) -> list[Directive]:
+        planes = self._planes()
+        lines: list[Directive] = []
+        if planes:
+            lines += fused(self.stage, planes, "plane")
+            lines.append(Bind(self.loop("plane" if planes[1:] else planes[0]), "block.z"))
+        return [*lines, Bind(self.loop("block_k"), "block.y"), Bind(self.loop("block_u"), "block.x")]
+
+    def _shares(self, nest: str, channels: str, down: str, along: str) -> list[Directive]:
+        """Lines that cut the channels and pixels of a tile for its threads."""
+        lanes = self.tile.lanes
+        lines: list[Directive] = [
+            Split(loop_name(nest, channels), by=self.tile.rows, into=("thread_k", "own_k"))
+        ]
+        if self.windows[1:]:  # groups of pixels lie below each other
+            lines.append(Split(loop_name(nest, down), by=self.threads[0], into=("group", "thread_v")))
+        else:
+            lines.append(
+                Split(loop_name(nest, along), by=self.threads[1] * lanes, into=("group", "in_group"))
+            )
+            along = "in_group"
+        return [*lines, Split(loop_name(nest, along), by=lanes, into=("thread_u", "own_u"))]
+
+    def _on_threads(self, nest: str) -> list[Directive]:
+        return [Bind(loop_name(nest, loop), thread) for loop, thread in self.binds.items()]
+
+    def _result(self, readers: Sequence[Stage]) -> list[Directive]:
+        """Lines that bring the tile from registers to memory, or to the stages that read it."""
+        at = self.loop("block_u")
+        axes = (self.c.channel.name, self.windows[0].name, self.windows[-1].name)
+        if readers:
+            lines: list[Directive] = [ComputeAt(tuple(reader.name for reader in readers), at)]
+            kept = [self.name, *(reader.name for reader in readers[:-1])]
+            lines += [SetScope(stage, Scope.REGISTER) for stage in kept]
+            nests = [reader.name for reader in readers]
+        else:
+            names = tuple(f"to_{axis.name}" for axis in self.stage.axes)
+            copy = f"{self.name}_tile"
+            lines = [CacheWrite(TensorAxes(self.name, names), at, as_=copy, in_=Scope.REGISTER)]
+            axes = (f"to_{axes[0]}", f"to_{axes[1]}", f"to_{axes[2]}")
+            nests = [copy]
+        for nest in nests:
+            lines += self._shares(nest, *axes)
+            lines.append(Reorder(tuple(loop_name(nest, loop) for loop in (*self.binds, *self._own))))
+            lines += [Vectorize((loop_name(nest, self._own[-1]),)), *self._on_threads(nest)]
+        return lines
+
+    # ------------------------------------------------------------ copies
+
+    def _copy_of_filters(self) -> list[Directive]:
+        """Lines that copy the filters of a slice to shared memory, channels innermost."""
+        load, copy = self.c.filters, f"{self.name}_filters"
+        names, channel = _names(load), self.c.channel.name
+        moving = [n for n, i in zip(names, load.index, strict=True) if variables(i) != {channel}]
+        (last,) = (n for n in names if n not in moving)
+        padded = self.tile.height + ACCESS_BYTES // load.dtype.bytes
+        stored = Layout(tuple(map(Var, (*moving, last))))
+        lines: list[Directive] = [
+            self._read(load, copy, stored if names[-1] != last else None),
+            Align(copy, len(names) - 1, padded),
+        ]
+        return [*lines, *self._shared_out(copy, load)]
+
+    def _copy_of_image(self) -> list[Directive]:
+        """Lines that copy the windows of a slice to shared memory."""
+        load, copy = self.c.image, f"{self.name}_windows"
+        return [self._read(load, copy, None), *self._shared_out(copy, load)]
+
+    def _read(self, load: Load, copy: str, layout: Layout | None) -> CacheRead:
+        tensor = TensorAxes(load.buffer, _names(load))
+        return CacheRead(tensor, self.loop("slice"), as_=copy, in_=Scope.SHARED, layout=layout, fill=0)
+
+    def _shared_out(self, copy: str, load: Load) -> list[Directive]:
+        """Lines that have all threads of the block copy together, neighbours what lies side by side."""
+        down, along = self.threads
+        moving = self._moving()
+        names = [n for n, i in zip(_names(load), load.index, strict=True) if variables(i) & moving]
+        lines: list[Directive] = [*fused_loops(copy, names, "element")]
+        element = "element" if names[1:] else names[0]
+        lines += [
+            Split(loop_name(copy, element), by=self.tile.threads, into=("trip", "at")),
+            Split(loop_name(copy, "at"), by=down * along, into=("thread_k", "in_k")),
+        ]
+        if self.windows[1:]:
+            lines.append(Split(loop_name(copy, "in_k"), by=along, into=("thread_v", "thread_u")))
+        else:
+            lines.append(Split(loop_name(copy, "in_k"), by=1, into=("thread_u", "one")))
+        lines.append(Reorder(tuple(loop_name(copy, loop) for loop in (*self.binds, "trip"))))
+        return [*lines, *self._on_threads(copy)]
+
+
+    def _moving(self) -> set[str]:
+        """The axes of which a slice of a tile has more than one value."""
+        sizes = {self.c.channel.name: self.tile.height, self.c.terms[0].name: self.depth}
+        sizes[self.windows[0].name] = self.threads[0] * self.tile.groups
+        sizes[self.windows[-1].name] = self._along
+        sizes |= {axis.name: size_of(axis) or 1 for axis in self.inner}
+        return {name for name, size in sizes.items() if size > 1}
+
+
+def _names(load: Load) -> tuple[str, ...]:
+    return tuple(f"of_{position}" for position in range(len(load.index)))
