@@ -45,6 +45,7 @@ from te.schedule.forms import Directive, Layout, Scope, TensorAxes
 from te.schedule.nest import loop_name
 
 MOST_OF_WINDOW = 64  # places of a filter up to which a slice has whole windows
+TERMS = 36  # in a slice: four windows of 3 by 3
 UNROLLED = 16  # terms at most whose products stand one after the other
 
 
@@ -78,7 +79,7 @@ def _tiles_for(c: Convolution, windows: Sequence[Axis]) -> Iterator[Tile]:
     Channels of several groups read different channels of the picture: groups of few have no tile.
     """
     bits = c.stage.tensor.dtype.bits
-    terms = 2 * ACCESS_BYTES
+    terms = TERMS if c.terms[1:] and known_product(c.terms[1:]) not in (None, 1) else UNROLLED
     sizes = [
         Tile(8 if bits <= 32 else 4, 2, 4, terms, 1),
         Tile(4, 2, 4, terms, 1),
@@ -144,7 +145,12 @@ class _Tiled:
     def depth(self) -> int:
         """How many of the first terms (the channels of the picture) are in a slice."""
         size = prod(size_of(axis) or 1 for axis in self.inner)
-        return max(1, self.tile.terms // size) if self.inner else self.tile.terms // 2
+        most = max(1, self.tile.terms // size)
+        known = size_of(self.c.terms[0])
+        if known is None:
+            return most
+        even = max(n for n in range(1, most + 1) if known % n == 0)  # so that no slice is cut off
+        return even if 2 * even > most else min(most, known)
 
     @property
     def binds(self) -> dict[str, str]:
@@ -183,7 +189,8 @@ class _Tiled:
         inner = [axis.name for axis in self.inner]
         order = [*planes, "block_k", "block_u", *outer, "slice", *self.binds, "term", *inner, *self._own]
         lines.append(Reorder(tuple(map(self.loop, order))))
-        return [*lines, Unroll(tuple(map(self.loop, self._unrolled())))]
+        unrolled = self._unrolled()
+        return [*lines, Unroll(tuple(map(self.loop, unrolled)))] if unrolled else lines
 
     @property
     def _along(self) -> int:
@@ -206,7 +213,7 @@ class _Tiled:
             if trips > UNROLLED:
                 break
             names.append(name)
-        return names or [loops[-1][0]]
+        return names
 
     def _planes(self) -> list[str]:
         """The loops that tell blocks apart along z: images, groups of channels, and tiles along y."""
@@ -267,15 +274,42 @@ class _Tiled:
         """Lines that copy the filters of a slice to shared memory, channels innermost."""
         load, copy = self.c.filters, f"{self.name}_filters"
         names, channel = _names(load), self.c.channel.name
-        moving = [n for n, i in zip(names, load.index, strict=True) if variables(i) != {channel}]
-        (last,) = (n for n in names if n not in moving)
+        terms = [n for n, i in zip(names, load.index, strict=True) if variables(i) != {channel}]
+        (last,) = (n for n in names if n not in terms)
         padded = self.tile.height + ACCESS_BYTES // load.dtype.bytes
-        stored = Layout(tuple(map(Var, (*moving, last))))
+        stored = Layout(tuple(map(Var, (*terms, last))))
         lines: list[Directive] = [
             self._read(load, copy, stored if names[-1] != last else None),
             Align(copy, len(names) - 1, padded),
         ]
-        return [*lines, *self._shared_out(copy, load)]
+        moving = [n for n in terms if n in self._extents(load)]
+        if names[-1] == last or not moving:
+            return [*lines, *self._shared_out(copy, load)]
+        return [*lines, *self._turned(copy, last, moving)]
+
+    def _turned(self, copy: str, channel: str, terms: Sequence[str]) -> list[Directive]:
+        """Lines for the copy of filters whose terms are neighbours in memory, but channels in shared memory.
+
+        Eight threads have neighbouring terms, and the four such groups of a warp neighbouring channels: what a warp
+        stores at once is in different banks, and the divisions that tell the axes of a term apart serve all channels.
+        """
+        term = "terms" if terms[1:] else terms[0]
+        order = [*self.binds, "trip", "own_k"]
+        return [
+            *fused_loops(copy, terms, "terms"),
+            Split(loop_name(copy, channel), by=self.tile.high, into=("own_k", "thread_k")),
+            Split(loop_name(copy, term), by=self.tile.wide, into=("trip", "in_trip")),
+            *self._pixel_threads(copy, "in_trip"),
+            Reorder(tuple(loop_name(copy, loop) for loop in order)),
+            Unroll((loop_name(copy, "own_k"),)),
+            *self._on_threads(copy),
+        ]
+
+    def _pixel_threads(self, copy: str, loop: str) -> list[Directive]:
+        """Lines that put a loop on the threads that have pixels in the tile."""
+        if self.windows[1:]:
+            return [Split(loop_name(copy, loop), by=self.threads[1], into=("thread_v", "thread_u"))]
+        return [Split(loop_name(copy, loop), by=1, into=("thread_u", "one"))]
 
     def _copy_of_image(self) -> list[Directive]:
         """Lines that copy the windows of a slice to shared memory."""
@@ -288,30 +322,25 @@ class _Tiled:
 
     def _shared_out(self, copy: str, load: Load) -> list[Directive]:
         """Lines that have all threads of the block copy together, neighbours what lies side by side."""
-        down, along = self.threads
-        moving = self._moving()
-        names = [n for n, i in zip(_names(load), load.index, strict=True) if variables(i) & moving]
-        lines: list[Directive] = [*fused_loops(copy, names, "element")]
+        names = self._extents(load)
         element = "element" if names[1:] else names[0]
-        lines += [
+        return [
+            *fused_loops(copy, names, "element"),
             Split(loop_name(copy, element), by=self.tile.threads, into=("trip", "at")),
-            Split(loop_name(copy, "at"), by=down * along, into=("thread_k", "in_k")),
+            Split(loop_name(copy, "at"), by=self.tile.wide, into=("thread_k", "in_k")),
+            *self._pixel_threads(copy, "in_k"),
+            Reorder(tuple(loop_name(copy, loop) for loop in (*self.binds, "trip"))),
+            *self._on_threads(copy),
         ]
-        if self.windows[1:]:
-            lines.append(Split(loop_name(copy, "in_k"), by=along, into=("thread_v", "thread_u")))
-        else:
-            lines.append(Split(loop_name(copy, "in_k"), by=1, into=("thread_u", "one")))
-        lines.append(Reorder(tuple(loop_name(copy, loop) for loop in (*self.binds, "trip"))))
-        return [*lines, *self._on_threads(copy)]
 
-
-    def _moving(self) -> set[str]:
-        """The axes of which a slice of a tile has more than one value."""
+    def _extents(self, load: Load) -> list[str]:
+        """The axes of a copy of which a slice of a tile has more than one value."""
         sizes = {self.c.channel.name: self.tile.height, self.c.terms[0].name: self.depth}
         sizes[self.windows[0].name] = self.threads[0] * self.tile.groups
         sizes[self.windows[-1].name] = self._along
         sizes |= {axis.name: size_of(axis) or 1 for axis in self.inner}
-        return {name for name, size in sizes.items() if size > 1}
+        moving = {name for name, size in sizes.items() if size > 1}
+        return [n for n, i in zip(_names(load), load.index, strict=True) if variables(i) & moving]
 
 
 def _names(load: Load) -> tuple[str, ...]:
