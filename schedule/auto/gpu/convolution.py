@@ -46,14 +46,15 @@ from te.schedule.nest import loop_name
 
 MOST_OF_WINDOW = 64  # places of a filter up to which a slice has whole windows
 TERMS = 36  # in a slice: four windows of 3 by 3
+OWN = ("own_k", "group", "own_u")  # the loops over the elements of a thread
 UNROLLED = 16  # terms at most whose products stand one after the other
 
 
 def plans_for_convolution(stage: Stage, program: Program) -> Iterator[Plan]:
     """Plans for a convolution whose places move windows, and whose channels share them."""
     c = convolution_of(stage)
-    if c is None:
-        return
+    if c is None or c.stage.axes[-1] == c.channel or c.filters.index[-1] == Var(c.channel.name):
+        return  # channels that are neighbours in memory want another order of threads
     windows = _windows(c)
     if not windows:
         return
@@ -90,8 +91,8 @@ def _tiles_for(c: Convolution, windows: Sequence[Axis]) -> Iterator[Tile]:
     channels, elements = size_of(c.channel), known_product(c.stage.axes)
     for position, tile in enumerate(sizes):
         if channels is None or elements is None:
-            if position == 0:
-                continue
+            if position < 2:
+                continue  # addresses that sizes decide take many registers
         elif position < 2:
             blocks = elements // (tile.height * tile.width)
             if blocks < MULTIPROCESSORS or 2 * channels <= tile.height:
@@ -187,7 +188,7 @@ class _Tiled:
         planes = self._planes()
         outer = [axis.name for axis in places if axis not in self.inner]
         inner = [axis.name for axis in self.inner]
-        order = [*planes, "block_k", "block_u", *outer, "slice", *self.binds, "term", *inner, *self._own]
+        order = [*planes, "block_k", "block_u", *outer, "slice", *self.binds, "term", *inner, *OWN]
         lines.append(Reorder(tuple(map(self.loop, order))))
         unrolled = self._unrolled()
         return [*lines, Unroll(tuple(map(self.loop, unrolled)))] if unrolled else lines
@@ -198,14 +199,10 @@ class _Tiled:
         groups = 1 if self.windows[1:] else self.tile.groups
         return self.threads[1] * self.tile.lanes * groups
 
-    @property
-    def _own(self) -> tuple[str, ...]:
-        """The loops over the elements of a thread; innermost the one whose elements are neighbours in memory."""
-        channels_last = self.stage.axes[-1] == self.c.channel
-        return ("group", "own_u", "own_k") if channels_last else ("own_k", "group", "own_u")
-
     def _unrolled(self) -> list[str]:
-        """The innermost loops over terms, as many as have few trips together."""
+        """The innermost loops over terms, as many as have few trips together; none where the call decides these."""
+        if size_of(self.c.terms[0]) is None and not self.inner:
+            return []
         names, trips = [], 1
         loops = [("term", self.depth), *((axis.name, size_of(axis) or 1) for axis in self.inner)]
         for name, size in reversed(loops):
@@ -264,8 +261,8 @@ class _Tiled:
             nests = [copy]
         for nest in nests:
             lines += self._shares(nest, *axes)
-            lines.append(Reorder(tuple(loop_name(nest, loop) for loop in (*self.binds, *self._own))))
-            lines += [Vectorize((loop_name(nest, self._own[-1]),)), *self._on_threads(nest)]
+            lines.append(Reorder(tuple(loop_name(nest, loop) for loop in (*self.binds, *OWN))))
+            lines += [Vectorize((loop_name(nest, OWN[-1]),)), *self._on_threads(nest)]
         return lines
 
     # ------------------------------------------------------------ copies
@@ -279,11 +276,11 @@ class _Tiled:
         padded = self.tile.height + ACCESS_BYTES // load.dtype.bytes
         stored = Layout(tuple(map(Var, (*terms, last))))
         lines: list[Directive] = [
-            self._read(load, copy, stored if names[-1] != last else None),
+            self._read(load, copy, stored),
             Align(copy, len(names) - 1, padded),
         ]
         moving = [n for n in terms if n in self._extents(load)]
-        if names[-1] == last or not moving:
+        if not moving:
             return [*lines, *self._shared_out(copy, load)]
         return [*lines, *self._turned(copy, last, moving)]
 
@@ -321,17 +318,19 @@ class _Tiled:
         return CacheRead(tensor, self.loop("slice"), as_=copy, in_=Scope.SHARED, layout=layout, fill=0)
 
     def _shared_out(self, copy: str, load: Load) -> list[Directive]:
-        """Lines that have all threads of the block copy together, neighbours what lies side by side."""
-        names = self._extents(load)
-        element = "element" if names[1:] else names[0]
-        return [
-            *fused_loops(copy, names, "element"),
-            Split(loop_name(copy, element), by=self.tile.threads, into=("trip", "at")),
-            Split(loop_name(copy, "at"), by=self.tile.wide, into=("thread_k", "in_k")),
-            *self._pixel_threads(copy, "in_k"),
-            Reorder(tuple(loop_name(copy, loop) for loop in (*self.binds, "trip"))),
-            *self._on_threads(copy),
+        """Lines for a copy in the order of memory: rows for threads along z, and neighbours for the others."""
+        *rows, last = self._extents(load)
+        lines: list[Directive] = [
+            *fused_loops(copy, rows, "rows"),
+            Split(loop_name(copy, last), by=self.tile.wide, into=("trip", "in_trip")),
+            *self._pixel_threads(copy, "in_trip"),
         ]
+        order = [*self.binds, "trip"]
+        row = "rows" if rows[1:] else rows[0]
+        lines.append(Split(loop_name(copy, row), by=self.tile.high, into=("own_k", "thread_k")))
+        order.append("own_k")
+        lines.append(Reorder(tuple(loop_name(copy, loop) for loop in order)))
+        return [*lines, *self._on_threads(copy)]
 
     def _extents(self, load: Load) -> list[str]:
         """The axes of a copy of which a slice of a tile has more than one value."""
