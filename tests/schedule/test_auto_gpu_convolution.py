@@ -111,3 +111,8 @@ def test_nothing_spills(stride: int) -> None:
     (found,) = built(stride=stride).resources()
     assert (found.usage.spill_stores, found.usage.spill_loads) == (0, 0)
     assert found.occupancy >= 0.25
+
+
+def test_a_transform_by_constants_is_no_convolution() -> None:
+    kernel = te.build(te.std.winograd.windows, target="cuda.sm_80", dtypes=F32, consts={"padding": 1})
+    assert "_filters" not in str(kernel.schedule)

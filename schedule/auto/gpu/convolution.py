@@ -55,6 +55,8 @@ def plans_for_convolution(stage: Stage, program: Program) -> Iterator[Plan]:
     c = convolution_of(stage)
     if c is None or c.stage.axes[-1] == c.channel or c.filters.index[-1] == Var(c.channel.name):
         return  # channels that are neighbours in memory want another order of threads
+    if c.filters.buffer in {table.tensor.name for table in program.tables}:
+        return  # a transform by a few constants
     windows = _windows(c)
     if not windows:
         return
@@ -62,6 +64,8 @@ def plans_for_convolution(stage: Stage, program: Program) -> Iterator[Plan]:
         if not is_of_one_group(c, tile.height):
             continue
         made = _Tiled(c, tile, windows, _threads_along(windows, tile))
+        if not made.has_slices:
+            continue
         readers = pointwise_readers(stage, program)
         if readers:
             yield made.plan(readers)
@@ -267,6 +271,11 @@ class _Tiled:
 
     # ------------------------------------------------------------ copies
 
+    @property
+    def has_slices(self) -> bool:
+        """Whether a slice has several elements along more than one axis of both tensors, for all threads to copy."""
+        return all(len(self._extents(load)) > 1 for load in (self.c.filters, self.c.image))
+
     def _copy_of_filters(self) -> list[Directive]:
         """Lines that copy the filters of a slice to shared memory, channels innermost."""
         load, copy = self.c.filters, f"{self.name}_filters"
@@ -280,8 +289,6 @@ class _Tiled:
             Align(copy, len(names) - 1, padded),
         ]
         moving = [n for n in terms if n in self._extents(load)]
-        if not moving:
-            return [*lines, *self._shared_out(copy, load)]
         return [*lines, *self._turned(copy, last, moving)]
 
     def _turned(self, copy: str, channel: str, terms: Sequence[str]) -> list[Directive]:
