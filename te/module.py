@@ -250,7 +250,7 @@ class Library:
 
     >>> import numpy as np, te
     >>> te.std
-    <te.std: conv, linalg, math, nn, quant, reduce, tensor, winograd, x86>
+    <te.std: conv, cuda, linalg, math, nn, quant, reduce, tensor, winograd, x86>
     >>> softmax = te.build(te.std.nn.softmax, dtypes={"T": "f32"})
     >>> softmax(np.zeros((1, 2), np.float32))
     array([[0.5, 0.5]], dtype=float32)

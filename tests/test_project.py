@@ -24,6 +24,7 @@ LAYERS = (
     "te.ir",
     "te.grammar",
     "te.elaborate",
+    "te.gpus",
     "te.target",
     "te.schedule",
     "te.backends",
