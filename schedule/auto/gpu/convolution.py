@@ -25,8 +25,9 @@ from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import variables
 from te.schedule.auto.contraction import known_product
 from te.schedule.auto.convolution import Convolution, convolution_of, is_of_one_group
+from te.schedule.auto.gpu.enough import MULTIPROCESSORS
 from te.schedule.auto.gpu.points import fused, fused_loops
-from te.schedule.auto.gpu.tiles import ACCESS_BYTES, MULTIPROCESSORS, STAGES, Tile
+from te.schedule.auto.gpu.tiles import ACCESS_BYTES, STAGES, Tile
 from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
 from te.schedule.directives import (
     Align,

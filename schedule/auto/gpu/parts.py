@@ -16,8 +16,9 @@ from dataclasses import replace
 from te.ir.expr import Expr, Load, Var, add, integer, mul
 from te.ir.tensor import Axis, Reduction, Stage
 from te.ir.visit import loads, substitute
-from te.schedule.auto.contraction import Contraction, contraction_of, known_product
-from te.schedule.auto.gpu.tiles import MULTIPROCESSORS, Product, Tile, row_of, sizes_of_tiles
+from te.schedule.auto.contraction import Contraction, contraction_of
+from te.schedule.auto.gpu.enough import MULTIPROCESSORS, fills, tiles_of
+from te.schedule.auto.gpu.tiles import Product, Tile, row_of, sizes_of_tiles
 from te.schedule.auto.tiles import Plan, size_of
 from te.schedule.directives import Rfactor, Split
 from te.schedule.forms import Directive
@@ -48,19 +49,20 @@ def plans_for_parts(stage: Stage) -> Iterator[Plan]:
 
 def _sharing(c: Contraction) -> tuple[Tile, int] | None:
     """The tile of a block and how many terms it has; None where blocks need not share them."""
-    row, column, terms = size_of(row_of(c)), size_of(c.columns[-1]), size_of(c.terms[-1])
-    planes = known_product([axis for axis in c.stage.axes if axis not in (row_of(c), c.columns[-1])])
-    if row is None or column is None or terms is None or planes is None:
-        return None
+    terms = size_of(c.terms[-1])
 
     def parts(tile: Tile) -> int:
-        return MULTIPROCESSORS // (planes * -(-row // tile.height) * -(-column // tile.width))
+        tiles = tiles_of(c.stage, row_of(c), c.columns[-1], tile)
+        return 0 if tiles is None else MULTIPROCESSORS // tiles
+
+    if terms is None:
+        return None
 
     *_, larger, smallest = sizes_of_tiles(c)
     most = terms // LEAST_TERMS
     if min(parts(smallest), most) < 2:
         return None
-    fits = 2 * row > larger.height and 2 * column > larger.width
+    fits = fills(row_of(c), c.columns[-1], larger)
     tile = larger if fits and parts(larger) <= most else smallest
     each = -(-terms // min(parts(tile), most))
     return tile, -(-each // tile.terms) * tile.terms

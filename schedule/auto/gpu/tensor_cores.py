@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from te.ir.expr import Load, Var
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import loads
-from te.schedule.auto.contraction import Contraction, contraction_of, known_product
+from te.schedule.auto.contraction import Contraction, contraction_of
+from te.schedule.auto.gpu.enough import largest_tile
 from te.schedule.auto.gpu.points import bound, fused
 from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
 from te.schedule.directives import (
@@ -44,7 +45,6 @@ ACCESS_BYTES = 16  # the most that a thread copies at once
 SLICE_BYTES = 64  # of a row: as much as a group of 4 threads copies at once
 DEPTH = 3  # slices in shared memory
 FEWEST_ROWS = 8  # and columns, for which a tile is not mostly empty
-MULTIPROCESSORS = 108  # that should have a block at least: of an A100; an H100 has 132
 WARP = 32
 
 
@@ -80,7 +80,7 @@ def plans_for_tensor_cores(
     known = [size_of(axis) for axis in (row, column)]
     if meaning is None or any(n is not None and n <= FEWEST_ROWS for n in known):
         return
-    product = _Product(c, meaning, row, column, _tile_for(c, row, column, is_large))
+    product = _Product(c, meaning, row, column, largest_tile(TILES, stage, row, column, is_large))
     readers = pointwise_readers(stage, program)
     if len(readers) == 1:
         yield product.plan(readers)
@@ -97,19 +97,6 @@ def _instruction(stage: Stage, target: Target, fast_math: bool) -> Meaning | Non
         if meaning.accumulator.dtype == stage.value.dtype and any(bindings(meaning.term, stage.value)):
             return meaning
     return None
-
-
-def _tile_for(c: Contraction, row: Axis, column: Axis, is_large: bool) -> Tile:
-    """The largest tile of which there are enough for all multiprocessors."""
-    rows, columns = size_of(row), size_of(column)
-    planes = known_product([axis for axis in c.stage.axes if axis not in (row, column)])
-    if rows is None or columns is None or planes is None:
-        return TILES[0 if is_large else 1]
-    for tile in TILES[:-1]:
-        blocks = planes * -(-rows // tile.height) * -(-columns // tile.width)
-        if blocks >= MULTIPROCESSORS and 2 * rows > tile.height and 2 * columns > tile.width:
-            return tile
-    return TILES[-1]
 
 
 @dataclass(frozen=True, slots=True)

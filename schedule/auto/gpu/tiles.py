@@ -25,7 +25,8 @@ from te.ir.expr import FALSE, TRUE, Const, Expr, Load, Var, both, compare, integ
 from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import loads, variables
-from te.schedule.auto.contraction import Contraction, contraction_of, known_product
+from te.schedule.auto.contraction import Contraction, contraction_of
+from te.schedule.auto.gpu.enough import MULTIPROCESSORS, largest_tile
 from te.schedule.auto.gpu.points import bound, fused
 from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
 from te.schedule.directives import (
@@ -48,7 +49,6 @@ from te.target import Target
 
 ACCESS_BYTES = 16  # the most that a thread reads or writes at once
 SECTOR_BYTES = 32  # the least that is read of memory at once
-MULTIPROCESSORS = 108  # that should have a block at least: of an A100; an H100 has 132
 MOST_CONDITIONS = 4  # of contractions that have a case of their own together
 STAGES = 2  # slices of the terms in shared memory: while one is used, the next one is on its way
 LEVELS = "zyx"
@@ -93,7 +93,9 @@ def plans_for_tiles(stage: Stage, program: Program, target: Target, is_large: bo
         or len({load.buffer for load in loads(stage.value)}) < len(set(loads(stage.value)))
     ):
         return
-    product = Product(c, row_of(c), _tile_for(c, is_large))
+    row = row_of(c)
+    tile = largest_tile(sizes_of_tiles(c), stage, row, c.columns[-1], is_large)
+    product = Product(c, row, tile)
     readers = pointwise_readers(stage, program)
     if readers:
         yield product.plan(readers)
@@ -138,20 +140,6 @@ def sizes_of_tiles(c: Contraction) -> list[Tile]:
         Tile(4, 1, lanes, 2 * terms, 2),
         Tile(2, 1, lanes, 2 * terms, 1),
     ]
-
-
-def _tile_for(c: Contraction, is_large: bool) -> Tile:
-    """The largest tile of which there are enough for all multiprocessors."""
-    sizes = sizes_of_tiles(c)
-    row, column = size_of(row_of(c)), size_of(c.columns[-1])
-    planes = known_product([axis for axis in c.stage.axes if axis not in (row_of(c), c.columns[-1])])
-    if row is None or column is None or planes is None:
-        return sizes[0 if is_large else 1]
-    for tile in sizes[:-1]:
-        blocks = planes * -(-row // tile.height) * -(-column // tile.width)
-        if blocks >= MULTIPROCESSORS and 2 * row > tile.height and 2 * column > tile.width:
-            return tile
-    return sizes[-1]
 
 
 @dataclass(frozen=True, slots=True)

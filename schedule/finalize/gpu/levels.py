@@ -279,7 +279,7 @@ class _Block:
     def _on_first(self, s: Stmt, missing: Sequence[str]) -> Stmt:
         stage = next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate))
         taken = {x.var for x, _ in walk_stmt(s) if isinstance(x, For | Let)}
-        names = {kind: _free(f"{stage}.{kind.replace('thread.', 'thread_')}", taken) for kind in missing}
+        names = {kind: free_name(f"{stage}.{kind.replace('thread.', 'thread_')}", taken) for kind in missing}
         first = [compare("==", Var(name), integer(0)) for name in names.values()]
         s = If(conjunction(first), s)
         for kind, name in reversed(names.items()):
@@ -302,7 +302,8 @@ def _refuse_waiting(parts: Sequence[Stmt]) -> NoReturn:
     )
 
 
-def _free(name: str, taken: set[str]) -> str:
+def free_name(name: str, taken: set[str]) -> str:
+    """A name for a variable that none in use has."""
     while name in taken:
         name += "_"
     return name

@@ -27,6 +27,7 @@ from te.ir.visit import substitute
 from te.schedule.context import ranging
 from te.schedule.finalize.allocations import constant_bytes
 from te.schedule.finalize.gpu.arena import end_of
+from te.schedule.finalize.gpu.levels import free_name
 from te.schedule.forms import BlockOrder
 
 GROUP = 8  # rows of tiles; as `te_grouped_block` has
@@ -72,7 +73,7 @@ def in_rounds(launch: Stmt, count: int, facts: Facts) -> Stmt:
         return _in_grid_order(launch)
     outermost = next(_block_loops(launch))
     taken = {x.var for x, _ in walk_stmt(launch) if isinstance(x, For | Let)}
-    block, round, tile = (_free(f"{outermost.var}_{word}", taken) for word in ("block", "round", "tile"))
+    block, round, tile = (free_name(f"{outermost.var}_{word}", taken) for word in ("block", "round", "tile"))
     number = add(mul(integer(count), Var(round)), Var(block))
     places: dict[str, Expr] = {}
     if len(loops) == 1:
@@ -173,9 +174,3 @@ def _words(s: Stmt) -> int:
     if isinstance(s, Alloc) and s.buffer.scope in ("register", "stack"):
         return -(-(constant_bytes(s.buffer) or 0) // WORD)
     return 0
-
-
-def _free(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    return name
