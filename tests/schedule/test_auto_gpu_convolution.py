@@ -113,6 +113,21 @@ def test_nothing_spills(stride: int) -> None:
     assert found.occupancy >= 0.25
 
 
+FILTERS_LAST = """
+op f(X: f32[N, C, H, W], w: f32[R, S, C, K]) -> Y: f32[N, K, H, W] {
+    Y[n, k, y < H, x < W] = sum[c, r, s]((X[n, c, y + r - 1, x + s - 1] else 0) * w[r, s, c, k])
+}
+"""
+
+
+def test_filters_may_have_their_channels_last() -> None:
+    rng = np.random.default_rng(3)
+    arrays = [rng.standard_normal(shape).astype(np.float32) for shape in ((1, 5, 9, 11), (3, 3, 5, 10))]
+    sizes = {"C": 5, "K": 10, "R": 3, "S": 3}
+    assert "_filters" in str(te.build(FILTERS_LAST, target=EMULATED, sizes=sizes).schedule)
+    check(FILTERS_LAST, arrays, sizes=sizes)
+
+
 def test_a_transform_by_constants_is_no_convolution() -> None:
     kernel = te.build(te.std.winograd.windows, target="cuda.sm_80", dtypes=F32, consts={"padding": 1})
     assert "_filters" not in str(kernel.schedule)

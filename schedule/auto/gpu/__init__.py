@@ -4,7 +4,7 @@
 2. Attention (`attention.py`): queries in tiles, in one pass over the keys.
 3. Contractions: on tensor cores, where these have their dtypes (`tensor_cores.py`), or in tiles in shared memory and
    the registers of threads (`tiles.py`). Of the latter, blocks share the terms where sizes make few tiles and many
-   terms (`parts.py`).
+   terms (`parts.py`). Convolutions likewise (`convolution.py`, `channels_last.py`).
 4. Reductions over the last axis and what is computed from them (`rows.py`): in one launch, whose blocks or warps each
    have a row, and keep it in registers where its length is known. Where it is not, short rows have a case of their own.
 5. Reductions over another axis than the last (`columns.py`), or of all (`totals.py`): partial results of blocks in one
@@ -29,6 +29,7 @@ from te.ir.tensor import Program, Stage
 from te.schedule.auto import attention as attentions
 from te.schedule.auto.adding import add_if_legal
 from te.schedule.auto.gpu import attention
+from te.schedule.auto.gpu.channels_last import plans_for_channels_last
 from te.schedule.auto.gpu.columns import lines_for_columns
 from te.schedule.auto.gpu.convolution import plans_for_convolution
 from te.schedule.auto.gpu.parts import plans_for_parts
@@ -128,6 +129,7 @@ def _scheduled_as_tiles(
         plans_for_parts(stage),
         plans_for_tiles(stage, program, target, is_large=is_large),
         plans_for_convolution(stage, program),
+        plans_for_channels_last(stage, program),
     )
     for plan in plans:
         if add_if_legal(schedule, plan.lines):

@@ -28,6 +28,7 @@ from te.schedule.auto.convolution import Convolution, convolution_of, is_of_one_
 from te.schedule.auto.gpu.enough import MULTIPROCESSORS
 from te.schedule.auto.gpu.points import fused, fused_loops
 from te.schedule.auto.gpu.tiles import ACCESS_BYTES, STAGES, Tile
+from te.schedule.auto.gpu.windows import covered, names_of, window_axes
 from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
 from te.schedule.directives import (
     Align,
@@ -54,11 +55,11 @@ UNROLLED = 16  # terms at most whose products stand one after the other
 def plans_for_convolution(stage: Stage, program: Program) -> Iterator[Plan]:
     """Plans for a convolution whose places move windows, and whose channels share them."""
     c = convolution_of(stage)
-    if c is None or c.stage.axes[-1] == c.channel or c.filters.index[-1] == Var(c.channel.name):
+    if c is None or c.stage.axes[-1] == c.channel:
         return  # channels that are neighbours in memory want another order of threads
     if c.filters.buffer in {table.tensor.name for table in program.tables}:
         return  # a transform by a few constants
-    windows = _windows(c)
+    windows = window_axes(c)
     if not windows:
         return
     for tile in _tiles_for(c, windows):
@@ -71,12 +72,6 @@ def plans_for_convolution(stage: Stage, program: Program) -> Iterator[Plan]:
         if readers:
             yield made.plan(readers)
         yield made.plan([])
-
-
-def _windows(c: Convolution) -> tuple[Axis, ...]:
-    """The places that a tile is a rectangle of: the last two that move windows, or one."""
-    alone = {i.name for i in c.image.index if isinstance(i, Var)}
-    return tuple(axis for axis in c.places if axis.name not in alone)[-2:]
 
 
 def _tiles_for(c: Convolution, windows: Sequence[Axis]) -> Iterator[Tile]:
@@ -107,20 +102,12 @@ def _tiles_for(c: Convolution, windows: Sequence[Axis]) -> Iterator[Tile]:
 
 def _threads_along(windows: Sequence[Axis], tile: Tile) -> tuple[int, int]:
     """The threads along y and x, with which the fewest pixels of a tile are outside of the picture."""
-    size = size_of(windows[-1])
     if len(windows) == 1:
         return 1, tile.wide
-    if size is None:
+    if size_of(windows[-1]) is None:
         return tile.wide // 2, 2
-    height = size_of(windows[0])
     shapes = [(tile.wide // wide, wide) for wide in (1, 2, 4, 8)]
-
-    def covered(shape: tuple[int, int]) -> tuple[int, int]:
-        rows, columns = shape[0] * tile.groups, shape[1] * tile.lanes
-        down = rows if height is None else -(-height // rows) * rows
-        return down * -(-size // columns) * columns, abs(rows - columns)
-
-    return min(shapes, key=covered)
+    return min(shapes, key=lambda shape: covered(windows, (shape[0] * tile.groups, shape[1] * tile.lanes)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +267,9 @@ class _Tiled:
     def _copy_of_filters(self) -> list[Directive]:
         """Lines that copy the filters of a slice to shared memory, channels innermost."""
         load, copy = self.c.filters, f"{self.name}_filters"
-        names, channel = _names(load), self.c.channel.name
+        if load.index[-1] == Var(self.c.channel.name):
+            return [self._read(load, copy, None), *self._shared_out(copy, load)]
+        names, channel = names_of(load), self.c.channel.name
         terms = [n for n, i in zip(names, load.index, strict=True) if variables(i) != {channel}]
         (last,) = (n for n in names if n not in terms)
         padded = self.tile.height + ACCESS_BYTES // load.dtype.bytes
@@ -322,7 +311,7 @@ class _Tiled:
         return [self._read(load, copy, None), *self._shared_out(copy, load)]
 
     def _read(self, load: Load, copy: str, layout: Layout | None) -> CacheRead:
-        tensor = TensorAxes(load.buffer, _names(load))
+        tensor = TensorAxes(load.buffer, names_of(load))
         return CacheRead(tensor, self.loop("slice"), as_=copy, in_=Scope.SHARED, layout=layout, fill=0)
 
     def _shared_out(self, copy: str, load: Load) -> list[Directive]:
@@ -347,8 +336,4 @@ class _Tiled:
         sizes[self.windows[-1].name] = self._along
         sizes |= {axis.name: size_of(axis) or 1 for axis in self.inner}
         moving = {name for name, size in sizes.items() if size > 1}
-        return [n for n, i in zip(_names(load), load.index, strict=True) if variables(i) & moving]
-
-
-def _names(load: Load) -> tuple[str, ...]:
-    return tuple(f"of_{position}" for position in range(len(load.index)))
+        return [n for n, i in zip(names_of(load), load.index, strict=True) if variables(i) & moving]
