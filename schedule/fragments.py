@@ -117,9 +117,9 @@ class Fragment:
         return Layout(names, (*tiles, add(mul(values[GROUP], integer(MEMBERS)), values[MEMBER]), *slots))
 
     def shape(self, shape: Sequence[Expr], axes: Sequence[int]) -> tuple[Expr, ...]:
-        """The extents of a buffer of whole tiles that is stored so."""
+        """The extents of a buffer that is stored so, in as many tiles as hold it."""
         tiles = [
-            integer(int(extent.value) // self.tile[axes.index(n)])
+            integer(-(-int(extent.value) // self.tile[axes.index(n)]))
             if n in axes and isinstance(extent, Const)
             else extent
             for n, extent in enumerate(shape)

@@ -2,10 +2,10 @@
 
     for ii < 16: for jj < 8: for kk < 16: acc[16*mi + ii, 8*nj + jj] sum= f32(Af[..]) * f32(Bf[..])
 
-Operands and result are whole tiles in registers, which `te.schedule.fragments` spreads over the lanes of a warp.
-An instruction always computes a whole tile. Where a guard leaves out elements that there are not, nobody reads
-what it computes for them. Where a guard leaves out terms, both factors of those must be 0: that is proved from
-how the operands were filled.
+Operands and result are tiles in registers, which `te.schedule.fragments` spreads over the lanes of a warp; those of
+a result may overhang it. An instruction always computes a whole tile. Where a guard leaves out elements that there
+are not, nobody reads what it computes for them. Where a guard leaves out terms, both factors of those must be 0: that
+is proved from how the operands were filled.
 """
 
 from __future__ import annotations
@@ -198,7 +198,8 @@ def placed(load: Load, tensor: Tensor, p: MatrixProduct, kernel: Kernel) -> Plac
         (axis,) = found
         axes.append(axis)
         size = buffer.shape[axis]
-        if not isinstance(size, Const) or int(size.value) % extent:
+        is_whole = isinstance(size, Const) and not int(size.value) % extent
+        if not is_whole and not (isinstance(size, Const) and tensor == p.meaning.accumulator):
             return f"its axis {axis} is no whole number of tiles of {extent}"
         low = buffer.origin[axis] if buffer.origin else integer(0)
         first = sub(substitute(load.index[axis], {loop.var: integer(0)}), low)

@@ -25,6 +25,18 @@ TEXTS = {
             Y[i, j] = (X[i, j] - mu[j]) / sqrt(v[j] + 1e-5)
         }
     """,
+    "read": """
+        op f(X: f32[M, N], b: f32[N]) -> Y: f16[N] {
+            s[j] = sum[i](X[i, j])
+            Y[j] = f16(max(s[j] + b[j], 0.0))
+        }
+    """,
+    "planes": """
+        op f(X: f16[A, M, N]) -> Y: f32[A, N] {
+            s[a, j] = max[i](X[a, i, j])
+            Y[a, j] = f32(s[a, j]) * 0.5
+        }
+    """,
 }
 
 
@@ -54,6 +66,18 @@ def test_chunks_of_rows_are_reduced_by_blocks() -> None:
 
 def test_few_rows_take_one_launch() -> None:
     assert lines(TEXTS["columns"], M=100) == parts("Y", "i")
+
+
+def test_what_reads_a_result_is_computed_from_registers() -> None:
+    found = lines(TEXTS["read"])
+    assert found[: 2 + len(parts("s_part", "inside"))] == [
+        "split s.i by 256 into chunk, inside",
+        "rfactor s.chunk of s as s_part",
+        *parts("s_part", "inside"),
+    ]
+    assert "compute_at s at Y.thread_x" in found
+    assert "set_scope s in register" in found
+    assert source(TEXTS["read"], M=4096, N=4096).count("__launch_bounds__(256)") == 2
 
 
 def test_many_columns_take_one_launch() -> None:

@@ -40,6 +40,19 @@ def test_parts_have_enough_terms() -> None:
     assert found[2] == "split C_part.i by 32 into block_y, in_y"
 
 
+def test_parts_are_computed_by_tensor_cores() -> None:
+    halves = PRODUCT.format(a="f16[M, K]", b="f16[K, N]", c="f32", value="f32(A[i, k]) * f32(B[k, j])")
+    found = lines(halves, M=64, N=64, K=1 << 16)
+    assert found[:4] == [
+        "split C.k by 608 into chunk, inside",
+        "rfactor C.chunk of C as C_part",
+        "split C_part.i by 64 into block_y, in_y",
+        "split C_part.j by 64 into block_x, in_x",
+    ]
+    assert "tensorize C_part.row, C_part.column, C_part.term as mma_m16n8k16_f16" in found
+    assert "bind C_part.chunk to block.z" in found
+
+
 @pytest.mark.parametrize("sizes", [(64, 64, 511), (300, 300, 1 << 16), (2000, 2000, 1 << 16)])
 def test_terms_are_not_shared_where_they_are_few_or_tiles_are_enough(sizes: tuple[int, int, int]) -> None:
     assert not [line for line in lines(MATMUL, **dict(zip("MNK", sizes, strict=True))) if "rfactor" in line]
@@ -57,6 +70,14 @@ RAGGED: dict[str, tuple[str, dict[str, int]]] = {
     "turned": (
         PRODUCT.format(a="f32[K, M]", b="f32[N, K]", c="f32", value="A[k, i] * B[j, k]"),
         {"M": 35, "N": 12, "K": 516},
+    ),
+    "tensor cores": (
+        PRODUCT.format(a="f16[M, K]", b="f16[K, N]", c="f32", value="f32(A[i, k]) * f32(B[k, j])"),
+        {"M": 20, "N": 33, "K": 1001},
+    ),
+    "tensor cores, turned": (
+        PRODUCT.format(a="i8[K, M]", b="i8[K, N]", c="i32", value="i32(A[k, i]) * i32(B[k, j])"),
+        {"M": 35, "N": 20, "K": 530},
     ),
     "halves": (
         PRODUCT.format(a="f16[M, K]", b="bf16[K, N]", c="f32", value="f32(A[i, k]) * f32(B[k, j])"),

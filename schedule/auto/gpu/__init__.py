@@ -3,8 +3,8 @@
 1. Inline pointwise stages, as on CPUs (`te.schedule.auto.inlining`).
 2. Attention (`attention.py`): queries in tiles, in one pass over the keys.
 3. Contractions: on tensor cores, where these have their dtypes (`tensor_cores.py`), or in tiles in shared memory and
-   the registers of threads (`tiles.py`). Of the latter, blocks share the terms where sizes make few tiles and many
-   terms (`parts.py`). Convolutions likewise (`convolution.py`, `channels_last.py`).
+   the registers of threads (`tiles.py`). Blocks share the terms where sizes make few tiles and many terms
+   (`parts.py`). Convolutions likewise (`convolution.py`, `channels_last.py`).
 4. Reductions over the last axis and what is computed from them (`rows.py`): in one launch, whose blocks or warps each
    have a row, and keep it in registers where its length is known. Where it is not, short rows have a case of their own.
 5. Reductions over another axis than the last (`columns.py`), or of all (`totals.py`): partial results of blocks in one
@@ -19,7 +19,7 @@ have a case of their own for large ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import chain
 from typing import TypeAlias
@@ -30,7 +30,7 @@ from te.schedule.auto import attention as attentions
 from te.schedule.auto.adding import add_if_legal
 from te.schedule.auto.gpu import attention
 from te.schedule.auto.gpu.channels_last import plans_for_channels_last
-from te.schedule.auto.gpu.columns import lines_for_columns
+from te.schedule.auto.gpu.columns import plans_for_columns
 from te.schedule.auto.gpu.convolution import plans_for_convolution
 from te.schedule.auto.gpu.parts import plans_for_parts
 from te.schedule.auto.gpu.points import lines_for_points
@@ -40,6 +40,7 @@ from te.schedule.auto.gpu.tiles import are_large, plans_for_tiles
 from te.schedule.auto.gpu.totals import lines_for_total
 from te.schedule.auto.gpu.transposes import lines_for_transpose
 from te.schedule.auto.inlining import stages_to_inline
+from te.schedule.auto.tiles import Plan
 from te.schedule.directives import Inline
 from te.schedule.forms import Directive
 from te.schedule.schedule import ChosenCase, Schedule
@@ -50,7 +51,6 @@ Rule: TypeAlias = Callable[[Stage, Program, Target], Iterator[list[Directive]]]
 
 KINDS: tuple[Rule, ...] = (
     lines_for_transpose,
-    lines_for_columns,
     lines_for_total,
     lines_for_points,
 )  # tried in this order
@@ -98,6 +98,9 @@ def _case(
     for name in reversed(_names(schedule)):
         if name not in done:
             short += _scheduled_as_rows(schedule, name, target, done)
+    for name in _names(schedule):
+        if name not in done:
+            _scheduled_as_columns(schedule, name, target, done)
     _scheduled_by(KINDS, schedule, target, done)
     return schedule, list(dict.fromkeys(short))
 
@@ -125,14 +128,25 @@ def _scheduled_as_tiles(
     program = schedule.steps()[-1].kernel.program
     stage = program.stage(name)
     plans = chain(
+        plans_for_parts(stage, target, fast_math),
         plans_for_tensor_cores(stage, program, target, fast_math, is_large=is_large),
-        plans_for_parts(stage),
         plans_for_tiles(stage, program, target, is_large=is_large),
         plans_for_convolution(stage, program),
         plans_for_channels_last(stage, program),
     )
+    _add_one_of(plans, schedule, done)
+
+
+def _scheduled_as_columns(schedule: Schedule, name: str, target: Target, done: set[str]) -> None:
+    """Schedule a reduction over another axis than the last with what reads it, which are `done` then."""
+    program = schedule.steps()[-1].kernel.program
+    _add_one_of(plans_for_columns(program.stage(name), program, target), schedule, done)
+
+
+def _add_one_of(plans: Iterable[Plan], schedule: Schedule, done: set[str]) -> None:
+    """Add the lines of the first plan that is legal, whose stages are `done` then."""
     for plan in plans:
-        if add_if_legal(schedule, plan.lines):
+        if done.isdisjoint(plan.stages) and add_if_legal(schedule, plan.lines):
             done.update(plan.stages)
             return
 

@@ -4,21 +4,23 @@
 
 Neighbours in memory are on neighbouring threads, 16 bytes each; the rows are shared by threads in the other dimension
 of a block, whose partial results are combined through shared memory. Where columns alone make too few blocks, or sizes
-do not tell, blocks in a second dimension have chunks of rows, and a second launch reduces their results.
+do not tell, blocks in a second dimension have chunks of rows, and a second launch reduces their results. What reads a
+result alone, element by element, is computed from the registers that hold it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import prod
 
 from te.ir.tensor import Program, Stage
 from te.schedule.auto.columns import is_over_rows
 from te.schedule.auto.gpu.points import THREADS, WARP, fused, fused_loops
 from te.schedule.auto.loops import lanes_of, scattered_reads
-from te.schedule.auto.tiles import size_of
-from te.schedule.directives import Bind, Reorder, Rfactor, Split, Vectorize
-from te.schedule.forms import Directive
+from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
+from te.schedule.directives import Bind, ComputeAt, Reorder, Rfactor, SetScope, Split, Vectorize
+from te.schedule.forms import Directive, Scope
 from te.schedule.nest import loop_name
 from te.target import Target
 
@@ -26,8 +28,8 @@ CHUNK_ROWS = 256
 ENOUGH_BLOCKS = 512  # a few for each multiprocessor of the largest GPUs
 
 
-def lines_for_columns(stage: Stage, program: Program, target: Target) -> Iterator[list[Directive]]:
-    """Lines for a reduction over an axis other than the last, the best ones first."""
+def plans_for_columns(stage: Stage, program: Program, target: Target) -> Iterator[Plan]:
+    """Plans for a reduction over an axis other than the last, the best ones first."""
     recurring = {name for recurrence in program.recurrences for name in recurrence.stages}
     if stage.name in recurring or not is_over_rows(stage):
         return
@@ -40,13 +42,14 @@ def lines_for_columns(stage: Stage, program: Program, target: Target) -> Iterato
     rows = [axis.name for axis in stage.reduction.axes]
     fusing = fused(stage, rows, "row")
     row = "row" if rows[1:] else rows[0]
-    for each in dict.fromkeys((lanes, 1)):
-        if _needs_chunks(stage, each):
-            yield [*fusing, *_in_chunks(stage, row, each)]
-        yield [
-            *fusing,
-            *_columns(stage.name, [axis.name for axis in stage.axes], row, _width(size, each), each),
-        ]
+    found = pointwise_readers(stage, program)
+    for reader in (*(found if len(found) == 1 else ()), None):
+        names = (stage.name, *([reader.name] if reader else []))
+        for each in dict.fromkeys((lanes, 1)):
+            nest = _Nest(stage, reader, _width(size, each), each)
+            if _needs_chunks(stage, each):
+                yield Plan((*fusing, *nest.in_chunks(row)), names)
+            yield Plan((*fusing, *nest.lines(row)), names)
 
 
 def _width(size: int | None, lanes: int) -> int:
@@ -69,43 +72,78 @@ def _needs_chunks(stage: Stage, lanes: int) -> bool:
     return None in data or elements < ENOUGH_BLOCKS * WARP * lanes
 
 
-def _in_chunks(stage: Stage, row: str, lanes: int) -> list[Directive]:
-    """Partial results for chunks of rows, and then their reduction."""
-    part, size = f"{stage.name}_part", size_of(stage.axes[-1])
-    names = [axis.name for axis in stage.axes]
-    width = _width(size, lanes)
-    return [
-        Split(loop_name(stage.name, row), by=CHUNK_ROWS, into=("chunk", "inside")),
-        Rfactor(loop_name(stage.name, "chunk"), of=stage.name, as_=part),
-        *_columns(part, names, "inside", width, lanes, chunk="chunk"),
-        *_columns(stage.name, names, "chunk", width, lanes),
-    ]
+@dataclass(frozen=True, slots=True)
+class _Nest:
+    """A reduction with the stage computed from it: `width` threads side by side, of `lanes` columns each."""
 
+    stage: Stage
+    reader: Stage | None
+    width: int
+    lanes: int
 
-def _columns(
-    stage: str, names: Sequence[str], row: str, width: int, lanes: int, chunk: str | None = None
-) -> list[Directive]:
-    """Lines for a nest over `names` whose terms are those of the loop `row`, in each trip of the loop `chunk`."""
+    @property
+    def columns(self) -> list[str]:
+        return [axis.name for axis in self.stage.axes]
 
-    def loop(name: str) -> str:
-        return loop_name(stage, name)
+    def in_chunks(self, row: str) -> list[Directive]:
+        """Partial results for chunks of rows, and then their reduction."""
+        name, part = self.stage.name, f"{self.stage.name}_part"
+        return [
+            Split(loop_name(name, row), by=CHUNK_ROWS, into=("chunk", "inside")),
+            Rfactor(loop_name(name, "chunk"), of=name, as_=part),
+            *self._alone(part, "inside", "chunk"),
+            *self.lines("chunk"),
+        ]
 
-    *outer, column = names
-    lines: list[Directive] = []
-    if lanes > 1:
-        lines.append(Split(loop(column), by=lanes, into=("group", "lane")))
-        column = "group"
-    lines.append(Split(loop(column), by=width, into=("block_x", "thread_x")))
-    lines.append(Split(loop(row), by=THREADS // width, into=("trip", "thread_y")))
-    inner = ["thread_x", "trip", "thread_y", *(["lane"] if lanes > 1 else [])]
-    around = [*([chunk] if chunk else []), *outer]
-    lines.append(Reorder(tuple(map(loop, (*around, "block_x", *inner)))))
-    if lanes > 1:
-        lines.append(Vectorize((loop("lane"),)))
-    if outer:
-        lines += fused_loops(stage, outer, "plane")
-        lines.append(Bind(loop("plane" if outer[1:] else outer[0]), "block.z"))
-    if chunk:
-        lines.append(Bind(loop(chunk), "block.y"))
-    lines += [Bind(loop("block_x"), "block.x"), Bind(loop("thread_x"), "thread.x")]
-    return [*lines, Bind(loop("thread_y"), "thread.y")]
+    def lines(self, row: str) -> list[Directive]:
+        """Lines for a reduction over the loop `row`."""
+        return self._alone(self.stage.name, row) if self.reader is None else self._read_by(self.reader, row)
+
+    def _alone(self, stage: str, row: str, chunk: str | None = None) -> list[Directive]:
+        """Lines for the stage, or a part of it for each trip of the loop `chunk`."""
+        lines, blocks, threads, lane = self._split(stage)
+        lines.append(self._shared(stage, row))
+        around = [loop_name(stage, chunk)] if chunk else []
+        inner = [loop_name(stage, name) for name in ("trip", "thread_y")]
+        lines.append(Reorder((*around, *blocks, *threads, *inner, *lane)))
+        lines += [Vectorize((name,)) for name in lane]
+        if chunk:
+            lines.append(Bind(loop_name(stage, chunk), "block.y"))
+        return [*lines, *self._bound(stage), Bind(loop_name(stage, "thread_y"), "thread.y")]
+
+    def _read_by(self, reader: Stage, row: str) -> list[Directive]:
+        """Lines for the stage in registers, and for its reader on the threads of the columns."""
+        name = self.stage.name
+        column = loop_name(name, self.columns[-1])
+        lines, blocks, threads, lane = self._split(reader.name)
+        lines += [Reorder((*blocks, *threads, *lane)), ComputeAt((name,), threads[-1])]
+        lines += [SetScope(name, Scope.REGISTER), self._shared(name, row)]
+        lines.append(Reorder((loop_name(name, "trip"), loop_name(name, "thread_y"), column)))
+        lines += [Vectorize((each,)) for each in (column, *lane) if lane]
+        return [*lines, *self._bound(reader.name), Bind(loop_name(name, "thread_y"), "thread.y")]
+
+    def _split(self, stage: str) -> tuple[list[Directive], list[str], list[str], list[str]]:
+        """Lines that cut the columns of a nest; its loops of blocks, of threads, and of lanes."""
+        *outer, column = self.columns
+        lines: list[Directive] = []
+        lane: list[str] = []
+        if self.lanes > 1:
+            lines.append(Split(loop_name(stage, column), by=self.lanes, into=("group", "lane")))
+            column, lane = "group", [loop_name(stage, "lane")]
+        lines.append(Split(loop_name(stage, column), by=self.width, into=("block_x", "thread_x")))
+        blocks = [loop_name(stage, name) for name in (*outer, "block_x")]
+        return lines, blocks, [loop_name(stage, "thread_x")], lane
+
+    def _shared(self, stage: str, row: str) -> Directive:
+        """The line that shares the loop `row` among the threads of a column."""
+        return Split(loop_name(stage, row), by=THREADS // self.width, into=("trip", "thread_y"))
+
+    def _bound(self, stage: str) -> list[Directive]:
+        """Lines that bind the loops of columns to blocks and threads."""
+        outer = self.columns[:-1]
+        lines: list[Directive] = []
+        if outer:
+            lines += fused_loops(stage, outer, "plane")
+            lines.append(Bind(loop_name(stage, "plane" if outer[1:] else outer[0]), "block.z"))
+        blocks = Bind(loop_name(stage, "block_x"), "block.x")
+        return [*lines, blocks, Bind(loop_name(stage, "thread_x"), "thread.x")]

@@ -10,65 +10,88 @@ CUTLASS calls it "split-K".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic
 
 from te.ir.expr import Expr, Load, Var, add, integer, mul
 from te.ir.tensor import Axis, Reduction, Stage
 from te.ir.visit import loads, substitute
 from te.schedule.auto.contraction import Contraction, contraction_of
-from te.schedule.auto.gpu.enough import MULTIPROCESSORS, fills, tiles_of
-from te.schedule.auto.gpu.tiles import Product, Tile, row_of, sizes_of_tiles
+from te.schedule.auto.gpu.enough import MULTIPROCESSORS, AnyTile, fills, tiles_of
+from te.schedule.auto.gpu.tensor_cores import TILES, MatrixProduct, instruction_for, terms_of_slice
+from te.schedule.auto.gpu.tiles import Product, row_of, sizes_of_tiles
 from te.schedule.auto.tiles import Plan, size_of
 from te.schedule.directives import Rfactor, Split
 from te.schedule.forms import Directive
 from te.schedule.nest import loop_name
+from te.target import Target
 
 CHUNK, INSIDE = "chunk", "inside"  # loops over the parts, and over the terms of one
 LEAST_TERMS = 256  # of a part: with fewer, its result is written and read about as often as its operands
 
 
-def plans_for_parts(stage: Stage) -> Iterator[Plan]:
-    """Plans for the parts of a contraction of known sizes that has too few tiles; the stage itself is left as it is."""
+def plans_for_parts(stage: Stage, target: Target, fast_math: bool) -> Iterator[Plan]:
+    """Plans for the parts of a contraction of known sizes that has too few tiles; the stage itself is left as it is.
+
+    They are tiles on tensor cores where there is an instruction for them.
+    """
     c = contraction_of(stage)
     if c is None or not c.rows or len({x.buffer for x in loads(stage.value)}) < len(set(loads(stage.value))):
         return
-    sharing = _sharing(c)
-    if sharing is None:
+    meaning = instruction_for(c, target, fast_math)
+    if meaning is not None:
+        matrices = _sharing(c, c.rows[-1], TILES[1:], lambda _: terms_of_slice(c))
+        if matrices is not None:
+            part = _of_parts(c, matrices.terms)
+            yield _plan(c, part, matrices.terms, MatrixProduct(part, meaning, matrices.tile).plan([]))
         return
-    tile, size = sharing
-    part = f"{stage.name}_part"
-    terms = loop_name(stage.name, c.terms[-1].name)
+    scalars = _sharing(c, row_of(c), sizes_of_tiles(c)[-2:], lambda tile: tile.terms)
+    if scalars is not None:
+        part = _of_parts(c, scalars.terms)
+        yield _plan(c, part, scalars.terms, Product(part, row_of(part), scalars.tile).plan([]))
+
+
+def _plan(c: Contraction, part: Contraction, terms: int, product: Plan) -> Plan:
+    """The lines that make the parts, of so many terms, and those of their products."""
+    name = c.stage.name
     lines: list[Directive] = [
-        Split(terms, by=size, into=(CHUNK, INSIDE)),
-        Rfactor(loop_name(stage.name, CHUNK), of=stage.name, as_=part),
+        Split(loop_name(name, c.terms[-1].name), by=terms, into=(CHUNK, INSIDE)),
+        Rfactor(loop_name(name, CHUNK), of=name, as_=part.stage.name),
     ]
-    product = Product(_of_parts(c, part, size), row_of(c), tile).plan([])
-    yield Plan((*lines, *product.lines), product.stages)
+    return Plan((*lines, *product.lines), product.stages)
 
 
-def _sharing(c: Contraction) -> tuple[Tile, int] | None:
-    """The tile of a block and how many terms it has; None where blocks need not share them."""
-    terms = size_of(c.terms[-1])
+@dataclass(frozen=True, slots=True)
+class _Sharing(Generic[AnyTile]):
+    """The tile of a block, and how many terms it adds."""
 
-    def parts(tile: Tile) -> int:
-        tiles = tiles_of(c.stage, row_of(c), c.columns[-1], tile)
-        return 0 if tiles is None else MULTIPROCESSORS // tiles
+    tile: AnyTile
+    terms: int
+
+
+def _sharing(
+    c: Contraction, row: Axis, tiles: Sequence[AnyTile], slice_of: Callable[[AnyTile], int]
+) -> _Sharing[AnyTile] | None:
+    """How blocks share the terms, by one of two tiles; None where they need not."""
+    terms, column = size_of(c.terms[-1]), c.columns[-1]
+
+    def parts(tile: AnyTile) -> int:
+        count = tiles_of(c.stage, row, column, tile)
+        return 0 if count is None else MULTIPROCESSORS // count
 
     if terms is None:
         return None
-
-    *_, larger, smallest = sizes_of_tiles(c)
+    larger, smallest = tiles
     most = terms // LEAST_TERMS
     if min(parts(smallest), most) < 2:
         return None
-    fits = fills(row_of(c), c.columns[-1], larger)
-    tile = larger if fits and parts(larger) <= most else smallest
-    each = -(-terms // min(parts(tile), most))
-    return tile, -(-each // tile.terms) * tile.terms
+    tile = larger if fills(row, column, larger) and parts(larger) <= most else smallest
+    each, of_slice = -(-terms // min(parts(tile), most)), slice_of(tile)
+    return _Sharing(tile, -(-each // of_slice) * of_slice)
 
 
-def _of_parts(c: Contraction, name: str, size: int) -> Contraction:
+def _of_parts(c: Contraction, size: int) -> Contraction:
     """The contraction of parts with so many terms each."""
     stage, (*others, last) = c.stage, c.terms
     assert stage.reduction is not None
@@ -76,7 +99,7 @@ def _of_parts(c: Contraction, name: str, size: int) -> Contraction:
     count = -(-(size_of(last) or 0) // size)
     axes = (Axis(CHUNK, integer(count)), *stage.axes)
     terms = (*others, Axis(INSIDE, integer(size)))
-    tensor = replace(stage.tensor, name=name, shape=(integer(count), *stage.tensor.shape))
+    tensor = replace(stage.tensor, name=f"{stage.name}_part", shape=(integer(count), *stage.tensor.shape))
     reduction = Reduction(stage.reduction.reducer, terms, stage.reduction.where)
     new = Stage(tensor, axes, substitute(stage.value, values), reduction, stage.span)
     left, right = (substitute(load, values) for load in (c.left, c.right))

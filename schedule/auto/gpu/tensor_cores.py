@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from te.ir.expr import Load, Var
+from te.ir.expr import Expr, Load, Var
 from te.ir.tensor import Axis, Program, Stage
-from te.ir.visit import loads
+from te.ir.visit import loads, variables
 from te.schedule.auto.contraction import Contraction, contraction_of
 from te.schedule.auto.gpu.enough import largest_tile
 from te.schedule.auto.gpu.points import bound, fused
@@ -73,18 +73,25 @@ def plans_for_tensor_cores(
     `is_large` is what to assume of sizes that are not known.
     """
     c = contraction_of(stage)
-    if c is None or not c.rows or len({c.left.buffer, c.right.buffer}) < len([*loads(stage.value)]):
+    meaning = None if c is None else instruction_for(c, target, fast_math)
+    if c is None or meaning is None:
         return
-    meaning = _instruction(stage, target, fast_math)
-    row, column = c.rows[-1], c.columns[-1]
-    known = [size_of(axis) for axis in (row, column)]
-    if meaning is None or any(n is not None and n <= FEWEST_ROWS for n in known):
-        return
-    product = _Product(c, meaning, row, column, largest_tile(TILES, stage, row, column, is_large))
+    tile = largest_tile(TILES, stage, c.rows[-1], c.columns[-1], is_large)
+    product = MatrixProduct(c, meaning, tile)
     readers = pointwise_readers(stage, program)
     if len(readers) == 1:
         yield product.plan(readers)
     yield product.plan([])
+
+
+def instruction_for(c: Contraction, target: Target, fast_math: bool) -> Meaning | None:
+    """The instruction that computes a contraction, if it has rows and the target has one."""
+    if not c.rows or len({c.left.buffer, c.right.buffer}) < len([*loads(c.stage.value)]):
+        return None
+    known = [size_of(axis) for axis in (c.rows[-1], c.columns[-1])]
+    if any(n is not None and n <= FEWEST_ROWS for n in known):
+        return None
+    return _instruction(c.stage, target, fast_math)
 
 
 def _instruction(stage: Stage, target: Target, fast_math: bool) -> Meaning | None:
@@ -100,14 +107,20 @@ def _instruction(stage: Stage, target: Target, fast_math: bool) -> Meaning | Non
 
 
 @dataclass(frozen=True, slots=True)
-class _Product:
-    """A contraction on its way to its lines."""
+class MatrixProduct:
+    """A contraction on its way to its lines. Only one index of a factor may move with the last axis of its terms."""
 
     c: Contraction
     meaning: Meaning
-    row: Axis
-    column: Axis
     tile: Tile
+
+    @property
+    def row(self) -> Axis:
+        return self.c.rows[-1]
+
+    @property
+    def column(self) -> Axis:
+        return self.c.columns[-1]
 
     @property
     def stage(self) -> Stage:
@@ -143,7 +156,7 @@ class _Product:
     def _tiles(self) -> list[Directive]:
         """Lines for the loops of the contraction."""
         rows, columns, terms = self.meaning.tile.values()
-        in_slice = SLICE_BYTES // self.c.left.dtype.bytes
+        in_slice = terms_of_slice(self.c)
         planes = [axis.name for axis in self.stage.axes if axis not in (self.row, self.column)]
         lines: list[Directive] = [
             Split(self.loop(self.row.name), by=self.tile.height, into=("block_y", "in_y")),
@@ -189,33 +202,32 @@ class _Product:
 
     # ------------------------------------------------------------ factors
 
+    def _is_cut(self, index: Expr) -> bool:
+        return not variables(index).isdisjoint({self.row.name, self.column.name, self.term.name})
+
     def _is_turned(self, load: Load) -> bool:
         """Whether the copy has the terms innermost, and the tensor has not."""
-        return load.dtype.bits != 16 and load.index[-1] != Var(self.term.name)
+        return load.dtype.bits != 16 and self.term.name not in variables(load.index[-1])
 
     def _copy(self, load: Load, copy: str) -> Directive:
         names = _names(load)
         turned: Layout | None = None
         if self._is_turned(load):
-            term = names[load.index.index(Var(self.term.name))]
+            term = next(n for n, i in zip(names, load.index, strict=True) if self.term.name in variables(i))
             turned = Layout(tuple(map(Var, (*(n for n in names if n != term), term))))
         axes = TensorAxes(load.buffer, names)
         return CacheRead(axes, self.loop("slice"), as_=copy, in_=Scope.SHARED, layout=turned, fill=0)
 
     def _fragments(self, load: Load, copy: str) -> Directive:
         """The line that loads the instruction's tiles of a factor from its copy."""
-        moving = {Var(self.row.name), Var(self.column.name), Var(self.term.name)}
-        by = CopyMethod.LDMATRIX if self._is_turned(load) or load.index[-1] in moving else None
+        by = CopyMethod.LDMATRIX if self._is_turned(load) or self._is_cut(load.index[-1]) else None
         return CacheRead(
             TensorAxes(copy, _names(load)), self.loop("step"), as_=f"{copy}_own", in_=Scope.REGISTER, by=by
         )
 
     def _on_threads(self, load: Load, copy: str) -> list[Directive]:
         """Lines that share the copying of a slice among all threads of the block."""
-        cut = {self.row.name, self.column.name, self.term.name}
-        moving = [
-            n for n, i in zip(_names(load), load.index, strict=True) if isinstance(i, Var) and i.name in cut
-        ]
+        moving = [n for n, i in zip(_names(load), load.index, strict=True) if self._is_cut(i)]
         first, last = (loop_name(copy, name) for name in moving)
         return [
             Split(last, by=ACCESS_BYTES // load.dtype.bytes, into=("group", "lane")),
@@ -224,6 +236,11 @@ class _Product:
             Vectorize((loop_name(copy, "lane"),)),
             Bind(loop_name(copy, "thread"), "thread.x"),
         ]
+
+
+def terms_of_slice(c: Contraction) -> int:
+    """How many terms are in shared memory at a time."""
+    return SLICE_BYTES // c.left.dtype.bytes
 
 
 def _names(load: Load) -> tuple[str, ...]:

@@ -57,9 +57,8 @@ def lines_for_transpose(stage: Stage, program: Program, target: Target) -> Itera
 
 def _is_turned(load: Load, axis: Axis, column: Axis) -> bool:
     """Whether neighbours along `axis` are neighbours in memory, and the column is an index by itself."""
-    whole = [i for i in load.index if i in (Var(axis.name), Var(column.name))]
-    depend = [i for i in load.index if variables(i) & {axis.name, column.name}]
-    return len(whole) == 2 and len(depend) == 2 and load.index[-1] == Var(axis.name)
+    along = [i for i in load.index if variables(i) & {axis.name, column.name}]
+    return along == [Var(column.name), Var(axis.name)] and load.index[-1] == Var(axis.name)
 
 
 def _copy(stage: Stage, load: Load, column: Axis) -> list[Directive]:
