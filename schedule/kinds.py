@@ -29,6 +29,7 @@ from te.ir.print import print_expr
 from te.ir.simplify import simplify
 from te.ir.tensor import Program
 from te.ir.visit import variables
+from te.schedule.clusters import CLUSTER, why_no_cluster
 from te.schedule.context import facts_at
 from te.schedule.directives import Bind, Parallel, Split, Unroll, Vectorize
 from te.schedule.forms import BlockOrder, Place, span_of
@@ -36,6 +37,7 @@ from te.schedule.legality import Order, carried, explain
 from te.schedule.loops import Role, leaves, replace_loop, role, split, split_names
 from te.schedule.names import Path, find_loop, find_loops, index_of, require_serial
 from te.schedule.vocabulary import verb_of
+from te.target import has_clusters
 
 UNROLL_LIMIT = 1024  # trips of one loop
 UNROLLED_NEST_LIMIT = 4096  # copies of one statement
@@ -106,7 +108,7 @@ def parallel(kernel: Kernel, d: Parallel) -> Kernel:
     return kernel
 
 
-_NOT_YET = frozenset({"cluster.x", "warpgroup"})  # levels that no backend emits
+_NOT_YET = frozenset({"warpgroup"})  # levels that no backend emits
 
 
 def bind(kernel: Kernel, d: Bind) -> Kernel:
@@ -122,13 +124,13 @@ def bind(kernel: Kernel, d: Bind) -> Kernel:
                 help=f"`parallel {d.loop}` runs its trips on the threads of a CPU",
             )
         )
-    if d.to in _NOT_YET:
+    if d.to in _NOT_YET or (d.to == CLUSTER and not has_clusters(kernel.target)):
         raise ScheduleError(
             error(
                 "bind-target",
                 f"the target `{kernel.target}` has no `{d.to}` to bind a loop to",
                 span_of(d, "to"),
-                "of GPUs from sm_90 on, and not used by te yet",
+                f"of GPUs from sm_90 on{'' if d.to == CLUSTER else ', and not used by te yet'}",
                 help="loops are bound to blocks, warps, lanes and threads",
             )
         )
@@ -148,7 +150,24 @@ def bind(kernel: Kernel, d: Bind) -> Kernel:
             )
         )
     _refuse_dependent_trips(kernel, loop, path, span, are_threads=d.to in THREADS)
+    if d.to == CLUSTER:
+        _refuse_no_cluster(loop, d)
     return replace_loop(kernel, loop.var, replace(loop, kind=str(d.to), order=str(d.order or "")))
+
+
+def _refuse_no_cluster(loop: For, d: Bind) -> None:
+    why_not = why_no_cluster(loop)
+    if why_not is not None:
+        raise ScheduleError(
+            error(
+                "bind-target",
+                f"`{loop.var}` cannot be bound to {CLUSTER}: {why_not}",
+                span_of(d, "loop"),
+                "no clusters",
+                help="`split i by 4 into c, b`, `bind b to block.x`, and then `bind c to cluster.x` makes clusters of "
+                "4 blocks",
+            )
+        )
 
 
 def _refuse_levels(loop: For, path: Path, d: Bind) -> None:

@@ -101,6 +101,7 @@ _CUDA = {f"cuda.sm_{sm}": sm for sm in (75, 80, 86, 89, 90, 100)}
 _SHARED_KIB = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227}  # of a block, CUDA C programming guide
 _LEAST_KNOWN = 80  # what `cuda` stands for where no GPU is known
 LEAST_ASYNC = 80  # from which on there is `cp.async` (PTX ISA, section 9.7.9.25)
+LEAST_CLUSTERS = 90  # from which on blocks form clusters
 EMULATED = "cuda-emulated"
 
 TARGET_NAMES = ("llvm", *_X86, *_ARM, "cuda", *_CUDA, EMULATED)
@@ -125,6 +126,11 @@ def multiprocessor_of(name: str) -> Multiprocessor:
 def has_async_copies(name: str) -> bool:
     """Whether the GPU of that name copies to shared memory while its threads go on."""
     return is_gpu(name) and _sm_of(name) >= LEAST_ASYNC
+
+
+def has_clusters(name: str) -> bool:
+    """Whether the GPU of that name starts neighbouring blocks together."""
+    return is_gpu(name) and _sm_of(name) >= LEAST_CLUSTERS
 
 
 def levels_of(name: str) -> frozenset[str]:

@@ -89,7 +89,9 @@ class Functions:
             text = names.index(name)
             scope.variables[name] = Index(text, low=0)
             parameters.append(f"te_i64 {text}")
-        head = f'extern "C" __global__ void __launch_bounds__({prod(block)}) {symbol}('
+        cluster = _cluster(s)
+        together = f"__cluster_dims__({cluster}, 1, 1) " if cluster > 1 else ""
+        head = f'extern "C" __global__ void {together}__launch_bounds__({prod(block)}) {symbol}('
         scope.writer.line(head if parameters else f"{head})")
         for number, parameter in enumerate(parameters):
             scope.writer.line(f"    {parameter}{')' if number == len(parameters) - 1 else ','}")
@@ -104,7 +106,7 @@ class Functions:
             statements.write(s, is_last=True)
         self.writer.extend(scope.writer)
         self.writer.blank()
-        return Launch(symbol, _grid(s), block, shared, tuple(buffers), tuple(scalars))
+        return Launch(symbol, _grid(s), block, shared, tuple(buffers), tuple(scalars), cluster)
 
     def _pointer(self, scope: Scope, name: str, is_written: bool) -> str:
         buffer = self.buffers[name]
@@ -142,6 +144,11 @@ def _place(s: Stmt, scope: Scope) -> str:
     name = scope.names.fresh("place")
     scope.writer.line(f"const uint3 {name} = te_grouped_block();")
     return name
+
+
+def _cluster(s: Stmt) -> int:
+    """How many neighbouring blocks start together."""
+    return max((x.cluster for x, _ in walk_stmt(s) if isinstance(x, For)), default=1)
 
 
 def _grid(s: Stmt) -> tuple[Expr, Expr, Expr]:

@@ -38,6 +38,7 @@ def _launches(host: Host, values: Mapping[str, int]) -> Iterator[SizedLaunch]:
     match host:
         case Launch():
             x, y, z = (min(_value(e, values), most) for e, most in zip(host.grid, LIMITS, strict=True))
+            x -= x % host.cluster
             if min(x, y, z) > 0:
                 yield SizedLaunch(host, (x, y, z), tuple(values[name] for name in host.scalars))
         case HostSeq(items):

@@ -24,7 +24,8 @@ class Launch:
 
     `grid` is over sizes and host variables; where one of its extents is 0 nothing is to be launched. The
     function covers what a larger grid would do when an extent is cut to the device's limit (`LIMITS`).
-    `shared` is the size in bytes of the dynamic shared memory.
+    `shared` is the size in bytes of the dynamic shared memory. So many blocks as `cluster` start together: the first
+    extent is a multiple of it, whatever it is cut to.
     """
 
     symbol: str
@@ -33,6 +34,7 @@ class Launch:
     shared: int
     buffers: tuple[str, ...]
     scalars: tuple[str, ...]
+    cluster: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ from te.schedule.finalize.clean import clean
 from te.schedule.finalize.completed import place_completed
 from te.schedule.finalize.gpu import settle_launches
 from te.schedule.finalize.gpu.choices import choose_once
+from te.schedule.finalize.gpu.clusters import blocks_of_clusters
 from te.schedule.finalize.gpu.copies import ask_for_copies
 from te.schedule.finalize.gpu.fragments import spread_fragments
 from te.schedule.finalize.gpu.memory import place_memory
@@ -87,6 +88,7 @@ def finalize(kernel: Kernel) -> Kernel:
     body = expand_pipelines(body, {stage.name for stage in kernel.program.stages})
     body = sink_vector_loops(body)  # gives buffers inside an element for each lane, so before they move out
     if is_gpu(kernel.target):
+        body = blocks_of_clusters(body, facts)
         body = place_memory(body, shared_bytes(kernel.target))
         body = without_waiting(body)
     else:

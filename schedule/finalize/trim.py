@@ -88,7 +88,7 @@ def trim_loops(
         case For():
             invariant, s = _take_invariant_guards(s)
             is_free = not _walks_registers(s, registers) and not _counts_trips(s) and not blocks_of(s)
-            may_trim = s.kind in kinds and is_free
+            may_trim = s.kind in kinds and is_free and s.cluster == 1
             return guarded(invariant, _trim(s, facts) if may_trim else s)
         case Let():
             invariant, s = _take_invariant_guards(s)

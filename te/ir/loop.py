@@ -165,6 +165,7 @@ class For:
     body: Stmt
     kind: str = SERIAL
     order: str = ""  # in which a bound loop's trips are started, where that matters
+    cluster: int = 1  # how many neighbours of a loop bound to blocks start together
     is_reduction: bool = False
     overlaps: bool = False
     peel: bool = False  # finalize runs the full trips in a loop of their own, without the tail's guard

@@ -117,7 +117,7 @@ def in_one_block(s: Stmt) -> Stmt:
     """The statement with all its block loops run one trip after the other."""
 
     def serial(s: Stmt) -> Stmt:
-        return replace(s, kind=SERIAL, order="") if isinstance(s, For) and s.kind in BLOCKS else s
+        return replace(s, kind=SERIAL, order="", cluster=1) if isinstance(s, For) and s.kind in BLOCKS else s
 
     return rewrite_stmt(s, serial)
 
