@@ -613,9 +613,9 @@ class Bind(Directive):
     lanes or warps too: each of them keeps a partial result, and these are combined in halves. From the outside
     in: cluster, block, warpgroup, warp, then thread or lane, each at most once around a statement. A loop bound to
     `cluster.x` (from sm_90 on) holds a loop of up to 8 trips that is bound to `block.x` already: these blocks start
-    together. `order` says how the blocks of a launch follow each other: `grouped`, beside a loop on `block.x`, in groups of 8 rows;
-    `persistent` launches as many as run at a time, each of which takes one trip after the other. `hilbert` is
-    refused: no target has it yet.
+    together. `order` says how the blocks of a launch follow each other: `grouped`, beside a loop on `block.x`, in
+    groups of 8 rows; `persistent` launches as many as run at a time, each of which takes one trip after the
+    other. `hilbert` is refused: no target has it yet.
 
     Errors: bind-target, directive-value, parallel-reduction, parallel-dependence, kind-nesting,
     unknown-loop, ambiguous-loop, loop-kind

@@ -98,7 +98,6 @@ DEFAULT_CACHES = (32 << 10, 1 << 20, 32 << 20)
 
 # Compute capabilities: Turing, Ampere (A100; RTX 30), Ada, Hopper, Blackwell.
 _CUDA = {f"cuda.sm_{sm}": sm for sm in (75, 80, 86, 89, 90, 100)}
-_SHARED_KIB = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227}  # of a block, CUDA C programming guide
 _LEAST_KNOWN = 80  # what `cuda` stands for where no GPU is known
 LEAST_ASYNC = 80  # from which on there is `cp.async` (PTX ISA, section 9.7.9.25)
 LEAST_CLUSTERS = 90  # from which on blocks form clusters
@@ -114,8 +113,7 @@ def is_gpu(name: str) -> bool:
 
 def shared_bytes(name: str) -> int:
     """How much shared memory a block may have on the GPU of that name."""
-    sm = _sm_of(name)
-    return _SHARED_KIB[max(known for known in _SHARED_KIB if known <= max(sm, 75))] << 10
+    return multiprocessor_of(name).shared_of_block
 
 
 def multiprocessor_of(name: str) -> Multiprocessor:
