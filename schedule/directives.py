@@ -132,7 +132,9 @@ class Parallel(Directive):
     Line:    parallel i
     After:   parallel for i in 0..N: S(i)
 
-    Errors: parallel-reduction, parallel-dependence, kind-nesting, unknown-loop, ambiguous-loop,
+    GPUs refuse it: there, loops are bound to blocks and threads.
+
+    Errors: parallel-target, parallel-reduction, parallel-dependence, kind-nesting, unknown-loop, ambiguous-loop,
     repeated-loop, loop-kind
     """
 
@@ -268,8 +270,9 @@ class CacheRead(Directive):
     with that number, and reads with that very `else` need no condition any more: a padded copy. Copies of
     it have what fills it, too.
     The tensor must be complete before the place. `by vector` runs the copy's innermost loop in vectors;
-    `by cp_async`, `tma` and `ldmatrix` are for GPUs. There a copy to shared memory is asynchronous, as `by cp_async`
-    asks for, where it can be and nothing else is asked for (from sm_80 on; 4, 8 or 16 bytes a thread).
+    `by cp_async` and `ldmatrix` are for GPUs, and `tma` is refused: no target has it yet. On GPUs a copy to shared
+    memory is asynchronous, as `by cp_async` asks for, where it can be and nothing else is asked for (from sm_80 on;
+    4, 8 or 16 bytes a thread).
 
     Errors: copy-refused, copy-method, storage-refused, unknown-tensor, buffer-name, scope-size,
     layout-dimension, unknown-loop, ambiguous-loop
@@ -294,8 +297,7 @@ class CacheWrite(Directive):
 
     The copy is a stage, `C_tile` or what `as` says, with loops of its own. Where a reduction loop
     lies outside, the buffer holds the partial result of one trip, which is combined with the tensor:
-    the order of a floating-point reduction changes. `by vector` writes it back in vectors, and `by tma`,
-    on a GPU, from shared memory.
+    the order of a floating-point reduction changes. `by vector` writes it back in vectors.
 
     Errors: copy-refused, copy-method, unknown-tensor, buffer-name, scope-size, unknown-loop, ambiguous-loop
     """
@@ -613,11 +615,11 @@ class Bind(Directive):
     lanes or warps too: each of them keeps a partial result, and these are combined in halves. From the outside
     in: cluster, block, warpgroup, warp, then thread or lane, each at most once around a statement. A loop bound to
     `cluster.x` (from sm_90 on) holds a loop of up to 8 trips that is bound to `block.x` already: these blocks start
-    together. `order` says how the blocks of a launch follow each other: `grouped`, beside a loop on `block.x`, in
-    groups of 8 rows; `persistent` launches as many as run at a time, each of which takes one trip after the
-    other. `hilbert` is refused: no target has it yet.
+    together. `order` says how the blocks of a launch follow each other: `grouped`, of loops on `block.x` and
+    `block.y`, in groups of 8 rows, `hilbert` along a Hilbert curve; `persistent` launches as many as run at a time,
+    each of which takes one trip after the other.
 
-    Errors: bind-target, directive-value, parallel-reduction, parallel-dependence, kind-nesting,
+    Errors: bind-target, block-order, directive-value, parallel-reduction, parallel-dependence, kind-nesting,
     unknown-loop, ambiguous-loop, loop-kind
     """
 

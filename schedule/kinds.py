@@ -29,15 +29,16 @@ from te.ir.print import print_expr
 from te.ir.simplify import simplify
 from te.ir.tensor import Program
 from te.ir.visit import variables
+from te.schedule.block_order import OF_PLANES, PLANE
 from te.schedule.clusters import CLUSTER, why_no_cluster
 from te.schedule.context import facts_at
 from te.schedule.directives import Bind, Parallel, Split, Unroll, Vectorize
-from te.schedule.forms import BlockOrder, Place, span_of
+from te.schedule.forms import Place, span_of
 from te.schedule.legality import Order, carried, explain
 from te.schedule.loops import Role, leaves, replace_loop, role, split, split_names
 from te.schedule.names import Path, find_loop, find_loops, index_of, require_serial
 from te.schedule.vocabulary import verb_of
-from te.target import has_clusters
+from te.target import has_clusters, is_gpu
 
 UNROLL_LIMIT = 1024  # trips of one loop
 UNROLLED_NEST_LIMIT = 4096  # copies of one statement
@@ -101,6 +102,17 @@ def vectorize(kernel: Kernel, d: Vectorize) -> Kernel:
 def parallel(kernel: Kernel, d: Parallel) -> Kernel:
     for name, span in _named(kernel, d, PARALLEL):
         loop, path = find_loop(kernel, name, span)
+        if is_gpu(kernel.target):
+            raise ScheduleError(
+                error(
+                    "parallel-target",
+                    f"the target `{kernel.target}` has no threads of a CPU to run the trips of `{loop.var}`",
+                    span,
+                    "of CPUs only",
+                    help=f"`bind {index_of(name)} to block.x` runs them on the blocks of a GPU, "
+                    f"`bind {index_of(name)} to thread.x` on the threads of a block",
+                )
+            )
         require_serial(loop, verb_of(d), span)
         _refuse_around(loop, path, {VECTOR, UNROLLED}, d, span)
         _refuse_dependent_trips(kernel, loop, path, span)
@@ -139,16 +151,6 @@ def bind(kernel: Kernel, d: Bind) -> Kernel:
     require_serial(loop, "bind", span)
     _refuse_around(loop, path, {VECTOR, UNROLLED}, d, span)
     _refuse_levels(loop, path, d)
-    if d.order == BlockOrder.HILBERT:
-        raise ScheduleError(
-            error(
-                "bind-target",
-                f"the target `{kernel.target}` starts no blocks along a Hilbert curve",
-                span_of(d, "order"),
-                "not emitted by te yet",
-                help="`order grouped` lets neighbours share what is in the caches, too",
-            )
-        )
     _refuse_dependent_trips(kernel, loop, path, span, are_threads=d.to in THREADS)
     if d.to == CLUSTER:
         _refuse_no_cluster(loop, d)
@@ -195,6 +197,15 @@ def _refuse_levels(loop: For, path: Path, d: Bind) -> None:
                 f"`order` is for blocks, and `{loop.var}` is bound to {d.to}",
                 span_of(d, "order"),
                 "no order of blocks",
+            )
+        )
+    if d.order in OF_PLANES and d.to not in PLANE:
+        raise ScheduleError(
+            error(
+                "directive-value",
+                f"`order {d.order}` is for the planes of block.x and block.y, and `{loop.var}` is bound to {d.to}",
+                span_of(d, "order"),
+                "no order of planes",
             )
         )
 

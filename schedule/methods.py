@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from te.diagnostics import ScheduleError, error
 from te.ir.expr import Const
-from te.ir.loop import Accumulate, For, Kernel, Stmt, Store, rewrite_stmt, walk_stmt
+from te.ir.loop import For, Kernel, Stmt, Store, rewrite_stmt, walk_stmt
 from te.schedule.buffers import buffer_of
 from te.schedule.directives import CacheRead, CacheWrite, Vectorize
 from te.schedule.forms import CopyMethod, Place, Scope, span_of
@@ -40,13 +40,9 @@ class _Needs:
     words: str
 
 
-_READS: Mapping[CopyMethod, _Needs] = {
+_METHODS: Mapping[CopyMethod, _Needs] = {
     CopyMethod.CP_ASYNC: _Needs(80, _MEMORY, (Scope.SHARED,), "from global to shared memory"),
-    CopyMethod.TMA: _Needs(90, _MEMORY, (Scope.SHARED,), "from global to shared memory"),
     CopyMethod.LDMATRIX: _Needs(75, (Scope.SHARED,), (Scope.REGISTER,), "from shared memory to registers"),
-}
-_WRITES: Mapping[CopyMethod, _Needs] = {
-    CopyMethod.TMA: _Needs(90, (Scope.SHARED,), _MEMORY, "from shared to global memory"),
 }
 
 
@@ -62,17 +58,7 @@ def copied_by(kernel: Kernel, d: CacheRead | CacheWrite, copy: str) -> Kernel:
     _check_memories(kernel, d, method, copy)
 
     def by_method(s: Stmt) -> Stmt:
-        match s:
-            case Store(stage=stage) if stage == copy:
-                return replace(s, method=str(method))
-            case Accumulate(stage=stage) if stage == copy:
-                _refuse(
-                    d,
-                    f"the copy is added to `{d.tensor.name}`, since a reduction loop lies outside",
-                    "no plain copy",
-                    "`by vector`, or a loop outside all reduction loops",
-                )
-        return s
+        return replace(s, method=str(method)) if isinstance(s, Store) and s.stage == copy else s
 
     return replace(kernel, body=rewrite_stmt(kernel.body, by_method))
 
@@ -107,22 +93,26 @@ def _check_target(kernel: Kernel, d: CacheRead | CacheWrite, method: CopyMethod)
     lacks = f"the target `{kernel.target}` has no `{method}`"
     if not _is_gpu(kernel):
         _refuse(d, lacks, "of GPUs only", "`by vector` copies in vectors")
-    methods = _methods(d)
-    if method not in methods:
-        others = " and ".join(f"`by {m}`" for m in (CopyMethod.VECTOR, *methods))
-        _refuse(d, f"`{method}` writes nothing back", "reads only", f"`cache_write` takes {others}")
+    if method not in _METHODS:
+        _refuse(
+            d,
+            lacks,
+            "of GPUs from sm_90 on, and not used by te yet",
+            "copies to shared memory of which nothing is said are asynchronous where they can be; "
+            "`by vector` copies by way of registers",
+        )
+    if isinstance(d, CacheWrite):
+        _refuse(d, f"`{method}` writes nothing back", "reads only", "`cache_write` takes `by vector`")
     named = re.match(r"cuda\.sm_(\d+)", kernel.target)
-    if (int(named[1]) if named else LEAST_SM) < methods[method].sm:
-        wanted = f"a schedule `on cuda.sm_{methods[method].sm}` may use it"
-        _refuse(d, lacks, f"only GPUs from sm_{methods[method].sm} on", wanted)
+    if (int(named[1]) if named else LEAST_SM) < _METHODS[method].sm:
+        wanted = f"a schedule `on cuda.sm_{_METHODS[method].sm}` may use it"
+        _refuse(d, lacks, f"only GPUs from sm_{_METHODS[method].sm} on", wanted)
 
 
 def _check_memories(kernel: Kernel, d: CacheRead | CacheWrite, method: CopyMethod, copy: str) -> None:
     """Refuse a copy between memories that the method does not join, or with a filling it does not give."""
-    needs = _methods(d)[method]
+    needs = _METHODS[method]
     source, target = buffer_of(kernel, d.tensor.name).scope, buffer_of(kernel, copy).scope
-    if isinstance(d, CacheWrite):
-        source, target = target, source
     if source not in needs.source or target not in needs.target:
         _refuse(
             d,
@@ -136,10 +126,6 @@ def _check_memories(kernel: Kernel, d: CacheRead | CacheWrite, method: CopyMetho
 
 def _is_gpu(kernel: Kernel) -> bool:
     return kernel.target.split(".")[0] == "cuda"
-
-
-def _methods(d: CacheRead | CacheWrite) -> Mapping[CopyMethod, _Needs]:
-    return _READS if isinstance(d, CacheRead) else _WRITES
 
 
 def _memory(scope: str) -> str:

@@ -23,6 +23,7 @@ from te.ir.expr import TRUE, Expr, both
 from te.ir.loop import Kernel
 from te.ir.tensor import Program
 from te.schedule.apply import Step, apply_all, next_steps
+from te.schedule.block_order import check_block_orders
 from te.schedule.cases import cases_of
 from te.schedule.directives import (
     VERBS,
@@ -316,4 +317,5 @@ def check_schedule(written: Written, setting: Setting) -> None:
     """Apply every case of a schedule. Raises `ScheduleError` for what is wrong with it."""
     condition = condition_for(written, setting)
     for case in read_schedule(written, setting, condition):
-        case.schedule.apply(nest(assuming(setting.program, case.condition)))
+        kernel = case.schedule.apply(nest(assuming(setting.program, case.condition)))
+        check_block_orders(kernel, case.schedule.directives)

@@ -33,6 +33,7 @@ from te.runtime.laws import broken_laws
 from te.runtime.limits import SizeLimit
 from te.schedule.auto import auto_cases
 from te.schedule.auto.winograd import with_winograd
+from te.schedule.block_order import check_block_orders
 from te.schedule.cases import cases_of
 from te.schedule.context import shared_facts
 from te.schedule.finalize import finalize
@@ -120,6 +121,7 @@ def _schedule(
         steps = candidate.schedule.steps(candidate.plain)  # verifies each one
         lines = [step.directive for step in steps if step.directive]  # without `use`: they say it all
         scheduled = steps[-1].kernel
+        check_block_orders(scheduled, lines)
         check_instructions(scheduled, lines, target, fast_math=math == "fast")
         # A fault is the first one where nothing runs at the same time.
         final = finalize(without_threads(scheduled) if debug and is_gpu(scheduled.target) else scheduled)

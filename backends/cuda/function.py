@@ -31,8 +31,8 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.ir.visit import loads, variables
+from te.schedule.block_order import OF_PLANES
 from te.schedule.finalize.gpu.arena import ALIGNMENT, end_of
-from te.schedule.forms import BlockOrder
 
 SHARED = "te_shared"
 
@@ -139,10 +139,11 @@ def _block(s: Stmt) -> tuple[int, int, int]:
 def _place(s: Stmt, scope: Scope) -> str:
     """What says where a block is; not the order in which they are counted where a loop asks for another."""
     loops = [x for x, _ in walk_stmt(s) if isinstance(x, For) and x.kind in ("block.x", "block.y")]
-    if len({loop.kind for loop in loops}) < 2 or all(loop.order != BlockOrder.GROUPED for loop in loops):
+    order = next((loop.order for loop in loops if loop.order in OF_PLANES), None)
+    if len({loop.kind for loop in loops}) < 2 or order is None:
         return "blockIdx"
     name = scope.names.fresh("place")
-    scope.writer.line(f"const uint3 {name} = te_grouped_block();")
+    scope.writer.line(f"const uint3 {name} = te_{order}_block();")
     return name
 
 

@@ -25,6 +25,7 @@ from te.backends.cuda.scope import Place, Scope
 from te.ir.accesses import guarded_reads
 from te.ir.expr import TRUE, Const, Expr, Load, Op, Var, integer
 from te.ir.loop import Accumulate, For, Store
+from te.ir.tensor import rank_in_memory
 from te.ir.visit import loads, substitute, variables
 from te.schedule.finalize.guards import coefficient
 
@@ -76,21 +77,25 @@ def _plan(scope: Scope, var: str, extent: int, leaf: Store | Accumulate) -> _Pla
 
 def is_contiguous(scope: Scope, access: Load, var: str) -> bool:
     place = scope.buffers[access.buffer]
-    if place.scope not in ("global", "shared") or not access.index:
+    if place.scope not in ("global", "shared"):
         return False
-    *outer, last = access.index
+    index = access.index[: rank_in_memory(place.shape)]
+    if not index:
+        return False
+    *outer, last = index
     return coefficient(last, var) == 1 and not any(var in variables(i) for i in outer)
 
 
 def sizes_for(scope: Scope, access: Load, var: str, lanes: int) -> set[str] | None:
     """The sizes that must be multiples of `lanes` for an access to begin at one. None where that is not enough."""
     place = scope.buffers[access.buffer]
-    at = tuple(substitute(i, {var: integer(0)}) for i in access.index)
+    rank = rank_in_memory(place.shape)
+    at = tuple(substitute(i, {var: integer(0)}) for i in access.index[:rank])
     sizes = set(scope.sizes)
 
     def fits(multiples: set[str]) -> bool:
         known = scope.multiples | dict.fromkeys(multiples, lanes)
-        return _multiple_of_address(at, place.shape, known) % lanes == 0
+        return _multiple_of_address(at, place.shape[:rank], known) % lanes == 0
 
     if not fits(sizes):
         return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 from te.ir.expr import Cast, Const, Expr, Load, Op, Select, Var, integer, sub
 from te.ir.simplify import simplify
-from te.ir.tensor import Axis, Stage
-from te.ir.visit import substitute, variables
+from te.ir.tensor import Axis, Program, Stage, rank_in_memory
+from te.ir.visit import rewrite, substitute, variables
 from te.schedule.auto.cost import cost
 from te.schedule.directives import Vectorize
 from te.schedule.nest import all_axes, loop_name
@@ -36,6 +37,18 @@ def scattered_reads(stage: Stage, axis: Axis) -> int:
         if moving and (moving != [len(load.index) - 1] or not _has_unit_step(load.index[-1], axis.name)):
             scattered += 1
     return scattered
+
+
+def as_in_memory(stage: Stage, program: Program) -> Stage:
+    """A stage whose reads lack trailing indices of extent 1, to ask what are neighbours in memory, and no more."""
+
+    def shortened(e: Expr) -> Expr:
+        if not isinstance(e, Load):
+            return e
+        return replace(e, index=e.index[: rank_in_memory(program.tensor(e.buffer).shape)])
+
+    reduction = stage.reduction and replace(stage.reduction, where=rewrite(stage.reduction.where, shortened))
+    return replace(stage, value=rewrite(stage.value, shortened), reduction=reduction)
 
 
 def _has_unit_step(e: Expr, name: str) -> bool:

@@ -10,10 +10,11 @@ at a time. So the stages that only rows of one stage need are computed at its lo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from te.ir.expr import Const, Var
-from te.ir.tensor import Program, Stage
+from te.ir.tensor import Axis, Program, Stage
 from te.schedule.auto.contraction import contraction_of
 from te.schedule.auto.convolution import convolution_of
 from te.schedule.auto.loops import SUMS, lanes_of, parallel_loop, vector_axis, vectorize
@@ -41,16 +42,22 @@ class Rows:
     members: tuple[Stage, ...]
 
 
-def rows_of(program: Program, last: Stage, taken: set[str]) -> Rows | None:
+def rows_of(
+    program: Program,
+    last: Stage,
+    taken: set[str],
+    axis_along: Callable[[Stage], Axis | None] = vector_axis,
+) -> Rows | None:
     """The rows of a stage, if a reduction is computed at them.
 
-    Its last axis runs along a row; or it has one value for each, where all reductions read along rows.
+    Its last axis runs along a row; or it has one value for each, where all reductions read along rows, as
+    `axis_along` says of each.
     """
     members = _stages_of_rows(program, last, taken, len(last.axes) - 1)
     if members:
         return Rows(last, len(last.axes) - 1, tuple(members))
     members = _stages_of_rows(program, last, taken, len(last.axes)) if last.reduction is None else []
-    along_rows = [vector_axis(s) in s.reduction.axes for s in members if s.reduction is not None]
+    along_rows = [axis_along(s) in s.reduction.axes for s in members if s.reduction is not None]
     return Rows(last, len(last.axes), tuple(members)) if members and all(along_rows) else None
 
 

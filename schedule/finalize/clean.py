@@ -1,7 +1,7 @@
 """Say everything as simply as what is known at its place allows.
 
 Guards that hold go, and so does what can never run; a loop of one trip is its
-body; a `Let` of a variable or constant is put in its place; a `Let` that nobody
+body, unless blocks run it; a `Let` of a variable or constant is put in its place; a `Let` that nobody
 uses goes.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import replace
 from te.ir.bounds import Facts
 from te.ir.expr import FALSE, TRUE, Const, Expr, Op, Var, both, conjuncts, integer, negation
 from te.ir.loop import (
+    BLOCKS,
     TENSORIZED,
     UNROLLED,
     VECTOR,
@@ -31,6 +32,7 @@ from te.ir.loop import (
     direct_exprs,
     map_buffer,
     map_prefetches,
+    rewrite_stmt,
     seq,
     substitute_stmt,
     walk_stmt,
@@ -90,14 +92,27 @@ def _loop(s: For, facts: Facts, lanes: frozenset[str]) -> Stmt:
     if isinstance(extent, Const) and extent.value <= 0:
         return NOTHING
     if extent == integer(1):
-        return clean(substitute_stmt(s.body, {s.var: integer(0)}), facts, lanes)
+        body = clean(substitute_stmt(s.body, {s.var: integer(0)}), facts, lanes)
+        # One block is a launch, too: what stands beside it may have other threads.
+        is_launch = s.kind in BLOCKS and body != NOTHING and not _has_blocks(body)
+        return replace(s, extent=extent, body=body, prefetches=()) if is_launch else body
     s = replace(s, extent=extent)
     if s.kind in (UNROLLED, VECTOR, TENSORIZED):
         lanes |= {s.var}
     inside = facts_inside(s, s.body, facts, trust_lets=False)
     s = replace(s, prefetches=map_prefetches(s, lambda i: simplify(i, inside)))
     body = clean(s.body, inside, lanes)
+    if s.kind in BLOCKS:
+        body = rewrite_stmt(body, _without_one_block)
     return body if body == NOTHING else replace(s, body=body)
+
+
+def _has_blocks(s: Stmt) -> bool:
+    return any(isinstance(x, For) and x.kind in BLOCKS for x, _ in walk_stmt(s))
+
+
+def _without_one_block(s: Stmt) -> Stmt:
+    return s.body if isinstance(s, For) and s.kind in BLOCKS and s.extent == integer(1) else s
 
 
 def _guard(s: If, facts: Facts, lanes: frozenset[str]) -> Stmt:

@@ -23,10 +23,11 @@ it. Sizes are run-time values unless they were fixed; they are at least 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from te.diagnostics import Span
-from te.ir.expr import TRUE, Const, Expr, Op
+from te.ir.expr import TRUE, Const, Expr, Op, integer
 from te.ir.types import DType, integer_limits
 
 REDUCERS = ("sum", "prod", "max", "min", "any", "all")
@@ -189,6 +190,14 @@ class Program:
             if tensor.name == name:
                 return tensor
         return self.stage(name).tensor
+
+
+def rank_in_memory(shape: Sequence[Expr]) -> int:
+    """How many axes say where an element lies: all but those at the end that are known to have one index."""
+    rank = len(shape)
+    while rank and shape[rank - 1] == integer(1):
+        rank -= 1
+    return rank
 
 
 def identity(reducer: str, dtype: DType) -> Const:

@@ -30,9 +30,7 @@ class OnCPU:
     def __init__(self, wanted: Mapping[str, tuple[Sequence[DType], DType]], folder: Path):
         self.wanted = wanted
         loops = "\n".join(_loop(name, *types) for name, types in wanted.items())
-        library = folder / "prelude.so"
-        _run_gxx(f"{prelude.definitions(loops)}\n{loops}", folder, ["-O1", "-shared", "-o", str(library)])
-        self.library = ctypes.CDLL(str(library))
+        self.library = compiled(f"{prelude.definitions(loops)}\n{loops}", folder)
 
     def __call__(self, name: str, *columns: Array) -> Array:
         arguments, result = self.wanted[name]
@@ -42,6 +40,13 @@ class OnCPU:
         pointers = [ctypes.c_void_p(c.ctypes.data) for c in (*columns, out)]
         getattr(self.library, f"run_{name}")(ctypes.c_long(out.size), *pointers)
         return out
+
+
+def compiled(text: str, folder: Path) -> ctypes.CDLL:
+    """The functions that C++ text defines."""
+    library = folder / "prelude.so"
+    _run_gxx(text, folder, ["-O1", "-shared", "-o", str(library)])
+    return ctypes.CDLL(str(library))
 
 
 def check_syntax(text: str, folder: Path) -> None:

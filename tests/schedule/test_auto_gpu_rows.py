@@ -42,6 +42,13 @@ op f(X: f16[M, N]) -> Y: f16[M, N] {
     Y[i, j] = f16(f32(X[i, j]) / sqrt(s[i] + 1.0))
 }
 """
+ONE_COLUMN = "op f(A: f32[M, N], B: f32[N, K]) -> C: f32[M, K] { C[i, j] = sum[k](A[i, k] * B[k, j]) }"
+ONE_COLUMN_MORE = """
+op f(A: f32[M, N, K], B: f32[N, K]) -> C: f32[M, K] {
+    s[i]    = sum[k, j](A[i, k, j] * 2.0)
+    C[i, j] = max(sum[k](A[i, k, j] * B[k, j]), s[i])
+}
+"""
 TEXTS = {
     "softmax": SOFTMAX,
     "layer_norm": LAYER_NORM,
@@ -137,6 +144,38 @@ def test_results_of_rows_are_known_to_all_threads() -> None:
 def test_a_product_is_none_of_the_rows() -> None:
     text = "op f(X: f32[M, K], Y: f32[N, K]) -> Z: f32[M, N] { Z[i, j] = sum[k](X[i, k] * Y[j, k]) }"
     assert "bind Z.thread_y to thread.y" in lines(text)
+
+
+def test_columns_of_which_there_is_one_are_no_distance() -> None:
+    assert lines(ONE_COLUMN, M=512, N=4096, K=1) == [
+        "fuse C.i, C.j into row",
+        *along("C.k", 256),
+        "bind C.row to block.x",
+    ]
+    emitted = source(ONE_COLUMN, M=512, N=4096, K=1)
+    assert "te_load<4>(&A[" in emitted
+    assert "te_load<4>(&B[" in emitted
+    emitted = source(ONE_COLUMN_MORE, M=512, N=128, K=1)
+    assert emitted.count("te_load<4>(&A[") == 2
+
+
+@pytest.mark.parametrize("text", [ONE_COLUMN, ONE_COLUMN_MORE])
+@pytest.mark.parametrize("length", [3, 64, 300, 1040])
+def test_one_column(text: str, length: int) -> None:
+    a = np.random.default_rng(length).standard_normal((9, length), np.float32)
+    b = np.random.default_rng(0).standard_normal(length, np.float32)
+    expected = a @ b if text is ONE_COLUMN else np.maximum(a @ b, 2 * a.sum(1))
+    for sizes in ({"K": 1}, {"K": 1, "N": length, "M": 9}):
+        kernel = te.build(text, target=EMULATED, sizes=sizes)
+        given = a if text is ONE_COLUMN else a[:, :, None]
+        np.testing.assert_allclose(kernel(given, b[:, None])[:, 0], expected, rtol=1e-4, atol=1e-3)
+
+
+def test_one_block_is_a_launch_beside_others_with_other_threads() -> None:
+    text = "op f(X: f32[M, N]) -> Y: f32[M] { s[i] = sum[j](X[i, j])\n Y[i] = s[8 - i] }"
+    x = np.random.default_rng(0).standard_normal((9, 3), np.float32)
+    found = te.build(text, target=EMULATED, sizes={"M": 9, "N": 3})(x)
+    np.testing.assert_allclose(found, x.sum(1)[::-1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("columns", [None, 1, 7, 64, 300, 1000, 1500])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import te
 from te.backends.interp.loop import run_kernel
 from te.diagnostics import ScheduleError
 from te.ir.loop import BINDINGS, Kernel
@@ -89,7 +90,7 @@ def test_a_part_computed_in_a_bound_loop_is_its_own() -> None:
         ("vectorize i by 4\nbind j to thread.x", "kind-nesting"),
         ("split i by 4 tail shift\nbind io to block.x", "parallel-dependence"),
         ("bind k to threads.x", "directive-value"),
-        ("bind i to block.x order hilbert", "bind-target"),
+        ("bind i to block.z order hilbert", "directive-value"),
     ],
 )
 def test_refused(lines: str, code: str) -> None:
@@ -110,6 +111,19 @@ def test_a_cpu_has_no_such_levels() -> None:
     schedule = Schedule(program(MATMUL), "cuda").bind("i", to="block.x", order="grouped")
     assert "bind i to block.x order grouped" in str(schedule)
     assert schedule.steps()[-1].kernel.target == "cuda"
+
+
+def test_an_order_of_planes_takes_both_axes_once_all_lines_are_there() -> None:
+    text = f"{MATMUL}\nschedule matmul on cuda {{ %s }}"
+    te.build(text % "bind i to block.y order hilbert; bind j to block.x", target="cuda")
+    for lines in ("bind i to block.y order hilbert", "bind i to block.x order grouped; bind j to thread.x"):
+        with pytest.raises(ScheduleError, match=r"of `C\.i` changes nothing"):
+            te.build(text % lines, target="cuda")
+
+
+def test_threads_of_a_cpu_are_refused() -> None:
+    assert refused(on_gpu(MATMUL), "parallel i").code == "parallel-target"
+    assert refused(on_gpu(MATMUL), "bind i to block.x\nparallel j").code == "parallel-target"
 
 
 def test_every_binding_has_its_place() -> None:

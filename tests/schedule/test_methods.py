@@ -62,9 +62,7 @@ def test_a_copy_of_a_copy_that_may_reach_beyond_it_is_refused() -> None:
 
 GPU_LINES = {
     "cp_async": "cache_read A[i, k] at ko as As in shared by cp_async",
-    "tma": "cache_read A[i, k] at ko as As in shared by tma",
     "ldmatrix": "cache_read A[i, k] at ko as As in shared\ncache_read As at ki as Ar in register by ldmatrix",
-    "written by tma": "cache_write C at jo as Ct in shared by tma",
 }
 
 
@@ -78,8 +76,13 @@ def test_gpus_copy_by_instructions_of_their_own(name: str) -> None:
 
 REFUSED = {
     "a CPU": ("llvm", GPU_LINES["cp_async"], "the target `llvm` has no `cp_async`"),
-    "an older GPU": ("cuda.sm_80", GPU_LINES["tma"], "the target `cuda.sm_80` has no `tma`"),
-    "any GPU": ("cuda", GPU_LINES["tma"], "the target `cuda` has no `tma`"),
+    "an older GPU": ("cuda.sm_75", GPU_LINES["cp_async"], "the target `cuda.sm_75` has no `cp_async`"),
+    "a newer GPU": (
+        "cuda.sm_90",
+        "cache_read A[i, k] at ko as As in shared by tma",
+        "the target `cuda.sm_90` has no `tma`",
+    ),
+    "any GPU": ("cuda", "cache_write C at jo in shared by tma", "the target `cuda` has no `tma`"),
     "written": (
         "cuda.sm_90",
         "cache_write C at jo in shared by cp_async",
@@ -94,11 +97,6 @@ REFUSED = {
         "cuda.sm_90",
         "cache_read A at ko in shared fill 1 by cp_async",
         "`cp_async` fills with zeros, and not with 1",
-    ),
-    "partial sums": (
-        "cuda.sm_90",
-        "cache_write C at ko in shared by tma",
-        "the copy is added to `C`, since a reduction loop lies outside",
     ),
 }
 
@@ -116,7 +114,7 @@ def test_other_targets_are_no_bugs(target: str) -> None:
     kernel = replace(on_gpu(MATMUL), target=target)
     scheduled(kernel, TILES + "cache_read A at ko in shared by vector")
     if target == "cuda.sm_90a":
-        scheduled(kernel, TILES + GPU_LINES["tma"])
+        scheduled(kernel, TILES + GPU_LINES["cp_async"])
 
 
 def test_filling_with_zeros_is_what_asynchronous_copies_do() -> None:

@@ -61,3 +61,67 @@ __device__ __forceinline__ uint3 te_grouped_block() {
     const unsigned here = gridDim.y - first < rows ? gridDim.y - first : rows;
     return make_uint3(inside / here, first + inside % here, blockIdx.z);
 }
+
+// Where the block is if blocks are started along a generalised Hilbert curve, which visits every block of a rectangle of
+// any sides once: those that run at the same time are near each other (Červený, "Generalized Hilbert space-filling curve
+// for rectangular domains of arbitrary sizes", 2018). A part of the curve fills a rectangle from a corner, its longer
+// side `along` first; parts are of two or three smaller ones, and the block is in one of them.
+__device__ __forceinline__ uint3 te_hilbert_block() {
+    long long number = (long long)blockIdx.y * gridDim.x + blockIdx.x;
+    int x = 0, y = 0;  // the corner
+    int along_x = gridDim.x, along_y = 0, across_x = 0, across_y = gridDim.y;
+    if (gridDim.x < gridDim.y) {
+        along_x = across_y = 0;
+        along_y = gridDim.y;
+        across_x = gridDim.x;
+    }
+    for (;;) {
+        const int length = abs(along_x + along_y), width = abs(across_x + across_y);
+        const int step_x = (along_x > 0) - (along_x < 0), step_y = (along_y > 0) - (along_y < 0);
+        const int side_x = (across_x > 0) - (across_x < 0), side_y = (across_y > 0) - (across_y < 0);
+        if (width == 1) {
+            return make_uint3(x + step_x * (int)number, y + step_y * (int)number, blockIdx.z);
+        }
+        if (length == 1) {
+            return make_uint3(x + side_x * (int)number, y + side_y * (int)number, blockIdx.z);
+        }
+        int half_length = length / 2, half_width = width / 2;
+        if (2LL * length > 3LL * width) {  // two parts, one behind the other
+            half_length += half_length % 2 && length > 2;
+            const long long first = (long long)half_length * width;
+            if (number < first) {
+                along_x = step_x * half_length;
+                along_y = step_y * half_length;
+            } else {
+                number -= first;
+                x += step_x * half_length;
+                y += step_y * half_length;
+                along_x -= step_x * half_length;
+                along_y -= step_y * half_length;
+            }
+            continue;
+        }
+        half_width += half_width % 2 && width > 2;
+        const long long first = (long long)half_width * half_length, second = (long long)length * (width - half_width);
+        if (number < first) {  // up,
+            along_x = side_x * half_width;
+            along_y = side_y * half_width;
+            across_x = step_x * half_length;
+            across_y = step_y * half_length;
+        } else if (number < first + second) {  // all along,
+            number -= first;
+            x += side_x * half_width;
+            y += side_y * half_width;
+            across_x = side_x * (width - half_width);
+            across_y = side_y * (width - half_width);
+        } else {  // and down again
+            number -= first + second;
+            x += step_x * (length - 1) + side_x * (half_width - 1);
+            y += step_y * (length - 1) + side_y * (half_width - 1);
+            along_x = -side_x * half_width;
+            along_y = -side_y * half_width;
+            across_x = -step_x * (length - half_length);
+            across_y = -step_y * (length - half_length);
+        }
+    }
+}

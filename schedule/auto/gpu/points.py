@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from te.ir.expr import Const, integer
 from te.ir.tensor import Axis, Program, Stage
-from te.schedule.auto.loops import lanes_of, scattered_reads
+from te.schedule.auto.loops import as_in_memory, lanes_of, scattered_reads
 from te.schedule.auto.tiles import size_of
 from te.schedule.directives import Bind, Fuse, Reorder, Split, Vectorize
 from te.schedule.forms import Directive
@@ -28,7 +28,7 @@ def lines_for_points(stage: Stage, program: Program, target: Target) -> Iterator
     if not wide:
         return
     axes = stage.axes[wide[0] : wide[-1] + 1]
-    lanes = _lanes(stage, axes[-1], target)
+    lanes = _lanes(as_in_memory(stage, program), axes[-1], target)
     for vector in dict.fromkeys((lanes, 1)):
         yield lines_for_elements(stage, axes, vector)
     for axis in reversed(axes):
@@ -40,7 +40,7 @@ def _lanes(stage: Stage, axis: Axis, target: Target) -> int:
     lanes = lanes_of(stage, target)
     size = size_of(axis)
     is_even = size is None or size % lanes == 0 or len(stage.axes) == 1
-    return lanes if is_even and axis is stage.axes[-1] and scattered_reads(stage, axis) == 0 else 1
+    return lanes if is_even and scattered_reads(stage, axis) == 0 else 1
 
 
 def lines_for_elements(stage: Stage, axes: Sequence[Axis], lanes: int) -> list[Directive]:

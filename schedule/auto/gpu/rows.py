@@ -21,7 +21,7 @@ from te.ir.expr import Const, Expr, Load, Var, compare, floor_div, floor_mod, in
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import variables
 from te.schedule.auto.gpu.points import THREADS, WARP, fused
-from te.schedule.auto.loops import lanes_of, scattered_reads, vector_axis
+from te.schedule.auto.loops import as_in_memory, lanes_of, scattered_reads, vector_axis
 from te.schedule.auto.rows import Rows, rows_of
 from te.schedule.auto.tiles import size_of
 from te.schedule.context import program_facts
@@ -59,13 +59,17 @@ class _Sharing:
 
 def rows_at(program: Program, last: Stage, taken: set[str]) -> Rows | None:
     """The rows of a stage that the threads of a block reduce: with its members, or a reduction alone."""
-    found = rows_of(program, last, taken)
+
+    def axis_along(stage: Stage) -> Axis | None:
+        return vector_axis(as_in_memory(stage, program))
+
+    found = rows_of(program, last, taken, axis_along)
     if found and any(m.reduction and len(m.axes) > found.count for m in found.members):
         found = None  # those reduce columns
     if found is not None or last.reduction is None or not last.axes:
         return found
     recurring = {name for r in program.recurrences for name in r.stages}
-    is_along = vector_axis(last) in last.reduction.axes and last.name not in recurring
+    is_along = axis_along(last) in last.reduction.axes and last.name not in recurring
     return Rows(last, len(last.axes), ()) if is_along else None
 
 
@@ -79,7 +83,7 @@ def short_rows(rows: Rows) -> list[Expr]:
 def lines_for_rows(rows: Rows, program: Program, target: Target) -> Iterator[list[Directive]]:
     """Lines for a stage and those that are computed at each row of it, the best ones first."""
     stages = (*rows.members, rows.last)
-    lanes = min((_lanes(stage, rows.count, target) for stage in stages), default=1)
+    lanes = min((_lanes(as_in_memory(stage, program), rows.count, target) for stage in stages), default=1)
     names = _inlined(program, rows)
     again = _with_inlined(rows, names) if names else rows
     inlining = [Inline((name,)) for name in reversed(names)]
@@ -101,7 +105,8 @@ def _along(stage: Stage, count: int) -> Axis | None:
     """The axis of a stage along which threads share a row."""
     if len(stage.axes) > count:
         return stage.axes[-1]
-    return stage.reduction.axes[-1] if stage.reduction and stage.reduction.axes else None
+    axes = stage.reduction.axes if stage.reduction else ()
+    return next((axis for axis in reversed(axes) if size_of(axis) != 1), axes[-1] if axes else None)
 
 
 def _lanes(stage: Stage, count: int, target: Target) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from te.ir.tensor import Axis, Program, Stage
 from te.schedule.auto.gpu.points import THREADS, WARP, fused
-from te.schedule.auto.loops import lanes_of, scattered_reads
+from te.schedule.auto.loops import as_in_memory, lanes_of, scattered_reads
 from te.schedule.auto.tiles import size_of
 from te.schedule.directives import Bind, Fuse, Reorder, Rfactor, Split, Vectorize
 from te.schedule.forms import Directive
@@ -29,7 +29,7 @@ def lines_for_total(stage: Stage, program: Program, target: Target) -> Iterator[
     if stage.axes or stage.reduction is None or not stage.reduction.axes:
         return
     axes = stage.reduction.axes
-    lanes = _lanes(stage, axes[-1], target)
+    lanes = _lanes(as_in_memory(stage, program), axes[-1], target)
     for each in dict.fromkeys((lanes, 1)):
         if not _is_short(stage, each):
             yield _in_chunks(stage, each)
