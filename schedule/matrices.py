@@ -33,6 +33,7 @@ from te.ir.simplify import simplify
 from te.ir.tensor import Tensor
 from te.ir.visit import loads, substitute, variables
 from te.schedule.context import facts_at
+from te.schedule.finalize.gpu.reach import reach_at
 from te.schedule.finalize.guards import coefficient
 from te.schedule.fragments import Fragment, fragment_of
 from te.schedule.intrinsics import Meaning, bindings, find_intrinsic
@@ -123,6 +124,11 @@ def tensorized_products(kernel: Kernel) -> Iterator[MatrixProduct]:
         yield found
 
 
+def matrix_results(kernel: Kernel) -> frozenset[str]:
+    """The buffers that matrix instructions write."""
+    return frozenset(p.step.buffer for p in tensorized_products(kernel))
+
+
 def is_matrix_nest(s: Stmt) -> bool:
     return (
         isinstance(s, For)
@@ -198,9 +204,11 @@ def placed(load: Load, tensor: Tensor, p: MatrixProduct, kernel: Kernel) -> Plac
         (axis,) = found
         axes.append(axis)
         size = buffer.shape[axis]
-        is_whole = isinstance(size, Const) and not int(size.value) % extent
-        if not is_whole and not (isinstance(size, Const) and tensor == p.meaning.accumulator):
+        is_result = tensor == p.meaning.accumulator  # which will hold what overhangs, too
+        if not isinstance(size, Const) or (int(size.value) % extent and not is_result):
             return f"its axis {axis} is no whole number of tiles of {extent}"
+        if is_result and reach_at(load.index[axis], axis, (*p.path, *p.order()), load.buffer, kernel) is None:
+            return f"nothing tells how far tiles reach along its axis {axis}"
         low = buffer.origin[axis] if buffer.origin else integer(0)
         first = sub(substitute(load.index[axis], {loop.var: integer(0)}), low)
         if not prove(compare("==", floor_mod(simplify(first, facts), integer(extent)), integer(0)), facts):

@@ -55,6 +55,7 @@ from te.schedule.finalize.gpu.copies import ask_for_copies
 from te.schedule.finalize.gpu.fragments import spread_fragments
 from te.schedule.finalize.gpu.memory import place_memory
 from te.schedule.finalize.gpu.overhang import compute_overhang
+from te.schedule.finalize.gpu.reach import hold_overhang
 from te.schedule.finalize.gpu.sums import without_shared_sums, without_waiting
 from te.schedule.finalize.guards import name_ends_apart
 from te.schedule.finalize.lanes import sink_vector_loops
@@ -66,6 +67,7 @@ from te.schedule.finalize.storage import lay_out_buffers
 from te.schedule.finalize.tensorized import settle_tensorized
 from te.schedule.finalize.trim import trim_loops
 from te.schedule.finalize.widths import even_vector_loops
+from te.schedule.matrices import matrix_results
 from te.target import is_gpu, shared_bytes
 
 # All threads of a block run the same loops: there a guard costs nothing, and an end of its own would.
@@ -81,7 +83,7 @@ def finalize(kernel: Kernel) -> Kernel:
         return kernel
     facts = program_facts(kernel.program)
     if is_gpu(kernel.target):
-        kernel = spread_fragments(kernel)
+        kernel = spread_fragments(hold_overhang(kernel, matrix_results(kernel)))
     body = compute_overhang(kernel.body, facts) if is_gpu(kernel.target) else kernel.body
     body = unroll_register_loops(lay_out_buffers(body, facts))
     body = ask_for_copies(body, kernel.target)

@@ -196,6 +196,29 @@ def test_every_multiprocessor_has_a_tile(size: int, rows: int) -> None:
     assert lines(MATMUL, M=size, N=size, K=500)[0] == f"split C.i by {rows} into block_y, in_y"
 
 
+def few_rows(dtype: str) -> str:
+    value = "A[i, k] * B[k, j]" if dtype == "f32" else "f32(A[i, k]) * f32(B[k, j])"
+    return PRODUCT.format(a=f"{dtype}[M, K]", b=f"{dtype}[K, N]", c="f32", value=value)
+
+
+@pytest.mark.parametrize("rows", [9, 26, 33, 40, 100])
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+def test_a_result_of_few_rows_is_in_registers(dtype: str, rows: int) -> None:
+    found = te.build(few_rows(dtype), target="cuda.sm_80", sizes={"M": rows}).ir("cuda")
+    assert "float C_tile[" in found
+    assert "float* const C_tile" not in found
+
+
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+def test_a_result_of_few_rows_is_that_of_the_op(dtype: str) -> None:
+    text = few_rows(dtype)
+    of = program(text, sizes={"M": 40})
+    gpu, plain = te.build(text, target=EMULATED, sizes={"M": 40}), te.build(text, "none", sizes={"M": 40})
+    inputs = random_inputs(of, {"N": 35, "K": 70}).values()
+    with emulating(Emulation(orders=(0, 3))):
+        np.testing.assert_allclose(gpu(*inputs), plain(*inputs), rtol=1e-5)
+
+
 def test_large_products_have_a_case_of_their_own_where_the_call_decides() -> None:
     of = program(MATMUL)
     large, general = auto_cases(of, parse_target("cuda"))

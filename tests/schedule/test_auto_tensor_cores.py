@@ -6,6 +6,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import te
 from te.backends.cuda.compile import compiler_version
@@ -65,6 +67,17 @@ def test_an_epilogue_is_computed_from_the_registers() -> None:
     assert "cache_write" not in found
 
 
+@pytest.mark.parametrize(
+    ("sizes", "tile"), [({"M": 16}, (16, 64)), ({"N": 12}, (64, 16)), ({"M": 17}, (32, 32))]
+)
+def test_all_warps_have_what_rows_or_columns_there_are(sizes: dict[str, int], tile: tuple[int, int]) -> None:
+    text = product("bf16", "bf16", "f32")
+    found = str(auto_schedule(program(text, sizes=sizes), parse_target("cuda.sm_80")))
+    assert f"split C.i by {tile[0]} into" in found
+    assert f"split C.j by {tile[1]} into" in found
+    assert "float C_tile[" in te.build(text, target="cuda.sm_80", sizes=sizes).ir("cuda")
+
+
 def test_few_rows_take_no_tensor_cores() -> None:
     text = product("bf16", "bf16", "f32")
     found = str(auto_schedule(program(text, sizes={"M": 4}), parse_target("cuda.sm_80")))
@@ -110,6 +123,34 @@ class TestEmulated:
         expected = np.maximum(a @ b + np.arange(27), 0) if text == EPILOGUE else a @ b
         found = np.asarray(kernel(**given)).astype(np.float32)
         np.testing.assert_array_equal(found, expected.astype(found.dtype if text != EPILOGUE else dtype))
+
+    @pytest.mark.slow
+    @given(
+        types=st.sampled_from(
+            [("bf16", "bf16", "f32"), ("f16", "f16", "f32"), ("u8", "i8", "i32"), ("i8", "i8", "i32")]
+        ),
+        of=st.sampled_from(["i, k; k, j", "i, k; j, k", "k, i; k, j", "k, i; j, k"]),
+        batch=st.sampled_from(["", "b, "]),
+        shape=st.tuples(*[st.integers(1, 80)] * 2, st.integers(1, 700)),
+        fixed=st.sets(st.sampled_from("MNK")),
+    )
+    @settings(max_examples=12, deadline=None, database=None)
+    def test_any_product(
+        self, types: tuple[str, str, str], of: str, batch: str, shape: tuple[int, int, int], fixed: set[str]
+    ) -> None:
+        extents = dict(zip("ijk", shape, strict=True)) | {"b": 2}
+        sizes = {name: size for name, size in zip("MNK", shape, strict=True) if name in fixed}
+        kernel = te.build(product(*types, of, batch), target="cuda-emulated", sizes=sizes)
+        rng = np.random.default_rng(0)
+        names = [[x.strip() for x in f"{batch}{index}".split(",")] for index in of.split(";")]
+        a, b = (
+            rng.integers(0, 5, [extents[n] for n in index]).astype(numpy_dtype(DTYPES[t]))
+            for index, t in zip(names, types, strict=False)
+        )
+        letters = ",".join("".join(index) for index in names)
+        wide = [x.astype(np.int64) for x in (a, b)]
+        expected = np.einsum(f"{letters}->{batch.strip(', ')}ij", *wide)
+        np.testing.assert_array_equal(np.asarray(kernel(a, b)), expected)
 
 
 with_tools = [

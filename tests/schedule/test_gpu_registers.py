@@ -53,10 +53,13 @@ def test_other_numbers_have_no_digits(e: Expr) -> None:
 def test_the_same_places_are_needed() -> None:
     a = digits_of(index(t=4, o=1), EXTENTS, NO_FACTS)
     b = digits_of(index(h=4, o=1), EXTENTS, NO_FACTS)
+    c = digits_of(index(h=8, o=1), EXTENTS, NO_FACTS)
     assert a is not None
     assert b is not None
+    assert c is not None
     assert same_digits(a, a) == {"t": "t", "o": "o"}
-    assert same_digits(a, b) is None
+    assert same_digits(a, b) == {"t": "h", "o": "o"}  # h has fewer values than t
+    assert same_digits(a, c) is None
 
 
 def test_a_variable_may_be_in_two_parts() -> None:

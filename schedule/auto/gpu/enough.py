@@ -38,6 +38,12 @@ def fills(row: Axis, column: Axis, tile: Sides) -> bool:
     return 2 * (size_of(row) or 0) > tile.height and 2 * (size_of(column) or 0) > tile.width
 
 
+def _is_empty(row: Axis, column: Axis, tile: Sides) -> bool:
+    """Whether what is known of the sizes leaves half of a tile's rows or columns without use."""
+    sides = ((size_of(row), tile.height), (size_of(column), tile.width))
+    return any(size is not None and 2 * size <= side for size, side in sides)
+
+
 def largest_tile(tiles: Sequence[AnyTile], stage: Stage, row: Axis, column: Axis, is_large: bool) -> AnyTile:
     """The largest tile of which there are enough, or the smallest; `is_large` is what to assume of unknown sizes.
 
@@ -46,7 +52,9 @@ def largest_tile(tiles: Sequence[AnyTile], stage: Stage, row: Axis, column: Axis
     for tile in tiles[:-1]:
         blocks = tiles_of(stage, row, column, tile)
         if blocks is None:
-            return tiles[0 if is_large else 1]
+            return next(
+                (t for t in tiles[0 if is_large else 1 :] if not _is_empty(row, column, t)), tiles[-1]
+            )
         if blocks >= MULTIPROCESSORS and fills(row, column, tile):
             return tile
     return tiles[-1]

@@ -19,7 +19,7 @@ from te.ir.tensor import Axis, Reduction, Stage
 from te.ir.visit import loads, substitute
 from te.schedule.auto.contraction import Contraction, contraction_of
 from te.schedule.auto.gpu.enough import MULTIPROCESSORS, AnyTile, fills, tiles_of
-from te.schedule.auto.gpu.tensor_cores import TILES, MatrixProduct, instruction_for, terms_of_slice
+from te.schedule.auto.gpu.tensor_cores import MatrixProduct, instruction_for, terms_of_slice, tiles_for
 from te.schedule.auto.gpu.tiles import Product, row_of, sizes_of_tiles
 from te.schedule.auto.tiles import Plan, size_of
 from te.schedule.directives import Rfactor, Split
@@ -41,7 +41,7 @@ def plans_for_parts(stage: Stage, target: Target, fast_math: bool) -> Iterator[P
         return
     meaning = instruction_for(c, target, fast_math)
     if meaning is not None:
-        matrices = _sharing(c, c.rows[-1], TILES[1:], lambda _: terms_of_slice(c))
+        matrices = _sharing(c, c.rows[-1], tiles_for(c)[1:], lambda _: terms_of_slice(c))
         if matrices is not None:
             part = _of_parts(c, matrices.terms)
             yield _plan(c, part, matrices.terms, MatrixProduct(part, meaning, matrices.tile).plan([]))

@@ -63,6 +63,7 @@ class Tile:
 
 
 TILES = (Tile(128, 128, 2, 4), Tile(64, 64, 2, 2), Tile(32, 32, 2, 2))
+FLAT, NARROW = Tile(16, 64, 1, 4), Tile(64, 16, 4, 1)  # of few rows, or few columns, which all warps have
 
 
 def plans_for_tensor_cores(
@@ -76,12 +77,20 @@ def plans_for_tensor_cores(
     meaning = None if c is None else instruction_for(c, target, fast_math)
     if c is None or meaning is None:
         return
-    tile = largest_tile(TILES, stage, c.rows[-1], c.columns[-1], is_large)
+    tile = largest_tile(tiles_for(c), stage, c.rows[-1], c.columns[-1], is_large)
     product = MatrixProduct(c, meaning, tile)
     readers = pointwise_readers(stage, program)
     if len(readers) == 1:
         yield product.plan(readers)
     yield product.plan([])
+
+
+def tiles_for(c: Contraction) -> tuple[Tile, Tile, Tile]:
+    """The tiles to choose from, the largest first."""
+    rows, columns = size_of(c.rows[-1]), size_of(c.columns[-1])
+    if rows is not None and rows <= FLAT.height:
+        return FLAT, FLAT, FLAT
+    return (NARROW, NARROW, NARROW) if columns is not None and columns <= NARROW.width else TILES
 
 
 def instruction_for(c: Contraction, target: Target, fast_math: bool) -> Meaning | None:

@@ -100,6 +100,9 @@ def _in_parts(e: Expr, extents: dict[str, Expr]) -> Expr:
 
 
 def same_digits(a: tuple[Digit, ...], b: tuple[Digit, ...]) -> dict[str, str] | None:
-    """Which variable of `b` is which of `a`, where both numbers have the same places."""
-    places = [[(digit.weight, digit.extent) for digit in number] for number in (a, b)]
+    """Which variable of `b` is which of `a`, where both numbers have the same places.
+
+    A digit may have more values in one of them: what is below a place is less than that in both.
+    """
+    places = [[digit.weight for digit in number] for number in (a, b)]
     return {x.name: y.name for x, y in zip(a, b, strict=True)} if places[0] == places[1] else None

@@ -58,6 +58,7 @@ from te.schedule.matrices import (
     fragments_of,
     is_matrix_nest,
     is_uniform,
+    matrix_results,
     tensorized_products,
     unmet_guard,
 )
@@ -78,7 +79,7 @@ def spread_fragments(kernel: Kernel) -> Kernel:
         buffers = values_of_rows(kernel, alike(kernel, buffers))
     if isinstance(buffers, str):
         refuse_access(products[0].step.buffer, buffers)
-    accumulators = frozenset(p.step.buffer for p in products)
+    accumulators = matrix_results(kernel)
     body = place_starts(kernel.body, kernel.program, of=frozenset(buffers))
     body = _loops_of_tiles(_whole_tiles(replace(kernel, body=body), products), buffers)
     operands = frozenset(load.buffer for p in products for load in p.operands.values())
