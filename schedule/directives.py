@@ -542,7 +542,8 @@ class Tensorize(Directive):
     tiles in registers (`cache_read A at k as Af in register`), which lie over the 32 lanes of a warp as the
     instruction wants them; loops over elements of such a tile that stand in no loop of threads become loops of
     lanes. Where a `split` of the terms overhangs, both operands must be 0 there: copies with `fill 0` are, and
-    those that are made under a condition.
+    those that are made under a condition. With factors of f16 and bf16, a `where` may leave out terms for some
+    rows by their indices, as `k <= i` does.
 
     Nothing is changed but the order of a sum, so integers stay exact, and floats are rounded as in
     some order of the terms; tensor cores cut off low bits of f32 sums. `vdpbf16ps` also takes denormal numbers

@@ -34,10 +34,12 @@ from te.ir.tensor import Tensor
 from te.ir.visit import loads, substitute, variables
 from te.schedule.context import facts_at
 from te.schedule.finalize.gpu.reach import reach_at
-from te.schedule.finalize.guards import coefficient
+from te.schedule.finalize.guards import coefficient, slack
 from te.schedule.fragments import Fragment, fragment_of
 from te.schedule.intrinsics import Meaning, bindings, find_intrinsic
 from te.schedule.names import Path
+
+CHOOSING = ("mma_m16n8k16_bf16", "mma_m16n8k16_f16")  # that can leave out elements of their first factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,11 +254,23 @@ def is_uniform(guard: Guard, p: MatrixProduct) -> bool:
     return not variables(guard.condition) & {loop.var for loop in p.loops.values()}
 
 
+def chooses(guard: Guard, p: MatrixProduct) -> bool:
+    """Whether the instruction can be told for which elements of its first factor a condition holds."""
+    used = variables(guard.condition) & {loop.var for loop in p.loops.values()}
+    first = p.meaning.axes_of(p.meaning.operands[0])
+    return (
+        p.meaning.name in CHOOSING
+        and p.meaning.data[0].name in first
+        and used == {p.loops[axis].var for axis in first}
+        and slack(guard.condition) is not None
+    )
+
+
 def unmet_guard(p: MatrixProduct, kernel: Kernel) -> tuple[Guard, str] | None:
     """A guard without which the instruction would compute something else, and why."""
     facts = facts_at((*p.path, *p.order()), kernel.program)
     for guard in p.guards:
-        if is_uniform(guard, p):
+        if is_uniform(guard, p) or chooses(guard, p):
             continue
         if any(loads(guard.condition)):
             return guard, "it reads data"

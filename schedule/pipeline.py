@@ -14,7 +14,22 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from te.diagnostics import ScheduleError, Span, error
-from te.ir.loop import SERIAL, Alloc, For, If, Kernel, Let, Pipelined, Seq, Stmt, Store
+from te.ir.loop import (
+    SERIAL,
+    Accumulate,
+    Alloc,
+    Buffer,
+    For,
+    If,
+    Kernel,
+    Let,
+    Pipelined,
+    Seq,
+    Stmt,
+    Store,
+    direct_exprs,
+    walk_stmt,
+)
 from te.ir.visit import loads, variables
 from te.schedule.context import facts_at
 from te.schedule.directives import Pipeline
@@ -76,7 +91,7 @@ def _obstacle(loop: For, path: Path, kernel: Kernel) -> str | None:
     body = pipelined_body(loop, {s.name for s in kernel.program.stages})
     if not body.copies:
         return "no copy stands at the start of its body"
-    for buffer in (s.buffer for s in body.around if isinstance(s, Alloc)):
+    for buffer in body.buffers:
         if buffer.scope == "register":
             return f"`{buffer.name}` is in registers, which have no slots to choose from"
         if loop.var in {name for d in buffer.shape for name in variables(d)}:
@@ -93,14 +108,24 @@ def _obstacle(loop: For, path: Path, kernel: Kernel) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class PipelinedBody:
-    """What stands around all of a loop's body, the copies that begin it, and what uses them."""
+    """What stands around all of a loop's body, its copies, and what uses them."""
 
     around: tuple[Alloc | Let | If, ...]
     copies: tuple[Stmt, ...]
     rest: tuple[Stmt, ...]
 
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """Those of the copies."""
+        filled = {x.buffer for s in self.copies for x in leaves(s) if isinstance(x, Store)}
+        return tuple(s.buffer for s in self.around if isinstance(s, Alloc) and s.buffer.name in filled)
+
 
 def pipelined_body(loop: For, stages: set[str]) -> PipelinedBody:
+    """The parts of a loop's body.
+
+    Copies are those that begin it, and those further on of what nothing in the loop computes.
+    """
     around: list[Alloc | Let | If] = []
     s = loop.body
     while isinstance(s, Alloc | Let) or (isinstance(s, If) and s.otherwise is None):
@@ -111,7 +136,18 @@ def pipelined_body(loop: For, stages: set[str]) -> PipelinedBody:
     count = 0
     while count < len(items) and _is_copy(items[count], own - stages):
         count += 1
-    return PipelinedBody(tuple(around), items[:count], items[count:])
+    first, rest = items[:count], items[count:]
+    written = {x.buffer for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)}
+    later = [x for x in rest if _is_copy(x, own - stages) and not _read_in(x) & written]
+    if not first:
+        return PipelinedBody(tuple(around), (), rest)
+    return PipelinedBody(
+        tuple(around), (*first, *later), tuple(x for x in rest if not any(x is copy for copy in later))
+    )
+
+
+def _read_in(s: Stmt) -> set[str]:
+    return {load.buffer for x, _ in walk_stmt(s) for e in direct_exprs(x) for load in loads(e)}
 
 
 def _is_copy(s: Stmt, copies: set[str]) -> bool:
@@ -120,9 +156,9 @@ def _is_copy(s: Stmt, copies: set[str]) -> bool:
     return bool(stores) and all(isinstance(x, Store) and x.buffer in copies for x in stores)
 
 
-def rewrapped(around: Sequence[Alloc | Let | If], body: Stmt) -> Stmt:
-    """`body` inside the same names and conditions; allocations are left out."""
+def rewrapped(around: Sequence[Alloc | Let | If], body: Stmt, without: Sequence[Buffer]) -> Stmt:
+    """`body` inside the same names and conditions, and allocations but those `without`."""
     for s in reversed(around):
-        if not isinstance(s, Alloc):
+        if not isinstance(s, Alloc) or s.buffer not in without:
             body = replace(s, body=body)
     return body

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from te.backends.cuda.expressions import element
+from te.backends.cuda.expressions import element, value
+from te.backends.cuda.indices import CHOICE
 from te.backends.cuda.scope import Scope
 from te.ir.expr import integer
 from te.ir.loop import Accumulate
@@ -14,13 +15,18 @@ from te.schedule.intrinsics import bindings, find_intrinsic
 def matrix_step(scope: Scope, s: Accumulate) -> str:
     """The call for a step of a sum that has an intrinsic.
 
-    Its operands are in the order of the meaning's, each the first element that the lane has of a tile.
+    Its operands are in the order of the meaning's, each the first element that the lane has of a tile. Where elements
+    of the first factor are left out, a bit for each that the lane has says whether it takes part.
     """
     meaning = find_intrinsic(s.intrinsic, None)
     loads = next(bindings(meaning.term, s.value))
     reads = [(loads[tensor.name].buffer, loads[tensor.name].index) for tensor in meaning.operands]
     places = [element(scope, scope.buffers[name], index) for name, index in ((s.buffer, s.index), *reads)]
-    return f"te_{s.intrinsic}({', '.join(f'&{place}' for place in places)});"
+    given = [f"&{place}" for place in places]
+    if not s.kept:
+        return f"te_{s.intrinsic}({', '.join(given)});"
+    bits = [f"({value(scope, c).within(CHOICE)} ? {1 << n}u : 0u)" for n, c in enumerate(s.kept)]
+    return f"te_{s.intrinsic}_where({', '.join(given)}, {' | '.join(bits)});"
 
 
 def matrix_load_call(scope: Scope, load: MatrixLoad, lane: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from te.ir.expr import Expr, Load, Var, add, floor_div, integer, mul
+from te.ir.expr import Const, Expr, Load, Select, Var, add, compare, floor_div, integer, mul
 from te.ir.loop import (
     FINAL,
     THREADS,
@@ -19,6 +19,7 @@ from te.ir.loop import (
     Buffer,
     Combine,
     For,
+    If,
     Kernel,
     Seq,
     Stmt,
@@ -30,8 +31,9 @@ from te.ir.loop import (
     walk_stmt,
     with_bodies,
 )
-from te.ir.visit import loads, rewrite
-from te.schedule.fragments import fragment_of
+from te.ir.types import BOOL
+from te.ir.visit import loads, rewrite, substitute
+from te.schedule.fragments import Fragment, fragment_of
 from te.schedule.intrinsics import bindings, find_intrinsic
 from te.target import is_gpu
 
@@ -143,10 +145,28 @@ class _Copies:
         step = Accumulate(
             s.buffer, (*self._number(threads), *index), s.reducer, value, frozenset(), None, s.stage
         )
-        body: Stmt = For(f"term of {s.buffer}", integer(meaning.terms), step)
+        body: Stmt = step
+        if s.kept:
+            first = fragment_of(meaning, meaning.operands[0])
+            lane, *chosen = first.place([at[axis] for axis in meaning.axes_of(meaning.operands[0])])
+            body = If(self._taking_part(s.kept, first, threads[LANE], lane, chosen), body)
+        body = For(f"term of {s.buffer}", integer(meaning.terms), body)
         for name, count in slots:
             body = For(name, integer(count), body)
         return body
+
+    def _taking_part(
+        self, kept: Sequence[Expr], of: Fragment, mine: Expr, lane: Expr, slots: Sequence[Expr]
+    ) -> Expr:
+        """The condition of the element that a lane has in these slots; `kept` are those of `mine`, for each slot."""
+        assert isinstance(mine, Var)
+        number: Expr = integer(0)
+        for slot, count in zip(slots, of.slots, strict=True):
+            number = add(mul(number, integer(count)), slot)
+        found: Expr = Const(False, BOOL)
+        for n, condition in enumerate(kept):
+            found = Select(compare("==", number, integer(n)), substitute(condition, {mine.name: lane}), found)
+        return found
 
     def _number(self, threads: Mapping[str, Expr]) -> tuple[Expr, ...]:
         return tuple(threads.get(kind, integer(0)) for kind in self.counts)

@@ -206,15 +206,19 @@ def _is_of_pairs(stage: Stage, roles: Roles) -> bool:
 
 
 def stages_to_inline(a: Attention, program: Program) -> list[str]:
-    """Stages between logits and weights that are little work in every reader, such as a scaling."""
+    """Stages that are little work in every reader: a scaling of the logits, weights that a cast leaves as they are."""
     return [
         s.name
         for s in program.stages
         if s.name in a.roles
         and s.reduction is None
-        and cost(s.value) <= SCALING
-        and [load.buffer for load in reads_of(s)] == [a.logits.name]
+        and (_is_scaling(a, s) or isinstance(s.value, Load))
+        and s is not a.result
     ]
+
+
+def _is_scaling(a: Attention, s: Stage) -> bool:
+    return cost(s.value) <= SCALING and [load.buffer for load in reads_of(s)] == [a.logits.name]
 
 
 # ---------------------------------------------------------------- lines

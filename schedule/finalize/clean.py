@@ -67,7 +67,7 @@ def clean(s: Stmt, facts: Facts, lanes: frozenset[str] = frozenset()) -> Stmt:
         case Store():
             return replace(s, index=_all(s.index, facts), value=_all((s.value,), facts)[0])
         case Accumulate():
-            return replace(s, index=_all(s.index, facts), value=_term(s, facts))
+            return replace(s, index=_all(s.index, facts), value=_term(s, facts), kept=_all(s.kept, facts))
 
 
 def _term(s: Accumulate, facts: Facts) -> Expr:

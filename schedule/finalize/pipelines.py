@@ -55,11 +55,12 @@ def _expanded(loop: For, stages: Set[str]) -> Stmt:
     assert loop.pipeline is not None
     depth = loop.pipeline.depth
     body = pipelined_body(loop, set(stages))
-    own = [s.buffer for s in body.around if isinstance(s, Alloc)]
+    own = body.buffers
+    others = [s.buffer for s in body.around if isinstance(s, Alloc)]
     slot = floor_mod(Var(loop.var), integer(depth))
     names = {buffer.name for buffer in own}
-    copies = _in_slot(rewrapped(body.around, seq(*body.copies)), names, slot)
-    rest = _in_slot(rewrapped(body.around, seq(*body.rest)), names, slot)
+    copies = _in_slot(rewrapped(body.around, seq(*body.copies), others), names, slot)
+    rest = _in_slot(rewrapped(body.around, seq(*body.rest), own), names, slot)
 
     first = Var(f"{loop.var}_first")
     ahead = add(Var(loop.var), integer(depth - 1))

@@ -16,6 +16,6 @@ CONSTANTS: dict[str, float | bool] = {
 }
 REDUCERS = ("sum", "prod", "max", "min", "any", "all", "mean", "argmax", "argmin")
 # Forms that the elaborator spells with other operators.
-DERIVED_FUNCTIONS = ("where", "clamp", "size")
+DERIVED_FUNCTIONS = ("where", "clamp", "size", "wide")
 FUNCTION_NAMES = frozenset({*FUNCTIONS, *PREDICATES, "popcount", *DERIVED_FUNCTIONS} - {"pow"})
 BUILTIN_NAMES = frozenset({*FUNCTION_NAMES, *CONSTANTS, *REDUCERS, *DTYPES})

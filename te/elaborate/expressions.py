@@ -324,6 +324,8 @@ def _call(scope: Scope, env: Env, e: tree.Call) -> Expr:
         return _where(scope, env, e)
     if name == "size":
         return _size(scope, e)
+    if name == "wide":
+        return _wide(scope, env, e)
     definition = scope.find_op(name)
     if definition is not None:
         from te.elaborate.functions import lower_function
@@ -391,7 +393,10 @@ def _cast(scope: Scope, env: Env, e: tree.Call, dtype: DType) -> Expr:
     value = lower(scope, env, argument)
     if not is_literal(value):
         # An expression of a narrow float type is an f32, which a cast to that type rounds.
-        return value if value.dtype == dtype and not dtype.is_float else Cast(value, dtype)
+        # One of another keeps a `sum` from fusing a product with its addition (`sum[k](f32(a * b))`).
+        is_product = isinstance(value, Op) and value.op == "*"
+        is_as_it_was = not dtype.is_float or not (dtype.is_narrow or is_product)
+        return value if value.dtype == dtype and is_as_it_was else Cast(value, dtype)
     if dtype.is_narrow:
         value = coerce(scope, value, F32, argument.span)
         refuse_overflow(scope, value, dtype, argument.span)
@@ -404,6 +409,13 @@ def _cast(scope: Scope, env: Env, e: tree.Call, dtype: DType) -> Expr:
     return Cast(
         coerce(scope, value, F64 if value.dtype == LITERAL_FLOAT else DTYPES["i64"], argument.span), dtype
     )
+
+
+def _wide(scope: Scope, env: Env, e: tree.Call) -> Expr:
+    """A value in the type that it is computed in, which is another one for narrow floats alone."""
+    (argument,) = positional(scope, e, 1)
+    value = lower(scope, env, argument)
+    return Cast(value, F32) if value.dtype.is_narrow else value
 
 
 def _where(scope: Scope, env: Env, e: tree.Call) -> Expr:

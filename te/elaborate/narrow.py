@@ -58,7 +58,7 @@ def _stages(scope: Scope, meaning: _Meaning, s: Stage) -> Iterator[Stage]:
     if reduction is not None:
         reduction = replace(reduction, where=meaning.wide(reduction.where))
     if not s.tensor.dtype.is_narrow:
-        yield replace(s, value=meaning.wide(s.value), reduction=reduction)
+        yield replace(s, value=meaning.wide(_kept(s)), reduction=reduction)
     elif reduction is None:
         yield replace(s, value=meaning.stored(s.value, s.tensor.dtype))
     elif s.name in meaning.lifted:
@@ -68,6 +68,14 @@ def _stages(scope: Scope, meaning: _Meaning, s: Stage) -> Iterator[Stage]:
         yield total
         rounded = Cast(Load(total.name, tuple(Var(a.name) for a in total.axes), F32), s.tensor.dtype)
         yield replace(s, value=rounded, reduction=None)
+
+
+def _kept(s: Stage) -> Expr:
+    """The value of a stage without a cast to f32 around it, which is what it is computed in."""
+    match s.value:
+        case Cast(value=value, dtype=dtype) if dtype == F32 and value.dtype.is_narrow and not s.reduction:
+            return value
+    return s.value
 
 
 def _in_f32(tensor: Tensor) -> Tensor:

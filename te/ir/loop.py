@@ -22,7 +22,8 @@ A `Kernel` runs its body once per call. Statements run in order.
   A float `sum` of a product is one `fma`, as in the tensor IR.
   With `intrinsic`, at the final level alone, it is a step of the lanes of a warp together, in a loop of these:
   of all elements of a tile, over all terms of one. Each lane names the first element that it has of the tile of
-  the result, and those of the operands in `value` (`te.schedule.fragments`).
+  the result, and those of the operands in `value` (`te.schedule.fragments`). `kept`, if any, says which elements
+  that the lane has of the first operand take part, slot by slot; a term without it is not there.
 - `If`: the body where the condition holds, else `otherwise`. Guards sit at the
   innermost place until `finalize` moves them outward. One that is `of_terms` is a
   reduction's `where`: it leaves terms out, and an element that gets none is there all
@@ -204,6 +205,7 @@ class Accumulate:
     start: Expr | None
     stage: str
     intrinsic: str = ""
+    kept: tuple[Expr, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +372,7 @@ def map_direct_exprs(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
                 index=tuple(f(i) for i in s.index),
                 value=f(s.value),
                 start=None if s.start is None else f(s.start),
+                kept=tuple(f(c) for c in s.kept),
             )
         case For():
             return replace(s, extent=f(s.extent), prefetches=map_prefetches(s, f))
@@ -439,7 +442,7 @@ def direct_exprs(s: Stmt) -> tuple[Expr, ...]:
         case Store():
             return (*s.index, s.value)
         case Accumulate():
-            return (*s.index, s.value) if s.start is None else (*s.index, s.value, s.start)
+            return (*s.index, s.value, *s.kept) if s.start is None else (*s.index, s.value, s.start, *s.kept)
         case For():
             return (s.extent,)
         case If():

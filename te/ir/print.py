@@ -309,6 +309,8 @@ def _stmt(s: Stmt, scope: tuple[str, ...], sizes: set[str], level: str) -> Itera
                 remarks.append(f"from {expr(s.start)}" + (f" before {', '.join(over)}" if over else ""))
             elif over and level != FINAL:
                 remarks.append(f"over {', '.join(over)}")
+            if s.kept:
+                remarks.append(f"where {', '.join(map(expr, s.kept))}")
             yield f"  {_target(s, naming)} {s.reducer}= {expr(s.value)}{_remarks(s, remarks)}"
 
 

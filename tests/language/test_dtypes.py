@@ -127,6 +127,26 @@ def test_written_casts_round() -> None:
     assert body(text) == "Y[i] = f32(f16(f32(X[i]) * f32(X[i]))) + f32(f32(X[i]) * f32(X[i]))"
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("bf16", "f32(X[i])"), ("f32", "X[i]"), ("f64", "X[i]"), ("i8", "X[i]")]
+)
+def test_wide_is_the_type_that_a_value_is_computed_in(dtype: str, value: str) -> None:
+    wide = "f32" if dtype == "bf16" else dtype
+    assert body(f"op f(X: {dtype}[N]) -> Y: {wide}[N] {{ Y[i] = wide(X[i]) }}") == f"Y[i] = {value}"
+
+
+def test_a_sum_that_is_wide_is_not_rounded() -> None:
+    text = "op f<T: float>(X: T[M, N], c: T) -> Y: T[M] { s[i] = wide(sum[j](X[i, j]) * c)\n Y[i] = T(s[i]) }"
+    assert body(text.replace("<T: float>", "").replace("T", "bf16")) == (
+        "s_sum[i < M] = sum[j < N](f32(X[i, j]))\ns[i < M] = s_sum[i] * f32(c)\nY[i] = bf16(s[i])"
+    )
+
+
+def test_a_cast_to_its_own_type_keeps_a_product_from_being_fused() -> None:
+    text = "op f(X: f32[M, N], Z: f32[M]) -> Y: f32[M] { Y[i] = sum[j](f32(X[i, j] * 2)) + f32(Z[i]) }"
+    assert body(text) == "Y_sum[i < M] = sum[j < N](f32(X[i, j] * 2.0))\nY[i] = Y_sum[i] + Z[i]"
+
+
 def test_casts_between_narrow_types_are_direct() -> None:
     text = "op f(X: f16[N]) -> Y: bf16[N], Z: i8[N], W: f64[N] { Y[i] = bf16(X[i]); Z[i] = i8(X[i]); W[i] = f64(X[i]) }"
     assert body(text) == "Y[i] = bf16(X[i])\nZ[i] = i8(X[i])\nW[i] = f64(X[i])"

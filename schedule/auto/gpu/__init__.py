@@ -1,7 +1,8 @@
 """The automatic schedule on GPUs: a few rules, whose result is an ordinary schedule.
 
 1. Inline pointwise stages, as on CPUs (`te.schedule.auto.inlining`).
-2. Attention (`attention.py`): queries in tiles, in one pass over the keys.
+2. Attention: queries in tiles, in one pass over the keys; on tensor cores where these have the dtypes
+   (`attention_tensor_cores.py`), or else by threads (`attention.py`).
 3. Contractions: on tensor cores, where these have their dtypes (`tensor_cores.py`), or in tiles in shared memory and
    the registers of threads (`tiles.py`). Blocks share the terms where sizes make few tiles and many terms
    (`parts.py`). Convolutions likewise (`convolution.py`, `channels_last.py`).
@@ -24,11 +25,13 @@ from functools import reduce
 from itertools import chain
 from typing import TypeAlias
 
+from te.diagnostics import ScheduleError
 from te.ir.expr import TRUE, Expr, both
 from te.ir.tensor import Program, Stage
 from te.schedule.auto import attention as attentions
 from te.schedule.auto.adding import add_if_legal
 from te.schedule.auto.gpu import attention
+from te.schedule.auto.gpu.attention_tensor_cores import flash_attention
 from te.schedule.auto.gpu.channels_last import plans_for_channels_last
 from te.schedule.auto.gpu.columns import plans_for_columns
 from te.schedule.auto.gpu.convolution import plans_for_convolution
@@ -42,7 +45,10 @@ from te.schedule.auto.gpu.transposes import lines_for_transpose
 from te.schedule.auto.inlining import stages_to_inline
 from te.schedule.auto.tiles import Plan
 from te.schedule.directives import Inline
+from te.schedule.finalize.gpu.fragments import spread_fragments
+from te.schedule.finalize.gpu.reach import hold_overhang
 from te.schedule.forms import Directive
+from te.schedule.matrices import matrix_results
 from te.schedule.schedule import ChosenCase, Schedule
 from te.schedule.written import assuming
 from te.target import Target
@@ -91,7 +97,8 @@ def _case(
     done: set[str] = set()
     short: list[Expr] = []
     for a in attentions.attentions_of(schedule.steps()[-1].kernel.program):
-        _scheduled_as_attention(schedule, a, done)
+        if not _scheduled_on_tensor_cores(schedule, a, target, done, fast_math):
+            _scheduled_as_attention(schedule, a, done)
     for name in _names(schedule):
         if name not in done:
             _scheduled_as_tiles(schedule, name, target, done, fast_math, is_large=is_large)
@@ -107,6 +114,31 @@ def _case(
 
 def _names(schedule: Schedule) -> list[str]:
     return [stage.name for stage in schedule.steps()[-1].kernel.program.stages]
+
+
+def _scheduled_on_tensor_cores(
+    schedule: Schedule, a: attentions.Attention, target: Target, done: set[str], fast_math: bool
+) -> bool:
+    """Schedule an attention whose products are instructions, if they can be; its stages are `done` then."""
+    before = len(schedule.directives)
+    flash = flash_attention(a, schedule.steps()[-1].kernel.program, target, fast_math)
+    if flash is None or not add_if_legal(schedule, flash.placing()):
+        return False
+    if not add_if_legal(schedule, flash.within(schedule.steps()[-1].kernel)) or not _can_be_spread(schedule):
+        schedule.undo(len(schedule.directives) - before)
+        return False
+    done.update(a.roles, flash.stages_in_tile(schedule.steps()[-1].kernel))
+    return True
+
+
+def _can_be_spread(schedule: Schedule) -> bool:
+    """Whether what is in registers can be spread over lanes: an op may use it in ways that no line refuses."""
+    try:
+        kernel = schedule.steps()[-1].kernel
+        spread_fragments(hold_overhang(kernel, matrix_results(kernel)))
+    except ScheduleError:
+        return False
+    return True
 
 
 def _scheduled_as_attention(schedule: Schedule, a: attentions.Attention, done: set[str]) -> None:

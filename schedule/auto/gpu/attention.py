@@ -73,7 +73,7 @@ class Tile:
 
 def tile_for(a: Attention) -> Tile:
     """A tile for sizes, as far as they are known."""
-    rows, columns = _extent(a.leader, a.roles[a.leader.name].row), _extent(a.values, a.columns)
+    rows, columns = extent_of(a.leader, a.roles[a.leader.name].row), extent_of(a.values, a.columns)
     lanes = max(2, min(4, ACCESS_BYTES // a.values.tensor.dtype.bytes))
     each = 4
     while rows is not None and each > 2 and HIGH * each // 2 >= rows:
@@ -87,7 +87,7 @@ def tile_for(a: Attention) -> Tile:
 def placing(a: Attention) -> list[Directive]:
     """The lines that bring the reductions to a tile of queries."""
     tile, result = tile_for(a), a.result
-    row, column, others = _axes_of_result(a)
+    row, column, others = axes_of_result(a)
     axis = a.roles[a.leader.name].key
     keys = [loop_name(s.name, a.roles[s.name].key) for s in a.sums if a.roles[s.name].key != axis]
     order = [*others, "block_y", "block_x", "in_y", "in_x"]
@@ -105,7 +105,7 @@ def moving(a: Attention, kernel: Kernel) -> list[Directive]:
 
     Where several tiles hold the columns of a query, its logits are computed for each.
     """
-    tile = _tile_of(a, kernel)
+    tile = loop_of_tiles(a, kernel)
     inside = stages_in_tile(a, kernel)
     late = [
         stage.name
@@ -115,26 +115,26 @@ def moving(a: Attention, kernel: Kernel) -> list[Directive]:
         and a.roles[stage.name].key
         and stage.name not in inside
     ]
-    return [ComputeAt(tuple(late), _loop_of_blocks(tile, a))] if late else []
+    return [ComputeAt(tuple(late), loop_of_blocks(tile, a))] if late else []
 
 
 def within(a: Attention, kernel: Kernel) -> list[Directive]:
     """The lines for what stands in a tile of queries, once `placing` and `moving` are done."""
-    sizes, tile = tile_for(a), _tile_of(a, kernel)
+    sizes, tile = tile_for(a), loop_of_tiles(a, kernel)
     return _Within(a, kernel.program, tile, sizes).lines()
 
 
 def stages_in_tile(a: Attention, kernel: Kernel) -> set[str]:
     """What is computed in a tile, in all."""
-    return {s.stage for s, _ in walk_stmt(_tile_of(a, kernel)) if isinstance(s, For)}
+    return {s.stage for s, _ in walk_stmt(loop_of_tiles(a, kernel)) if isinstance(s, For)}
 
 
-def _tile_of(a: Attention, kernel: Kernel) -> For:
+def loop_of_tiles(a: Attention, kernel: Kernel) -> For:
     at = loop_name(a.result.name, "block_x")
     return next(s for s, _ in walk_stmt(kernel.body) if isinstance(s, For) and s.var == at)
 
 
-def _axes_of_result(a: Attention) -> tuple[str, str, list[str]]:
+def axes_of_result(a: Attention) -> tuple[str, str, list[str]]:
     """The axes of queries, of columns, and the other ones of the result."""
     row = a.roles[a.result.name].row
     position = [axis.name for axis in a.values.axes].index(a.columns)
@@ -148,7 +148,7 @@ def _axis(stage: Stage, name: str) -> Axis:
     return next(axis for axis in axes if axis.name == name)
 
 
-def _extent(stage: Stage, name: str) -> int | None:
+def extent_of(stage: Stage, name: str) -> int | None:
     extent = _axis(stage, name).extent
     return int(extent.value) if isinstance(extent, Const) else None
 
@@ -159,9 +159,9 @@ class _Within:
     def __init__(self, a: Attention, program: Program, body: For, tile: Tile):
         self.a, self.program, self.tile = a, program, tile
         self.at = body.var
-        self.nests = _nests(body)
+        self.nests = nests_in(body)
         self.buffers = {s.buffer.name for s, _ in walk_stmt(body) if isinstance(s, Alloc)}
-        self.blocks = _loop_of_blocks(body, a)
+        self.blocks = loop_of_blocks(body, a)
         self.terms = {s.var for s, _ in walk_stmt(body) if isinstance(s, For) and s.is_reduction}
         self.copied: set[str] = set()
 
@@ -172,7 +172,7 @@ class _Within:
         for name in self.nests:
             lines += self._copies_for(name)
         result = self.a.result
-        *_, others = _axes_of_result(self.a)
+        *_, others = axes_of_result(self.a)
         if others:
             lines += fused(result, others, "plane")
             lines.append(Bind(loop_name(result.name, "plane" if others[1:] else others[0]), "block.z"))
@@ -296,7 +296,7 @@ class _Within:
         """A tensor's part for a slice of terms; for a tile, of one that the terms do not move along."""
         roles = self.a.roles[stage.name]
         is_product = stage.name in (self.a.logits.name, self.a.values.name)
-        term = roles.key if stage.name == self.a.values.name else _term(stage) if is_product else ""
+        term = roles.key if stage.name == self.a.values.name else term_of(stage) if is_product else ""
         cut = {roles.row, roles.key, term, self.a.columns if stage.name == self.a.values.name else ""} - {""}
         names = tuple(f"of_{position}" for position in range(len(load.index)))
         moving = [n for n, index in zip(names, load.index, strict=True) if variables(index) & cut]
@@ -306,7 +306,7 @@ class _Within:
         of_terms = [n for n, index in zip(names, load.index, strict=True) if term in variables(index)]
         has_keys = any(roles.key in variables(index) for index in load.index)
         copy = f"{load.buffer}_of_{stage.name}"
-        head = _extent(self.a.logits, _term(self.a.logits))
+        head = extent_of(self.a.logits, term_of(self.a.logits))
         if is_product and of_terms:
             stays = not has_keys and head is not None and head <= WHOLE_HEAD
             at = self.at if stays else loop_name(stage.name, "slice")
@@ -334,7 +334,7 @@ def _last(moving: Sequence[str], of_terms: Sequence[str]) -> list[str]:
     return [*(n for n in moving if n in of_terms), *(n for n in moving if n not in of_terms)]
 
 
-def _term(stage: Stage) -> str:
+def term_of(stage: Stage) -> str:
     assert stage.reduction is not None
     return stage.reduction.axes[-1].name
 
@@ -379,7 +379,7 @@ def _on_threads(name: str, levels: str) -> list[Directive]:
     return [Bind(loop_name(name, f"thread_{level}"), f"thread.{level}") for level in levels]
 
 
-def _nests(tile: For) -> dict[str, list[str]]:
+def nests_in(tile: For) -> dict[str, list[str]]:
     """The loops of each stage in the tile, outermost first, without those over tiles and blocks."""
     found: dict[str, list[str]] = {}
     for s, _ in walk_stmt(tile.body):
@@ -392,7 +392,7 @@ def _is_of_another(loop: For, s: Stmt) -> bool:
     return isinstance(s, For) and s.stage != loop.stage
 
 
-def _loop_of_blocks(tile: For, a: Attention) -> str:
+def loop_of_blocks(tile: For, a: Attention) -> str:
     for s, _ in walk_stmt(tile.body):
         if isinstance(s, For) and s.stage == a.leader.name and s.is_reduction:
             return s.var

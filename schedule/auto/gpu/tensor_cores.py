@@ -100,10 +100,10 @@ def instruction_for(c: Contraction, target: Target, fast_math: bool) -> Meaning 
     known = [size_of(axis) for axis in (c.rows[-1], c.columns[-1])]
     if any(n is not None and n <= FEWEST_ROWS for n in known):
         return None
-    return _instruction(c.stage, target, fast_math)
+    return instruction_computing(c.stage, target, fast_math)
 
 
-def _instruction(stage: Stage, target: Target, fast_math: bool) -> Meaning | None:
+def instruction_computing(stage: Stage, target: Target, fast_math: bool) -> Meaning | None:
     """The instruction that multiplies such matrices, if the target has one."""
     for meaning in shipped().values():
         if not meaning.is_matrix or not target.satisfies(meaning.target):

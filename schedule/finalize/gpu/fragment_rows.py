@@ -16,7 +16,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from te.ir.expr import Const, Expr
-from te.ir.loop import Accumulate, Alloc, Buffer, Combine, For, Kernel, Stmt, Store, direct_exprs, walk_stmt
+from te.ir.loop import (
+    Accumulate,
+    Alloc,
+    Buffer,
+    Combine,
+    For,
+    If,
+    Kernel,
+    Stmt,
+    Store,
+    direct_exprs,
+    walk_stmt,
+)
 from te.ir.visit import loads, variables
 from te.schedule.finalize.gpu.fragment_axes import along, loops_inside, relative
 from te.schedule.fragments import Fragment
@@ -63,7 +75,8 @@ def _used_along(
     s: Store | Accumulate, path: Path, buffers: Mapping[str, Placed]
 ) -> Iterator[tuple[str, Fragment, int]]:
     """What a statement uses in the loops of one axis of a tile: its name, those lanes, and which axis it has there."""
-    used = [*accesses(s)]
+    asked = [load for x in path if isinstance(x, If) for load in loads(x.condition)]
+    used = [*accesses(s), *((load.buffer, load.index) for load in asked)]
     for name, index in used:
         at = buffers.get(name)
         if at is None:

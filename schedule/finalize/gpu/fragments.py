@@ -18,10 +18,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
-from te.ir.bounds import Facts, prove
-from te.ir.expr import Const, Expr, Load, Select, Var, add, compare, floor_div, floor_mod, integer, mul
+from te.ir.bounds import Facts, bounds, prove
+from te.ir.expr import (
+    Const,
+    Expr,
+    Load,
+    Select,
+    Var,
+    add,
+    compare,
+    floor_div,
+    floor_mod,
+    integer,
+    mul,
+    sub,
+)
 from te.ir.loop import (
+    THREADS,
     UNROLLED,
     VECTOR,
     Accumulate,
@@ -42,19 +57,21 @@ from te.ir.loop import (
     with_bodies,
 )
 from te.ir.simplify import simplify
+from te.ir.types import BOOL
 from te.ir.visit import loads, rewrite, substitute, variables
 from te.schedule.context import facts_inside, program_facts
 from te.schedule.finalize.gpu.fragment_axes import Nest, along, loops_inside, refuse_access, relative
 from te.schedule.finalize.gpu.fragment_rows import LANE, accesses, alike, values_of_rows
 from te.schedule.finalize.gpu.fragment_sums import Reducing, holding_rows
 from te.schedule.finalize.gpu.overhang import compute_overhang
-from te.schedule.finalize.guards import conjunction
+from te.schedule.finalize.guards import conjunction, slack
 from te.schedule.finalize.starts import place_starts
 from te.schedule.finalize.storage import physical_index
 from te.schedule.fragments import LANES, fragment_of
 from te.schedule.matrices import (
     MatrixProduct,
     Placed,
+    chooses,
     fragments_of,
     is_matrix_nest,
     is_uniform,
@@ -205,7 +222,7 @@ class _Spreading:
         if is_matrix_nest(s):
             assert isinstance(s, For)
             if s.var in self.products:
-                return _step(self.products[s.var])
+                return _step(self.products[s.var], facts)
         if isinstance(s, For):
             nests = [*self._nests_of(s, path, facts)]
             if nests:
@@ -217,7 +234,7 @@ class _Spreading:
             stage = next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate))
             refuse_access(min(used & self.buffers.keys()), f"`{stage}` uses single elements of it")
         new = [self.spread(b, (*path, s), facts_inside(s, b, facts, False)) for b in bodies(s)]
-        return with_bodies(s, tuple(new)) if new else s
+        return _asked_outside(with_bodies(s, tuple(new))) if new else s
 
     def _nests_of(self, loop: For, path: Path, facts: Facts) -> Iterator[Nest]:
         """The nests in a loop, if it is one in a tile."""
@@ -332,16 +349,28 @@ class _Spreading:
         refuse_access(next(iter(self.buffers)), f"conditions of `{stage}` stand around several statements")
 
     def _guarded_loop(self, loop: For, around: Sequence[If | Let], nest: Nest) -> Stmt:
-        """A loop over tiles, with what stands around it inside."""
+        """A loop over tiles, or over nothing in them, with what stands around it inside."""
         written = {x.buffer for x, _ in walk_stmt(loop) if isinstance(x, Store | Accumulate)}
         asked = {load.buffer for x in around for e in direct_exprs(x) for load in loads(e)}
         named = {x.var for x in around if isinstance(x, Let)}
         if asked & written or variables(loop.extent) & (named | nest.values.keys()):
             refuse_access(next(iter(self.buffers)), f"conditions stand around `{loop.var}`")
+        if asked and not any(isinstance(x, For) and x.var in nest.values for x, _ in walk_stmt(loop)):
+            return self._loop_in_slots(loop, around, nest)
         body = loop.body
         for x in reversed(around):
             body = replace(x, body=body)
         return replace(loop, body=self._over_slots(body, nest))
+
+    def _loop_in_slots(self, loop: For, around: Sequence[If | Let], nest: Nest) -> Stmt:
+        """A loop over nothing in the tile, which data leave out for most elements: for each slot by itself."""
+        body: Stmt = loop
+        for x in reversed(around):
+            body = replace(x, body=body)
+        body = substitute_stmt(body, nest.values)
+        for slot, count in reversed(nest.used(body)):
+            body = For(slot, integer(count), body, UNROLLED)
+        return body
 
     def _in_slots(self, s: Store | Accumulate, nest: Nest, around: Sequence[If | Let]) -> Stmt:
         if not any(_accesses(s, self.buffers)):
@@ -375,8 +404,20 @@ class _Spreading:
         return body
 
 
-def _step(p: MatrixProduct) -> Stmt:
-    """An instruction as a step of all lanes; each names the first element that it has of each tile."""
+def _asked_outside(s: Stmt) -> Stmt:
+    """A choice between two forms of a loop's body in front of the loop, if it is the same in each trip."""
+    match s:
+        case For(body=If(otherwise=other) as body) if other and s.var not in variables(body.condition):
+            return If(body.condition, replace(s, body=body.body), replace(s, body=other))
+    return s
+
+
+def _step(p: MatrixProduct, facts: Facts) -> Stmt:
+    """An instruction as a step of all lanes; each names the first element that it has of each tile.
+
+    Where a condition leaves out elements of the first factor, it is asked for the whole tile first, and then for
+    each: a factor of 0 would not do, since the other one may be infinite.
+    """
     lane = f"{p.step.stage}.lane"
 
     def first(load: Load, axes: tuple[str, ...], place: tuple[Expr, ...]) -> tuple[Expr, ...]:
@@ -395,7 +436,7 @@ def _step(p: MatrixProduct) -> Stmt:
         load = p.operands[e.buffer]
         return replace(load, index=indices[load])
 
-    body: Stmt = Accumulate(
+    step = Accumulate(
         p.step.buffer,
         indices[p.target],
         p.step.reducer,
@@ -405,8 +446,41 @@ def _step(p: MatrixProduct) -> Stmt:
         p.step.stage,
         p.meaning.name,
     )
-    body = For(lane, integer(LANES), body, LANE)
+    chosen = [guard.condition for guard in p.guards if chooses(guard, p)]
+    body: Stmt = For(lane, integer(LANES), step, LANE)
+    if chosen:
+        some = replace(step, kept=_elements_kept(p, lane, conjunction(chosen)))
+        body = If(_for_all_warps(p, chosen, facts), body, For(lane, integer(LANES), some, LANE))
     for guard in reversed(p.guards):
         if is_uniform(guard, p):
             body = If(guard.condition, body, of_terms=guard.of_terms)
     return body
+
+
+def _elements_kept(p: MatrixProduct, lane: str, condition: Expr) -> tuple[Expr, ...]:
+    """The condition for each element of the first factor that a lane has, in the order of its slots."""
+    fragment = fragment_of(p.meaning, p.meaning.operands[0])
+    axes = p.meaning.axes_of(p.meaning.operands[0])
+    found: list[Expr] = []
+    for slots in product(*(range(n) for n in fragment.slots)):
+        place = fragment.index(Var(lane), [integer(n) for n in slots])
+        found.append(substitute(condition, {p.loops[a].var: i for a, i in zip(axes, place, strict=True)}))
+    return tuple(found)
+
+
+def _for_all_warps(p: MatrixProduct, conditions: Sequence[Expr], facts: Facts) -> Expr:
+    """What holds where all elements that the warps take in a trip of the loops around them meet the conditions."""
+    hidden = [loop.var for loop in p.loops.values()]
+    kinds = [s.kind in THREADS for s in p.path if isinstance(s, For)]
+    inside = [s.var for s in p.path if isinstance(s, For)][
+        kinds.index(True) if True in kinds else len(kinds) :
+    ]
+    for loop in p.loops.values():
+        facts = facts.with_range(loop.var, integer(0), sub(loop.extent, integer(1)))
+    least: list[Expr] = []
+    for condition in conditions:
+        distance = slack(condition)
+        assert distance is not None
+        low, _ = bounds(distance, facts, [*inside, *hidden])
+        least.append(Const(False, BOOL) if low is None else compare(">=", low, integer(0)))
+    return conjunction(least)
