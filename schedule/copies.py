@@ -6,7 +6,7 @@ make parallel. It keeps the tensor's indices, so that to read the copy is to rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import NoReturn
 
@@ -36,11 +36,12 @@ from te.ir.loop import (
 )
 from te.ir.tensor import Axis, Stage, Tensor, identity
 from te.ir.types import integer_limits
-from te.ir.visit import loads, rewrite, variables
+from te.ir.visit import loads, rewrite, substitute, variables
 from te.schedule.buffers import axes_of, buffer_of, find_source, find_tensor, is_filled, new_buffer
 from te.schedule.compute_at import as_data_loops, reads_directly, refuse_scope, replaced
 from te.schedule.context import facts_at, facts_inside, follows_from_loops
 from te.schedule.directives import CacheRead, CacheWrite
+from te.schedule.every import Every, steps_of
 from te.schedule.forms import Scope, span_of
 from te.schedule.layouts import checked_layout
 from te.schedule.methods import copied_by
@@ -112,6 +113,7 @@ class _Copy:
         self.tensor = tensor
         self.name = name
         self.is_of_filled = is_filled(kernel, tensor.name)  # and what fills that is copied as well
+        self.every: Every | None = None  # which elements of the part are read, where they are not all
         self.names: list[Let] = []  # around the place, of whose range the loops alone are no proof
         path = _region(kernel, d)[1]
         for at, s in enumerate(path):
@@ -151,6 +153,9 @@ class _Copy:
         is_padded = self.d.fill is not None or self.is_of_filled
         box = box_of(uses, self.tensor.shape, facts, whole=not is_padded)
         self._require_source(box, facts)
+        if self.d.in_ is Scope.SHARED and self.d.fill is not None:
+            self.every = Every(box.low, steps_of(uses, box, facts))
+            box = self.every.box(box)
         nest = self._nest(box, facts)
         scope = self.d.in_ or Scope.GLOBAL
         refuse_scope(self.name, box.extents, scope, span_of(self.d, "in_"))
@@ -205,8 +210,14 @@ class _Copy:
         """The loops that copy a box."""
         axes = tuple(Axis(name, d) for name, d in zip(self.axes(), self.tensor.shape, strict=True))
         element = Load(self.tensor.name, tuple(Var(a.name) for a in axes), self.tensor.dtype)
-        stage = Stage(Tensor(self.name, self.tensor.dtype, self.tensor.shape), axes, element)
+        if self.every is not None:
+            axes = self.every.axes(axes, box)
+            element = replace(element, index=self.every.in_tensor(element.index))
+        shape = tuple(axis.extent for axis in axes)
+        stage = Stage(Tensor(self.name, self.tensor.dtype, shape), axes, element)
         nest = nest_part(stage, box.low, box.extents, facts)
+        if self.every is not None:
+            nest = self.every.guarded(nest, self.tensor.shape, facts)
         if self.d.fill is None and not self.is_of_filled:
             return nest
         nest = rewrite_stmt(nest, self._filled)
@@ -242,26 +253,32 @@ class _Copy:
     def _reading_copy(self, s: Stmt, facts: Facts) -> Stmt:
         """`s` with the copy in the place of the tensor; what the copy is filled with needs no choice."""
 
-        def read(e: Expr, known: Facts) -> Expr:
-            def one(e: Expr) -> Expr:
+        def read(e: Expr, known: Facts, names: Mapping[str, Expr]) -> Expr:
+            def unfilled(e: Expr) -> Expr:
                 match e:
-                    case Load() if e.buffer == self.tensor.name:
-                        return replace(e, buffer=self.name)
-                    case Select(then=Load(buffer=self.name)) if self._chooses_fill(e, known):
+                    case Select(then=Load(buffer=self.tensor.name)) if self._chooses_fill(e, known):
                         return e.then
                 return e
 
-            return rewrite(e, one)
+            def one(e: Expr) -> Expr:
+                if not (isinstance(e, Load) and e.buffer == self.tensor.name):
+                    return e
+                index = self.every.in_copy(e.index, names, known) if self.every is not None else e.index
+                return replace(e, buffer=self.name, index=index)
 
-        def walk_down(s: Stmt, known: Facts) -> Stmt:
+            return rewrite(rewrite(e, unfilled), one)
+
+        def walk_down(s: Stmt, known: Facts, names: Mapping[str, Expr]) -> Stmt:
             fetched = s.prefetches if isinstance(s, For) else ()
-            s = _with_direct_exprs(s, lambda e: read(e, known))
+            s = _with_direct_exprs(s, lambda e: read(e, known, names))
             if isinstance(s, For):  # what is fetched ahead may be at indices that lie outside of the copy
                 s = replace(s, prefetches=fetched)
-            inner = tuple([walk_down(b, facts_inside(s, b, known)) for b in bodies(s)])
+            if isinstance(s, Let):
+                names = {**names, s.var: substitute(s.value, names)}
+            inner = tuple([walk_down(b, facts_inside(s, b, known), names) for b in bodies(s)])
             return with_bodies(s, inner)
 
-        return walk_down(s, facts)
+        return walk_down(s, facts, {})
 
     def _chooses_fill(self, e: Select, facts: Facts) -> bool:
         """Whether a choice gives what the copy holds: the element inside the tensor, the filling outside."""

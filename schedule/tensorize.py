@@ -36,7 +36,8 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.ir.print import print_expr, print_swizzle
-from te.ir.visit import loads, variables
+from te.ir.simplify import simplify
+from te.ir.visit import loads, rewrite, variables
 from te.schedule.context import facts_at
 from te.schedule.directives import Tensorize
 from te.schedule.finalize.guards import guarded, hull
@@ -53,6 +54,7 @@ from te.schedule.matrices import (
     nest_below,
     tensorized_products,
     unmet_guard,
+    with_whole_tiles,
 )
 from te.schedule.names import Path, TooLate, all_loops, find_loops, index_of, require_serial
 from te.target import Target
@@ -75,14 +77,15 @@ def tensorize(kernel: Kernel, d: Tensorize) -> Kernel:
 
 def _tensorize_matrices(kernel: Kernel, nest: Nest, d: Tensorize, meaning: Meaning) -> Kernel:
     _check_step(nest, d, meaning)
-    product = matrix_product(meaning, nest.path, (*nest.data, nest.terms), nest.step, nest.guards)
-    if product is None:
-        raise ScheduleError(_no_product(nest, d, meaning))
+    product = _product_of(kernel, nest, d, meaning)
     for axis, loop in product.loops.items():
         if loop.extent != integer(meaning.tile[axis]):
             rows, columns, terms = meaning.tile.values()
             wanted = f"{rows} rows, {columns} columns and {terms} terms"
             _refuse_extent(loop, d, meaning, wanted, meaning.tile[axis])
+    kernel = with_whole_tiles(kernel, product)
+    nest = _find_nest(kernel, d, meaning)
+    product = _product_of(kernel, nest, d, meaning)
     astray = misplaced(product, kernel)
     if astray is not None:
         _refuse_operand(astray, product, d, kernel)
@@ -95,6 +98,21 @@ def _tensorize_matrices(kernel: Kernel, nest: Nest, d: Tensorize, meaning: Meani
     for loop in reversed([*product.order()]):
         body = replace(loop, kind=TENSORIZED, intrinsic=meaning.name, body=body)
     return replace_loop(kernel, nest.outer.var, body)
+
+
+def _product_of(kernel: Kernel, nest: Nest, d: Tensorize, meaning: Meaning) -> MatrixProduct:
+    facts = facts_at((*nest.path, *nest.data, nest.terms), kernel.program)
+
+    def plain(
+        e: Expr,
+    ) -> Expr:  # without what is the same for a whole tile, as the number of a group of channels
+        return replace(e, index=tuple(simplify(i, facts) for i in e.index)) if isinstance(e, Load) else e
+
+    step = replace(nest.step, value=rewrite(nest.step.value, plain))
+    product = matrix_product(meaning, nest.path, (*nest.data, nest.terms), step, nest.guards)
+    if product is None:
+        raise ScheduleError(_no_product(nest, d, meaning))
+    return product
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,13 +79,13 @@ class Convolution:
         return self.stage.axes[-1] != self.channel
 
 
-def convolution_of(stage: Stage) -> Convolution | None:
-    """The roles of a stage's axes, if it sums products of filters and windows."""
+def convolution_of(stage: Stage, of_integers: bool = False) -> Convolution | None:
+    """The roles of a stage's axes, if it sums products of filters and windows: of floats, or of integers, too."""
     reduction = stage.reduction
     if reduction is None or reduction.reducer != "sum" or reduction.where != TRUE or not stage.axes:
         return None
     value = stage.value
-    if not (isinstance(value, Op) and value.op == "*" and value.dtype.is_float):
+    if not (isinstance(value, Op) and value.op == "*" and (value.dtype.is_float or of_integers)):
         return None
     for image, filters in (value.args, value.args[::-1]):
         found = _with_roles(stage, image, filters)

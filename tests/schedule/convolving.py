@@ -7,22 +7,39 @@ from typing import Any
 
 import numpy as np
 
-# The filters' axes, and how an op reads them.
-FILTERS = {"rsck": ("R, S, CG, K", "r, s, c, k"), "krsc": ("K, R, S, CG", "k, r, s, c")}
+# How pictures and filters lie: their axes.
+ORDERS = {
+    "nhwc rsck": ("N, H, W, C", "R, S, CG, K"),
+    "nhwc krsc": ("N, H, W, C", "K, R, S, CG"),
+    "nchw kcrs": ("N, C, H, W", "K, CG, R, S"),
+}
+INDICES = {
+    "N": "n",
+    "H": "y*stride + r*dilation - padding",
+    "W": "x*stride + s*dilation - padding",
+    "C": "k // (K // groups) * CG + c",
+}
+RESULTS = {
+    "N": ("n", "N"),
+    "H": ("y", "(H + 2*padding - dilation*(R - 1) - 1) // stride + 1"),
+    "W": ("x", "(W + 2*padding - dilation*(S - 1) - 1) // stride + 1"),
+    "C": ("k", "K"),
+}
 
 
-def nhwc(dtype: str, sums: str, filters: str = "rsck") -> str:
-    """The text of an op: a convolution of pictures [N, H, W, C], with a bias, in groups."""
-    axes, index = FILTERS[filters]
+def convolution(dtype: str, sums: str, order: str = "nhwc rsck") -> str:
+    """The text of an op: a convolution of two axes, with a bias, in groups."""
+    picture, filters = ORDERS[order]
+    axes = picture.split(", ")
+    indices, extents = zip(*(RESULTS[axis] for axis in axes), strict=True)
+    read = ", ".join(INDICES[axis] for axis in axes)
     return f"""
-op f(X: {dtype}[N, H, W, C], w: {dtype}[{axes}], b: {sums}[K],
+op f(X: {dtype}[{picture}], w: {dtype}[{filters}], b: {sums}[K],
      const stride: int = 1, const padding: int = 0, const dilation: int = 1, const groups: int = 1)
-        -> Y: {sums}[N, (H + 2*padding - dilation*(R - 1) - 1) // stride + 1,
-                     (W + 2*padding - dilation*(S - 1) - 1) // stride + 1, K] {{
+        -> Y: {sums}[{", ".join(extents)}] {{
     require C == CG * groups and K % groups == 0
-    Y[n, y, x, k] = b[k] + sum[r, s, c](
-        {sums}(X[n, y*stride + r*dilation - padding, x*stride + s*dilation - padding,
-                 k // (K // groups) * CG + c] else 0) * {sums}(w[{index}]))
+    Y[{", ".join(indices)}] = b[k] + sum[r, s, c](
+        {sums}(X[{read}] else 0) * {sums}(w[{filters.replace("CG", "C").lower()}]))
 }}
 """
 
@@ -65,19 +82,19 @@ class Case:
             "S": s,
         }
 
-    def arrays(self, dtype: Any, sums: Any, filters: str = "rsck", seed: int = 0) -> list[np.ndarray]:
+    def arrays(self, dtype: Any, sums: Any, order: str = "nhwc rsck", seed: int = 0) -> list[np.ndarray]:
         """A picture, filters and bias of small whole numbers, whose sums every dtype has exactly."""
         rng = np.random.default_rng(seed)
-        window = (*self.window, self.channels // self.groups)
-        shape = (*window, self.filters) if filters == "rsck" else (self.filters, *window)
-        shapes = [(self.n, *self.picture, self.channels), shape, (self.filters,)]
-        values = [rng.integers(-3, 4, size=shape) for shape in shapes]
+        shapes = [tuple(self.sizes[axis] for axis in axes.split(", ")) for axes in ORDERS[order]]
+        values = [rng.integers(-3, 4, size=shape) for shape in (*shapes, (self.filters,))]
         return [v.astype(t) for v, t in zip(values, (dtype, dtype, sums), strict=True)]
 
-    def expected(self, arrays: list[np.ndarray], filters: str = "rsck") -> np.ndarray:
+    def expected(self, arrays: list[np.ndarray], order: str = "nhwc rsck") -> np.ndarray:
         """The convolution by NumPy: for each place of the window a product of matrices."""
+        picture, filters = (axes.replace("CG", "C").split(", ") for axes in ORDERS[order])
         x, w, b = (a.astype(np.float64) for a in arrays)
-        w = w if filters == "rsck" else w.transpose(1, 2, 3, 0)
+        x = x.transpose([picture.index(axis) for axis in "NHWC"])
+        w = w.transpose([filters.index(axis) for axis in "RSCK"])
         p, r, s = self.padding, *self.window
         x = np.pad(x, ((0, 0), (p, p), (p, p), (0, 0)))
         high, wide = (
@@ -93,4 +110,4 @@ class Case:
                 for g in range(self.groups):
                     of = np.s_[g * per : (g + 1) * per]
                     out[..., of] += seen[..., g * own : (g + 1) * own] @ w[i, j][:, of]
-        return out
+        return out.transpose(["NHWC".index(axis) for axis in picture])

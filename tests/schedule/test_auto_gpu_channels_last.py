@@ -13,7 +13,7 @@ from te.backends.cuda.emulator.executable import Emulation, emulating
 from te.backends.cuda.toolkit import find_program
 from te.target import EMULATED
 from tests.backends.emulator.running import needs_gxx
-from tests.schedule.convolving import Case, nhwc
+from tests.schedule.convolving import Case, convolution
 
 CASES = {
     "plain": Case(2, 8, (9, 11), 10, (3, 3)),
@@ -47,16 +47,16 @@ pytestmark = needs_gxx
 with_compiler = pytest.mark.skipif(compiler_version() is None, reason="needs NVRTC or nvcc")
 
 
-@pytest.mark.parametrize("filters", ["rsck", "krsc"])
+@pytest.mark.parametrize("order", ["nhwc rsck", "nhwc krsc"])
 @pytest.mark.parametrize("name", CASES)
-def test_results_are_those_of_numpy(name: str, filters: str) -> None:
+def test_results_are_those_of_numpy(name: str, order: str) -> None:
     case = CASES[name]
-    arrays = case.arrays(np.float32, np.float32, filters)
-    op = nhwc("f32", "f32", filters)
+    arrays = case.arrays(np.float32, np.float32, order)
+    op = convolution("f32", "f32", order)
     kernel = te.build(op, target=EMULATED, sizes=case.sizes, consts=case.consts)
     with emulating(Emulation(orders=(0, 3))):
         found = kernel(*arrays)
-    np.testing.assert_array_equal(found, case.expected(arrays, filters))
+    np.testing.assert_array_equal(found, case.expected(arrays, order))
 
 
 @pytest.mark.parametrize("known", ["", "R S", "CG K"])
@@ -64,7 +64,7 @@ def test_sizes_may_be_left_to_the_call(known: str) -> None:
     case = CASES["padded"]
     arrays = case.arrays(np.float32, np.float32)
     sizes = {name: case.sizes[name] for name in known.split()}
-    kernel = te.build(nhwc("f32", "f32"), target=EMULATED, sizes=sizes, consts=case.consts)
+    kernel = te.build(convolution("f32", "f32"), target=EMULATED, sizes=sizes, consts=case.consts)
     with emulating(Emulation(orders=(0, 3))):
         found = kernel(*arrays)
     np.testing.assert_array_equal(found, case.expected(arrays))
@@ -83,9 +83,9 @@ def test_any_number_of_axes(text: str) -> None:
     np.testing.assert_array_equal(found, te.build(text, "none")(*arrays))
 
 
-def built(filters: str = "rsck", sm: str = "sm_80", **numbers: int) -> te.Kernel:
+def built(order: str = "nhwc rsck", sm: str = "sm_80", **numbers: int) -> te.Kernel:
     consts = {**LARGE.consts, **numbers}
-    return te.build(nhwc("f32", "f32", filters), target=f"cuda.{sm}", sizes=LARGE.sizes, consts=consts)
+    return te.build(convolution("f32", "f32", order), target=f"cuda.{sm}", sizes=LARGE.sizes, consts=consts)
 
 
 def test_a_convolution_is_in_tiles_of_pixels_and_channels() -> None:
@@ -113,9 +113,9 @@ def test_the_innermost_loop_asks_for_nothing() -> None:
 @with_compiler
 @pytest.mark.nvcc
 @pytest.mark.parametrize("sm", ["sm_80", "sm_90"])
-@pytest.mark.parametrize("filters", ["rsck", "krsc"])
-def test_nothing_spills(filters: str, sm: str) -> None:
-    (found,) = built(filters, sm, stride=2).resources()
+@pytest.mark.parametrize("order", ["nhwc rsck", "nhwc krsc"])
+def test_nothing_spills(order: str, sm: str) -> None:
+    (found,) = built(order, sm, stride=2).resources()
     assert (found.usage.spill_stores, found.usage.spill_loads) == (0, 0)
     assert found.blocks >= 2
 

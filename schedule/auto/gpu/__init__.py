@@ -35,6 +35,7 @@ from te.schedule.auto.gpu.attention_tensor_cores import flash_attention
 from te.schedule.auto.gpu.channels_last import plans_for_channels_last
 from te.schedule.auto.gpu.columns import plans_for_columns
 from te.schedule.auto.gpu.convolution import plans_for_convolution
+from te.schedule.auto.gpu.convolution_cores import plans_for_convolution_cores
 from te.schedule.auto.gpu.parts import plans_for_parts
 from te.schedule.auto.gpu.points import lines_for_points
 from te.schedule.auto.gpu.rows import lines_for_rows, rows_at, short_rows
@@ -163,6 +164,7 @@ def _scheduled_as_tiles(
         plans_for_parts(stage, target, fast_math),
         plans_for_tensor_cores(stage, program, target, fast_math, is_large=is_large),
         plans_for_tiles(stage, program, target, is_large=is_large),
+        plans_for_convolution_cores(stage, program, target, fast_math, is_large=is_large),
         plans_for_convolution(stage, program),
         plans_for_channels_last(stage, program),
     )

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from te.ir.expr import Load, Var
+from te.ir.expr import Load, Var, integer
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import variables
 from te.schedule.auto.contraction import known_product
@@ -290,7 +290,9 @@ class _Tiled:
 
     def _cut(self, load: Load) -> list[str]:
         """The axes of a copy of which a slice of a tile has more than one value."""
-        cut = {self.c.channel.name, self.term.name, *(axis.name for axis in (*self.windows, *self.inner))}
+        cut = {self.term.name, *(axis.name for axis in self.inner if axis.extent != integer(1))}
         if load == self.c.image:
-            cut.discard(self.c.channel.name)  # which chooses a group alone
+            cut |= {axis.name for axis in self.windows}
+        else:
+            cut.add(self.c.channel.name)
         return [n for n, i in zip(names_of(load), load.index, strict=True) if variables(i) & cut]

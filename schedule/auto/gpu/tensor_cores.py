@@ -100,17 +100,17 @@ def instruction_for(c: Contraction, target: Target, fast_math: bool) -> Meaning 
     known = [size_of(axis) for axis in (c.rows[-1], c.columns[-1])]
     if any(n is not None and n <= FEWEST_ROWS for n in known):
         return None
-    return instruction_computing(c.stage, target, fast_math)
+    return instruction_computing(c.stage.value, target, fast_math)
 
 
-def instruction_computing(stage: Stage, target: Target, fast_math: bool) -> Meaning | None:
-    """The instruction that multiplies such matrices, if the target has one."""
+def instruction_computing(terms: Expr, target: Target, fast_math: bool) -> Meaning | None:
+    """The instruction that multiplies such matrices and adds the terms, if the target has one."""
     for meaning in shipped().values():
         if not meaning.is_matrix or not target.satisfies(meaning.target):
             continue
         if meaning.name in DEVIATIONS and not fast_math:
             continue
-        if meaning.accumulator.dtype == stage.value.dtype and any(bindings(meaning.term, stage.value)):
+        if meaning.accumulator.dtype == terms.dtype and any(bindings(meaning.term, terms)):
             return meaning
     return None
 
