@@ -234,11 +234,12 @@ def with_whole_tiles(kernel: Kernel, p: MatrixProduct) -> Kernel:
             return s
         shape = list(s.buffer.shape)
         for n, (i, size) in enumerate(zip(p.step.index, s.buffer.shape, strict=True)):
-            (tile,) = [tiles[v] for v in variables(i) & tiles.keys()] or [1]
+            along = [tiles[loop] for loop in variables(i) & tiles.keys()]
             last = bounds(i, facts, inside)[1]
             starts_at_zero = not s.buffer.origin or s.buffer.origin[n] == integer(0)
-            if tile > 1 and starts_at_zero and isinstance(last, Const) and isinstance(size, Const):
-                shape[n] = integer(max(int(size.value), -(-(int(last.value) + 1) // tile) * tile))
+            if len(along) == 1 and starts_at_zero and isinstance(last, Const) and isinstance(size, Const):
+                whole = -(-(int(last.value) + 1) // along[0]) * along[0]
+                shape[n] = integer(max(int(size.value), whole))
         return Alloc(replace(s.buffer, shape=tuple(shape)), s.body)
 
     return replace(kernel, body=rewrite_stmt(kernel.body, enlarged))

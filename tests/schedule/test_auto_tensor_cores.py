@@ -110,17 +110,18 @@ class TestEmulated:
         ]
         np.testing.assert_array_equal(np.asarray(kernel(*given)), a @ b)
 
+    @pytest.mark.parametrize(("rows", "columns"), [(20, 27), (13, 10)])
     @pytest.mark.parametrize("text", [product("bf16", "bf16", "f32"), EPILOGUE], ids=["alone", "epilogue"])
-    def test_sizes_of_less_than_a_tile(self, text: str) -> None:
-        sizes = {"M": 20, "N": 27, "K": 40}
+    def test_sizes_of_less_than_a_tile(self, text: str, rows: int, columns: int) -> None:
+        sizes = {"M": rows, "N": columns, "K": 40}
         kernel = te.build(text, target="cuda-emulated", sizes=sizes)
         assert "tensorize" in kernel.schedule
         rng, dtype = np.random.default_rng(0), numpy_dtype(DTYPES["bf16"])
         a, b = (rng.integers(-2, 3, (sizes[x], sizes[y])) for x, y in ("MK", "KN"))
         given = {"A": a.astype(dtype), "B": b.astype(dtype)}
         if text == EPILOGUE:
-            given["bias"] = np.arange(27, dtype=np.float32)
-        expected = np.maximum(a @ b + np.arange(27), 0) if text == EPILOGUE else a @ b
+            given["bias"] = np.arange(columns, dtype=np.float32)
+        expected = np.maximum(a @ b + np.arange(columns), 0) if text == EPILOGUE else a @ b
         found = np.asarray(kernel(**given)).astype(np.float32)
         np.testing.assert_array_equal(found, expected.astype(found.dtype if text != EPILOGUE else dtype))
 
