@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
-from te.ir.bounds import Facts, bounds, prove
+from te.ir.bounds import Facts, prove
 from te.ir.expr import Const, Expr, Load, Select, Var, compare, conjuncts, floor_mod, integer, negation, sub
 from te.ir.loop import (
     TENSORIZED,
@@ -27,7 +27,6 @@ from te.ir.loop import (
     Let,
     Stmt,
     Store,
-    rewrite_stmt,
     walk_stmt,
 )
 from te.ir.simplify import simplify
@@ -217,32 +216,6 @@ def placed(load: Load, tensor: Tensor, p: MatrixProduct, kernel: Kernel) -> Plac
         if not prove(compare("==", floor_mod(simplify(first, facts), integer(extent)), integer(0)), facts):
             return f"nothing proves that a tile begins at a multiple of {extent} along its axis {axis}"
     return Placed(buffer, fragment, tuple(axes))
-
-
-def with_whole_tiles(kernel: Kernel, p: MatrixProduct) -> Kernel:
-    """The kernel with registers for all elements that the instruction writes of a result.
-
-    A buffer holds no more than its tensor has, and tiles may overhang that: of each warp, other ones.
-    """
-    tiles = {p.loops[name].var: extent for name, extent in p.meaning.tile.items()}
-    at = next((n for n, s in enumerate(p.path) if isinstance(s, Alloc) and s.buffer.name == p.step.buffer), 0)
-    inside = [s.var for s in (*p.path[at:], *p.order()) if isinstance(s, For | Let)]
-    facts = facts_at((*p.path, *p.order()), kernel.program)
-
-    def enlarged(s: Stmt) -> Stmt:
-        if not (isinstance(s, Alloc) and s.buffer.name == p.step.buffer and s.buffer.scope == "register"):
-            return s
-        shape = list(s.buffer.shape)
-        for n, (i, size) in enumerate(zip(p.step.index, s.buffer.shape, strict=True)):
-            along = [tiles[loop] for loop in variables(i) & tiles.keys()]
-            last = bounds(i, facts, inside)[1]
-            starts_at_zero = not s.buffer.origin or s.buffer.origin[n] == integer(0)
-            if len(along) == 1 and starts_at_zero and isinstance(last, Const) and isinstance(size, Const):
-                whole = -(-(int(last.value) + 1) // along[0]) * along[0]
-                shape[n] = integer(max(int(size.value), whole))
-        return Alloc(replace(s.buffer, shape=tuple(shape)), s.body)
-
-    return replace(kernel, body=rewrite_stmt(kernel.body, enlarged))
 
 
 def misplaced(p: MatrixProduct, kernel: Kernel) -> tuple[Load, str] | None:

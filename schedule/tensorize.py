@@ -54,7 +54,6 @@ from te.schedule.matrices import (
     nest_below,
     tensorized_products,
     unmet_guard,
-    with_whole_tiles,
 )
 from te.schedule.names import Path, TooLate, all_loops, find_loops, index_of, require_serial
 from te.target import Target
@@ -83,9 +82,6 @@ def _tensorize_matrices(kernel: Kernel, nest: Nest, d: Tensorize, meaning: Meani
             rows, columns, terms = meaning.tile.values()
             wanted = f"{rows} rows, {columns} columns and {terms} terms"
             _refuse_extent(loop, d, meaning, wanted, meaning.tile[axis])
-    kernel = with_whole_tiles(kernel, product)
-    nest = _find_nest(kernel, d, meaning)
-    product = _product_of(kernel, nest, d, meaning)
     astray = misplaced(product, kernel)
     if astray is not None:
         _refuse_operand(astray, product, d, kernel)

@@ -107,7 +107,7 @@ class FlashAttention:
 
 def flash_attention(a: Attention, program: Program, target: Target, fast_math: bool) -> FlashAttention | None:
     """The attention on tensor cores, if those of the target compute its products."""
-    logits, values = (instruction_computing(s, target, fast_math) for s in (a.logits, a.values))
+    logits, values = (instruction_computing(s.value, target, fast_math) for s in (a.logits, a.values))
     weights = [
         load.buffer
         for load in loads(a.values.value)

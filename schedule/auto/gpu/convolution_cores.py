@@ -28,7 +28,14 @@ from te.ir.visit import rewrite, variables
 from te.schedule.auto.convolution import Convolution, convolution_of, is_of_one_group
 from te.schedule.auto.gpu.enough import MULTIPROCESSORS
 from te.schedule.auto.gpu.points import fused, fused_loops
-from te.schedule.auto.gpu.tensor_cores import ACCESS_BYTES, DEPTH, SLICE_BYTES, TILES, Tile, instruction_computing
+from te.schedule.auto.gpu.tensor_cores import (
+    ACCESS_BYTES,
+    DEPTH,
+    SLICE_BYTES,
+    TILES,
+    Tile,
+    instruction_computing,
+)
 from te.schedule.auto.gpu.windows import channels_of_image, names_of, window_axes
 from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
 from te.schedule.directives import (
