@@ -134,7 +134,11 @@ class Statements:
         with self.scope.writer.block(f"if ({condition})"):
             write_vectors(self.scope, s, plan)
         with self.scope.writer.otherwise():
-            self._serial(s)
+            found = vector_loop(self.scope, s, of_any_size=True)
+            if found is None:
+                self._serial(s)
+            else:
+                write_vectors(self.scope, s, found[1])
 
     def _copies(self, s: For, leaf: Store) -> None:
         """The lanes of an asynchronous copy together, where sizes allow it."""

@@ -8,8 +8,9 @@
                                       te_store(&Y[4 * i], Y_4);
 
 An access must begin at a multiple of its size. Where that depends on sizes, such as a row's length, it is
-asked at run time, of the sizes alone, and all lanes are written out for the others. Reads that a condition
-guards are made lane by lane.
+asked at run time, of the sizes alone; for the others such an access is made lane by lane. Reads under a condition
+that is that of all lanes, such as an index from data that must lie inside, are made where it holds; under others
+they are made lane by lane.
 """
 
 from __future__ import annotations
@@ -40,39 +41,63 @@ class _Plan:
     reads: tuple[Load, ...]
     writes: bool  # also by vectors
     sizes: tuple[str, ...]  # that must be multiples of `lanes`
+    guards: Mapping[Load, Expr]  # the condition of each read
 
 
-def vector_loop(scope: Scope, loop: For) -> tuple[str, _Plan] | None:
-    """The condition and the plan for a loop of one statement; None where nothing in it lies side by side."""
+def vector_loop(scope: Scope, loop: For, *, of_any_size: bool = False) -> tuple[str, _Plan] | None:
+    """The condition and the plan for a loop of one statement; None where nothing in it lies side by side.
+
+    With `of_any_size` it has no condition: accesses that depend on sizes are made lane by lane.
+    """
     leaf = loop.body
     if not isinstance(leaf, Store | Accumulate) or not isinstance(loop.extent, Const):
         return None
-    plan = _plan(scope, loop.var, int(loop.extent.value), leaf)
+    plan = _plan(scope, loop.var, int(loop.extent.value), leaf, of_any_size)
     if plan is None:
         return None
     asked = [f"{scope.variables[size].code} % {plan.lanes} == 0" for size in plan.sizes]
     return " && ".join(asked), plan
 
 
-def _plan(scope: Scope, var: str, extent: int, leaf: Store | Accumulate) -> _Plan | None:
+def _plan(scope: Scope, var: str, extent: int, leaf: Store | Accumulate, of_any_size: bool) -> _Plan | None:
     target = Load(leaf.buffer, leaf.index, leaf.value.dtype)
-    certain = dict.fromkeys(r for r, guard in guarded_reads(leaf.value, TRUE) if guard == TRUE)
+    guards = _shared_guards(leaf, var)
     if any(r.buffer == leaf.buffer and r.index != leaf.index for r in loads(leaf.value)):
         return None  # what one lane writes another may read
-    candidates = [r for r in (*certain, target) if is_contiguous(scope, r, var)]
+    candidates = [r for r in (*guards, target) if is_contiguous(scope, r, var)]
     if not candidates:
         return None
     widest = max(r.dtype.bytes for r in candidates)
     lanes = gcd(extent, ACCESS_BYTES // widest)
     while lanes > 1:
         needed = {r: sizes_for(scope, r, var, lanes) for r in candidates}
-        fitting = {r: sizes for r, sizes in needed.items() if sizes is not None}
+        fitting = {
+            r: sizes for r, sizes in needed.items() if sizes is not None and not (sizes and of_any_size)
+        }
         if fitting:
             sizes = sorted({size for found in fitting.values() for size in found or ()})
-            reads = tuple(r for r in fitting if r != target or isinstance(leaf, Accumulate) or r in certain)
-            return _Plan(lanes, reads, target in fitting, tuple(sizes))
+            reads = tuple(r for r in fitting if r != target or isinstance(leaf, Accumulate) or r in guards)
+            return _Plan(lanes, reads, target in fitting, tuple(sizes), guards)
         lanes //= 2
     return None
+
+
+def _shared_guards(leaf: Store | Accumulate, var: str) -> dict[Load, Expr]:
+    """The reads that all lanes make or none, and the condition; what is written meanwhile decides none."""
+    found: dict[Load, set[Expr]] = {}
+    for read, guard in guarded_reads(leaf.value, TRUE):
+        found.setdefault(read, set()).add(guard)
+    guards = {read: TRUE if TRUE in asked else min(asked, key=repr) for read, asked in found.items()}
+    return {
+        read: guard
+        for read, guard in guards.items()
+        if guard == TRUE
+        or (
+            len(found[read]) == 1
+            and var not in variables(guard)
+            and all(r.buffer != leaf.buffer for r in loads(guard))
+        )
+    }
 
 
 def is_contiguous(scope: Scope, access: Load, var: str) -> bool:
@@ -167,8 +192,11 @@ def _write_lanes(scope: Scope, loop: For, plan: _Plan, first: Index) -> None:
             place = scope.buffers[read.buffer]
             names[read] = scope.names.fresh(f"{place.name}_{plan.lanes}")
             constant = "" if read == target and plan.writes else "const "
-            address = element(scope, place, read.index)
-            writer.line(f"{constant}{_type(place, plan)} {names[read]} = te_load<{plan.lanes}>(&{address});")
+            loaded = f"te_load<{plan.lanes}>(&{element(scope, place, read.index)})"
+            guard = plan.guards.get(read, TRUE)
+            if guard != TRUE:
+                loaded = f"{value(scope, guard).code} ? {loaded} : {_type(place, plan)}{{}}"
+            writer.line(f"{constant}{_type(place, plan)} {names[read]} = {loaded};")
         place = scope.buffers[leaf.buffer]
         if plan.writes and target not in names:
             names[target] = scope.names.fresh(f"{place.name}_{plan.lanes}")

@@ -61,6 +61,12 @@ op f(A: {a}, B: {b}) -> C: {c}[M, N] {{
     C[i, j] = sum[k]({value})
 }}
 """
+TOKENS = """
+op f(ids: i64[B, M], w: f32[V, N], at: f32[M, N]) -> Y: f32[B, M, N] {
+    require V >= 5
+    Y[b, i, j] = w[ids[b, i] % 5, j] + at[i, j]
+}
+"""
 CUMULATED = """
 op f(X: f32[M, N]) -> Y: f32[M, N] {
     Y[i, j] = X[i, j] + (Y[i, j - 1] else 0)
@@ -118,6 +124,20 @@ def test_short_rows_are_fused() -> None:
 
 def test_what_is_not_contiguous_is_not_in_vectors() -> None:
     assert not [line for line in lines(TURNED) if line.startswith("vectorize")]
+
+
+def test_what_indices_from_data_name_is_read_16_bytes_at_once() -> None:
+    """The condition that it exists is that of all lanes."""
+    text = TOKENS.replace(" % 5", "")
+    emitted = te.build(text, target="cuda.sm_80", sizes={"N": 64}).ir("cuda")
+    assert "< V ? te_load<4>(&w[" in emitted
+    kernel = te.build(text, target=EMULATED)
+    for columns in (8, 7):
+        w, at = np.random.default_rng(0).standard_normal((2, 6, columns), np.float32)
+        ids = np.array([[5, 0, 3, 1, 2, 2], [0, 0, 5, 5, 5, 4]])
+        np.testing.assert_array_equal(kernel(ids, w, at), w[ids] + at)
+    with pytest.raises(IndexError, match="b = 1, i = 5"):
+        kernel(ids + (ids == 4) * 2, w, at)
 
 
 def test_a_recurrence_has_threads_along_its_other_axes() -> None:
@@ -264,8 +284,9 @@ TEXTS = {
     "batches": BATCHES,
     "turned": TURNED,
     "cumulated": CUMULATED,
+    "tokens": TOKENS,
 }
-MORE = {"K": 37, "A": 2, "B": 3, "H": 7, "W": 50}
+MORE = {"V": 7, "K": 37, "A": 2, "B": 3, "H": 7, "W": 50}
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -5,7 +5,7 @@
                                             ->    else:
                                                     vector for j < 4: C[j] = 0.0
 
-A read under a condition is made lane by lane; without one, it is one access of several elements.
+Each side is then a loop without conditions, and all that it reads may be accesses of several elements.
 """
 
 from __future__ import annotations
