@@ -37,6 +37,7 @@ from te.schedule.block_order import check_block_orders
 from te.schedule.cases import cases_of
 from te.schedule.context import shared_facts
 from te.schedule.finalize import finalize
+from te.schedule.finalize.gpu.copies import NarrowCopy
 from te.schedule.finalize.gpu.threads import without_threads
 from te.schedule.forms import Directive
 from te.schedule.intrinsics import wrong_intrinsics
@@ -124,11 +125,20 @@ def _schedule(
         check_block_orders(scheduled, lines)
         check_instructions(scheduled, lines, target, fast_math=math == "fast")
         # A fault is the first one where nothing runs at the same time.
-        final = finalize(without_threads(scheduled) if debug and is_gpu(scheduled.target) else scheduled)
+        final = _finalized(
+            without_threads(scheduled) if debug and is_gpu(scheduled.target) else scheduled, lines
+        )
         _verify(candidate.plain, final)
         schedule = Schedule(program.name, candidate.schedule.target, lines)
         variants.append(Variant(candidate.condition, schedule, scheduled, final))
     return program, variants
+
+
+def _finalized(scheduled: loop.Kernel, lines: Sequence[Directive]) -> loop.Kernel:
+    try:
+        return finalize(scheduled)
+    except NarrowCopy as refused:
+        raise refused.at_line(lines) from None
 
 
 @dataclass(frozen=True, slots=True)

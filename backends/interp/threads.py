@@ -81,7 +81,7 @@ class _Copies:
         if isinstance(s, Combine):
             return self._combined(s, held[s.buffer], threads)
         if isinstance(s, Accumulate) and s.intrinsic:
-            return self._multiplied(s, threads)
+            return self._multiplied(s, held, threads)
         if bodies(s):
             new = tuple([self.made(b, held, threads) for b in bodies(s)])
             return self._at(with_bodies(s, new), held, threads)
@@ -122,13 +122,19 @@ class _Copies:
             body = For(name, extent, body)
         return body
 
-    def _multiplied(self, s: Accumulate, threads: Mapping[str, Expr]) -> Stmt:
-        """A lane's part of an instruction: all terms for its own elements, with factors that other lanes have."""
+    def _multiplied(self, s: Accumulate, held: Mapping[str, Buffer], threads: Mapping[str, Expr]) -> Stmt:
+        """A lane's part of an instruction: all terms for its own elements, with factors that other lanes have.
+
+        Tiles that no thread can have for itself lie in shared memory, and say the lane in their indices.
+        """
+        own_lane = threads[LANE]
+        assert isinstance(own_lane, Var)
+        lane_name = own_lane.name
         meaning = find_intrinsic(s.intrinsic, None)
         reads = next(bindings(meaning.term, s.value))
         own = fragment_of(meaning, meaning.accumulator)
         slots = [(f"slot {n} of {s.buffer}", count) for n, count in enumerate(own.slots)]
-        place = own.index(threads[LANE], [Var(name) for name, _ in slots])
+        place = own.index(own_lane, [Var(name) for name, _ in slots])
         at = dict(zip(meaning.axes_of(meaning.accumulator), place, strict=True))
         at[meaning.k.name] = Var(f"term of {s.buffer}")
 
@@ -138,18 +144,18 @@ class _Copies:
                 return e
             fragment = fragment_of(meaning, tensor)
             lane, *chosen = fragment.place([at[axis] for axis in meaning.axes_of(tensor)])
-            return replace(e, index=(*self._number({**threads, LANE: lane}), *_in_slots(e.index, chosen)))
+            first = tuple(substitute(i, {lane_name: lane}) for i in e.index)
+            number = self._number({**threads, LANE: lane}) if e.buffer in held else ()
+            return replace(e, index=(*number, *_in_slots(first, chosen)))
 
         index = _in_slots(s.index, [Var(name) for name, _ in slots])
+        number = self._number(threads) if s.buffer in held else ()
         value = rewrite(s.value, element)
-        step = Accumulate(
-            s.buffer, (*self._number(threads), *index), s.reducer, value, frozenset(), None, s.stage
-        )
-        body: Stmt = step
+        body: Stmt = Accumulate(s.buffer, (*number, *index), s.reducer, value, frozenset(), None, s.stage)
         if s.kept:
-            first = fragment_of(meaning, meaning.operands[0])
-            lane, *chosen = first.place([at[axis] for axis in meaning.axes_of(meaning.operands[0])])
-            body = If(self._taking_part(s.kept, first, threads[LANE], lane, chosen), body)
+            left = fragment_of(meaning, meaning.operands[0])
+            lane, *chosen = left.place([at[axis] for axis in meaning.axes_of(meaning.operands[0])])
+            body = If(self._taking_part(s.kept, left, own_lane, lane, chosen), body)
         body = For(f"term of {s.buffer}", integer(meaning.terms), body)
         for name, count in slots:
             body = For(name, integer(count), body)

@@ -8,10 +8,14 @@ import pytest
 
 import te
 from te.ir.bounds import NO_FACTS
-from te.ir.expr import Expr, Load, Var, add, compare, floor_div, floor_mod, integer, mul
-from te.ir.types import I64
+from te.ir.expr import Const, Expr, Load, Var, add, compare, floor_div, floor_mod, integer, mul
+from te.ir.loop import Alloc, Buffer, For, If, Stmt, Store, seq, walk_stmt
+from te.ir.print import print_expr
+from te.ir.types import F32, I64
 from te.schedule.finalize.gpu.digits import Digit, digits_of, reach_of, same_digits, same_variables
 from te.schedule.finalize.gpu.instances import meet_in
+from te.schedule.finalize.gpu.overhang import compute_overhang
+from te.schedule.finalize.guards import conjunction
 
 EXTENTS: dict[str, Expr] = {
     "h": integer(2),
@@ -149,6 +153,34 @@ def test_what_overhangs_is_computed_from_filled_copies_alone() -> None:
     plain = te.build(TILED.replace("FILL", ""), target="cuda").ir("cuda")
     assert filled.count("te_fma_f32(") == 2  # the function, and one step
     assert plain.count("te_fma_f32(") > 2  # where the tile lies inside, and where it overhangs
+
+
+def overhanging(value: Expr, *conditions: Expr, buffer: str = "tile") -> Stmt:
+    """Eight elements of a thread, of which there are those that a condition says."""
+    body: Stmt = Store(buffer, (Var("own"),), value, buffer)
+    return For("own", integer(8), If(conjunction(conditions), body))
+
+
+def guards(s: Stmt) -> list[str]:
+    return [print_expr(x.condition) for x, _ in walk_stmt(s) if isinstance(x, If)]
+
+
+EXISTS = compare("<", add(mul(integer(8), Var("t")), Var("own")), Var("M"))
+HAS_SIZE = compare("<", integer(0), Var("S"))
+
+
+def test_guards_over_sizes_stay() -> None:
+    """They say of no element whether it exists: what is read may not be there at all."""
+    tile, copy = (Buffer(name, F32, (integer(8),), "register") for name in ("tile", "copy"))
+    one = Const(1.0, F32)
+    assert guards(compute_overhang(Alloc(tile, overhanging(one, EXISTS)), NO_FACTS)) == []
+    kept = compute_overhang(Alloc(tile, overhanging(one, EXISTS, HAS_SIZE)), NO_FACTS)
+    assert guards(kept) == ["0 < S"]
+    # Where nothing was written, nothing is read either.
+    reading = overhanging(Load("tile", (Var("own"),), F32), EXISTS, buffer="copy")
+    for conditions, expected in (((EXISTS,), []), ((EXISTS, HAS_SIZE), ["0 < S", print_expr(EXISTS)])):
+        both = Alloc(tile, Alloc(copy, seq(overhanging(one, *conditions), reading)))
+        assert guards(compute_overhang(both, NO_FACTS)) == expected
 
 
 def test_registers_start_before_the_loops() -> None:

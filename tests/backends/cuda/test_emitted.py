@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -60,6 +62,23 @@ def test_text(path: Path, golden: Callable[[Path, str], None]) -> None:
     code = artifact.text[artifact.text.index('extern "C" __global__') :]
     (program,) = artifact.programs
     golden(path.with_suffix(".txt"), "\n".join([kernel.ir("final"), *host_lines(program.host), "", code]))
+
+
+def test_operands_of_all_warps_lie_in_shared_memory_and_the_interpreter_finds_them() -> None:
+    text = (HERE / "tensor_cores.te").read_text()
+    text = text.replace("reorder total.ko, total.w, total.km", "reorder total.ko, total.km, total.w")
+    kernel = te.build(text, target="cuda-emulated")
+    assert "alloc Af: bf16[2, 1, 32, 2, 2, 2] in shared" in kernel.ir("final")
+    sizes = {"M": 35, "N": 33, "K": 40}
+    a, b = np.arange(35 * 40).reshape(35, 40) % 5 - 2, np.arange(40 * 33).reshape(40, 33) % 3 - 1
+    inputs = {name: x.astype(ml_dtypes.bfloat16) for name, x in (("A", a), ("B", b))}
+    expected = np.maximum(a @ b, 0).astype(ml_dtypes.bfloat16)
+    found = run_kernel(kernel._compilation.variants[-1].final, inputs, sizes, order="shuffled")["C"]
+    np.testing.assert_array_equal(found.astype(np.float32), expected.astype(np.float32))
+    if shutil.which("g++"):
+        np.testing.assert_array_equal(
+            np.asarray(kernel(*inputs.values()), np.float32), expected.astype(np.float32)
+        )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
