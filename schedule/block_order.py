@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from te.diagnostics import Diagnostic, ScheduleError, error
 from te.ir.loop import BLOCKS, For, Kernel, walk_stmt
+from te.schedule.clusters import CLUSTER
 from te.schedule.directives import Bind
 from te.schedule.forms import BlockOrder, Directive, span_of
 from te.schedule.names import index_of
@@ -21,6 +22,8 @@ OF_PLANES = (BlockOrder.GROUPED, BlockOrder.HILBERT)
 def check_block_orders(kernel: Kernel, lines: Sequence[Directive]) -> None:
     """Refuse orders of blocks that would change nothing, or that two loops of a launch ask for differently."""
     for loop, path in walk_stmt(kernel.body):
+        if isinstance(loop, For) and loop.order and any(s.kind == CLUSTER for s in _loops_beside(loop, path)):
+            raise ScheduleError(_in_clusters(loop, lines))
         if isinstance(loop, For) and loop.order in OF_PLANES:
             blocks = {s.kind: s for s in _beside(loop, path)}
             other = next(kind for kind in PLANE if kind != loop.kind)
@@ -33,8 +36,12 @@ def check_block_orders(kernel: Kernel, lines: Sequence[Directive]) -> None:
 
 def _beside(loop: For, path: Sequence[object]) -> Iterator[For]:
     """The loops over blocks of the launch, or launches, of one of them."""
+    return (s for s in _loops_beside(loop, path) if s.kind in BLOCKS)
+
+
+def _loops_beside(loop: For, path: Sequence[object]) -> Iterator[For]:
     for s in (*path, *(inner for inner, _ in walk_stmt(loop))):
-        if isinstance(s, For) and s.kind in BLOCKS:
+        if isinstance(s, For):
             yield s
 
 
@@ -58,6 +65,17 @@ def _several(loop: For, orders: Sequence[str], lines: Sequence[Directive]) -> Di
         span_of(d, "order") if d else None,
         "not both",
         help="`order grouped` beside `order persistent` gives each block the tiles of groups of rows",
+    )
+
+
+def _in_clusters(loop: For, lines: Sequence[Directive]) -> Diagnostic:
+    d = _line_of(loop, lines)
+    return error(
+        "block-order",
+        f"`order {loop.order}` of `{loop.var}` would take the blocks of clusters apart",
+        span_of(d, "order") if d else None,
+        "beside a loop bound to cluster.x",
+        help=f"leave `order {loop.order}` or the line that binds to cluster.x out",
     )
 
 
