@@ -122,9 +122,12 @@ def flash_attention(a: Attention, program: Program, target: Target, fast_math: b
             return None
     if program.stage(weights[0]).reduction is not None:
         return None
-    queries = extent_of(a.leader, a.roles[a.leader.name].row)
+    of = a.roles[a.leader.name]
+    queries, keys = (extent_of(a.leader, axis) for axis in (of.row, of.key))
+    if (queries is not None and queries < rows) or (keys is not None and keys < KEYS):
+        return None  # most of a tile would be empty
     warps = MOST_WARPS
-    while queries is not None and warps > 1 and rows * warps // 2 >= queries:
+    while queries is not None and rows * warps > queries:
         warps //= 2
     return FlashAttention(a, logits, values, weights[0], warps)
 
