@@ -16,7 +16,8 @@ under a condition are filled with 0 where it fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -100,10 +101,28 @@ def spread_fragments(kernel: Kernel) -> Kernel:
     body = place_starts(kernel.body, kernel.program, of=frozenset(buffers))
     body = _loops_of_tiles(_whole_tiles(replace(kernel, body=body), products), buffers)
     operands = frozenset(load.buffer for p in products for load in p.operands.values())
+    _require_one_store(body, operands)
     spreading = _Spreading(buffers, accumulators, operands, {next(p.order()).var: p for p in products})
     body = spreading.spread(body, (), program_facts(kernel.program))
     stored = {name: at.stored for name, at in buffers.items()}
     return replace(kernel, body=_laid_out(body, stored, program_facts(kernel.program)))
+
+
+def _require_one_store(body: Stmt, operands: Set[str]) -> None:
+    """Of an operand a store writes zeros where its conditions fail, so no other store may write there."""
+    written = Counter(s.buffer for s, _ in walk_stmt(body) if isinstance(s, Store))
+    conditional = {
+        s.buffer for s, path in walk_stmt(body) if isinstance(s, Store) and _is_asked(s.buffer, path)
+    }
+    for name in sorted(operands & conditional):
+        if written[name] > 1:
+            refuse_access(name, "it is written by several statements, under conditions")
+
+
+def _is_asked(buffer: str, path: Path) -> bool:
+    """Whether a condition stands around a store, inside the allocation of what it writes."""
+    last = max((n for n, x in enumerate(path) if isinstance(x, Alloc) and x.buffer.name == buffer), default=0)
+    return any(isinstance(x, If) for x in path[last:])
 
 
 def _whole_tiles(kernel: Kernel, products: Sequence[MatrixProduct]) -> Stmt:
