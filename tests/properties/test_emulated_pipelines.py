@@ -79,9 +79,13 @@ def copies(draw: st.DrawFn, step: int) -> Copied:
     dtype = draw(st.sampled_from(["f32", "f32", "f16", "bf16", "i8", "i32", "f64"]))
     size = {"f16": 2, "bf16": 2, "i8": 1, "f64": 8}.get(dtype, 4)
     lanes = draw(st.sampled_from([n for n in (1, 2, 4, 8, 16) if step % n == 0 and n * size <= 16]))
-    by = " by cp_async" if lanes * size >= 4 and draw(st.booleans()) else ""
+    fill = draw(st.booleans())
+    is_wide = size >= 4 or (
+        fill and lanes * size >= 4
+    )  # where narrow ones end inside of a unit, zeros must follow
+    by = " by cp_async" if is_wide and draw(st.booleans()) else ""
     is_swizzled = step * size % 32 == 0 and draw(st.booleans())
-    return Copied(dtype, lanes, draw(st.booleans()), by, is_swizzled)
+    return Copied(dtype, lanes, fill, by, is_swizzled)
 
 
 @st.composite

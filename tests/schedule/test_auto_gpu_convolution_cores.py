@@ -88,6 +88,7 @@ def test_sizes_may_be_left_to_the_call(order: str) -> None:
     case = CASES["padded"]
     arrays = case.arrays(np.float16, np.float32, order)
     kernel = built(case, "f16", order, EMULATED, known=False)
+    assert "mma" not in str(kernel.schedule)  # it would take long to build
     check(kernel, arrays, case.expected(arrays, order))
 
 
@@ -96,7 +97,7 @@ def test_any_number_of_axes(text: str) -> None:
     rng = np.random.default_rng(2)
     shapes = [(2, 50, 16), (3, 16, 10)] if text == LINE else [(1, 16, 4, 5, 9), (20, 16, 2, 3, 3)]
     arrays = [rng.integers(-2, 3, size=shape).astype(np.float16) for shape in shapes]
-    sizes = {"C": 16, "K": 10 if text == LINE else 20, "S": 3}
+    sizes = {"C": 16, "K": 10, "S": 3} if text == LINE else {"C": 16, "K": 20, "Q": 2, "R": 3, "S": 3}
     kernel = te.build(text, target=EMULATED, sizes=sizes)
     assert "mma_m16n8k16_f16" in str(kernel.schedule)
     check(kernel, arrays, np.asarray(te.build(text, "none")(*arrays)))

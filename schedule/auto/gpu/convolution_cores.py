@@ -98,7 +98,9 @@ def plans_for_convolution_cores(
     if meaning is None or term is None:
         return
     known = size_of(term)
-    if known is not None and 2 * known < meaning.tile[meaning.k.name]:
+    if known is None or size_of(c.channel) is None or not _are_windows_known(c, term):
+        return  # where all of that is the call's, there is much to ask in the code, and to build
+    if 2 * known < meaning.tile[meaning.k.name]:
         return  # most terms would be zeros
     tile = _tile_for(c, meaning, is_large)
     channels_of_tile = tile.width if c.stage.axes[-1] == c.channel else tile.height
@@ -109,6 +111,10 @@ def plans_for_convolution_cores(
     if len(readers) == 1:
         yield product.plan(readers)
     yield product.plan([])
+
+
+def _are_windows_known(c: Convolution, term: Axis) -> bool:
+    return all(size_of(axis) is not None for axis in c.terms if axis != term)
 
 
 def _as_copied(terms: Expr) -> Expr:

@@ -199,7 +199,8 @@ def _refuse(s: Store) -> NoReturn:
             f"`{s.stage}` cannot be copied by `{ASYNC}`, which copies 4, 8 or 16 bytes at once: its elements have "
             f"{size}, and they are not copied side by side",
             None,
-            help=f"`vectorize` the innermost loop of the copy, along the last axis of both, by {lanes}",
+            help=f"`vectorize` the innermost loop of the copy, along the last axis of both, by {lanes}, "
+            "and where it may overhang, add `fill 0`",
         ),
         s.stage,
     )
