@@ -23,6 +23,7 @@ TEXTS = {
         op f(X: i8[N, M], Z: i8[N, M], W: i8[M, N]) -> Y: i8[M, N] { Y[i, j] = X[j, i] + Z[j, i] * W[i, j] }
     """,
     "diagonal": "op f(X: f32[M, M], Z: f32[N, M]) -> Y: f32[M, N] { Y[i, j] = X[i, i] * Z[j, i] }",
+    "diagonal too": "op f(X: f32[M, M]) -> Y: f32[M, M] { Y[i, j] = X[j, i] * X[j, j] }",
     "same tensor twice": "op f(X: f32[N, N]) -> Y: f32[N, N] { Y[i, j] = X[i, j] + X[j, i] }",
 }
 

@@ -32,8 +32,12 @@ def lines_for_transpose(stage: Stage, program: Program, target: Target) -> Itera
     if axis is None:
         return
     column = stage.axes[-1]
-    turned = list(dict.fromkeys(load for load in reads_of(stage) if _is_turned(load, axis, column)))
-    if not turned or len({load.buffer for load in turned}) < len(turned):
+    reads = list(dict.fromkeys(reads_of(stage)))
+    elsewhere = {
+        a.buffer for a in reads for b in reads if a.buffer == b.buffer and a != b
+    }  # no tile has all of that
+    turned = [load for load in reads if _is_turned(load, axis, column) and load.buffer not in elsewhere]
+    if not turned:
         return
 
     def loop(name: str) -> str:
