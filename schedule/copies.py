@@ -338,7 +338,7 @@ def cache_write(kernel: Kernel, d: CacheWrite) -> Kernel:
         origin = () if all(i == integer(0) for i in box.low) else box.low
         buffer = Buffer(copy, tensor.dtype, box.extents, scope.value, origin)
         nest = _write_back(kernel, d, tensor, copy, box, facts, write, outside)
-        s = _with_terms_marked(s, set(outside))
+        s = _with_terms_marked(s, name, set(outside))
         return Alloc(buffer, seq(rewrite_stmt(s, lambda x: _redirected(x, name, copy, outside)), nest))
 
     body = inside_names(loop.body, facts_at((*path, loop), kernel.program, trust_lets=False), cached)
@@ -384,14 +384,21 @@ def _refuse_later_writes(d: CacheWrite, region: Stmt, around: Set[str]) -> None:
         )
 
 
-def _with_terms_marked(s: Stmt, steps: set[str]) -> Stmt:
-    """`s`, whose guards of reduction loops outside leave terms out: the part of a trip is there all the same."""
+def _with_terms_marked(s: Stmt, tensor: str, steps: set[str]) -> Stmt:
+    """`s`, whose guards of a tensor leave terms out where they are of reduction loops outside.
+
+    The part of a trip is there all the same. Guards of other tensors still say which elements there are.
+    """
+    if not writes_in(s, tensor):
+        return s
     match s:
         case Let() if variables(s.value) & steps:
             steps = steps | {s.var}
         case If() if variables(s.condition) & steps:
             s = replace(s, of_terms=True)
-    return with_bodies(s, tuple([_with_terms_marked(body, steps) for body in bodies(s)])) if bodies(s) else s
+    return (
+        with_bodies(s, tuple([_with_terms_marked(b, tensor, steps) for b in bodies(s)])) if bodies(s) else s
+    )
 
 
 def _redirected(s: Stmt, tensor: str, copy: str, outside: frozenset[str]) -> Stmt:

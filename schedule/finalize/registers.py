@@ -9,6 +9,7 @@ What cannot be written out is the schedule's mistake, and is refused.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 
 from te.diagnostics import ScheduleError, error
@@ -37,8 +38,11 @@ from te.schedule.kinds import UNROLL_LIMIT
 from te.schedule.names import Path, index_of
 
 
-def unroll_register_loops(body: Stmt) -> Stmt:
-    """Unroll the serial loops that index registers. Raises `ScheduleError` where one cannot be unrolled."""
+def unroll_register_loops(body: Stmt, of: Set[str] | None = None) -> Stmt:
+    """Unroll the serial loops that index registers; with `of`, those of them that have one of these names.
+
+    Raises `ScheduleError` where one cannot be unrolled.
+    """
     chosen: dict[str, str] = {}
     for s, path in walk_stmt(body):
         scopes = {a.buffer.name: a for a in path if isinstance(a, Alloc) and a.buffer.scope == "register"}
@@ -46,7 +50,7 @@ def unroll_register_loops(body: Stmt) -> Stmt:
             if buffer in scopes:
                 inside = path[path.index(scopes[buffer]) + 1 :]
                 for position, e in enumerate(index):
-                    chosen |= _loops_that_choose(buffer, e, position == len(index) - 1, inside)
+                    chosen |= _loops_that_choose(buffer, e, position == len(index) - 1, inside, of)
     if not chosen:
         return body
 
@@ -61,7 +65,9 @@ def _indexed(s: Stmt) -> list[tuple[str, tuple[Expr, ...]]]:
     return [*found, (s.buffer, s.index)] if isinstance(s, Store | Accumulate) else found
 
 
-def _loops_that_choose(buffer: str, e: Expr, is_last: bool, inside: Path) -> dict[str, str]:
+def _loops_that_choose(
+    buffer: str, e: Expr, is_last: bool, inside: Path, of: Set[str] | None
+) -> dict[str, str]:
     """The serial loops around an access, inside the allocation, on which an index depends."""
     used = variables(e)
     found: dict[str, str] = {}
@@ -70,7 +76,7 @@ def _loops_that_choose(buffer: str, e: Expr, is_last: bool, inside: Path) -> dic
             used |= variables(s.value)
         elif isinstance(s, For) and s.var in used:
             used -= {s.var}
-            if s.kind in THREADS:
+            if s.kind in THREADS or (of is not None and s.var not in of):
                 continue  # each thread keeps what it chooses: `gpu/registers.py`
             fits = isinstance(s.extent, Const) and s.extent.value <= UNROLL_LIMIT
             if s.kind == VECTOR and is_last and _is_of_lanes(e, s.var, inside):

@@ -222,3 +222,32 @@ def test_what_is_computed_from_whole_tiles_is_whole() -> None:
     assert whole.count("= te_exp_f32(") == 1
     plain = te.build(CHAINED.replace("FILL", ""), target="cuda").ir("cuda")
     assert plain.count("= te_exp_f32(") > 1
+
+
+ONE_THREAD_COPIES = """
+op f(X: f32[M, N]) -> Y: f32[M] {
+    Y[i] = max[j where j <= i and i < j + 4](X[i, j])
+}
+schedule f on cuda {
+    split i by 8 into block, in_block
+    bind block to block.x
+    bind in_block to lane
+    split j by 2
+    split jo by 2
+    split joo by 3
+    cache_read X[r, c] at joi as P in register
+    split P.c by 4
+    bind P.ci to thread.x
+}
+"""
+
+
+def test_registers_that_one_thread_copies_are_known_at_compile_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread of an axis cannot stand in a lane: each lane does all of `P.ci`, whose trips choose registers."""
+    monkeypatch.setenv("TE_VERIFY", "1")
+    text = te.build(ONE_THREAD_COPIES, target="cuda").ir("cuda")
+    assert "P[0][ci] = X[" in text
+    lines = text.splitlines()
+    loops = [n for n, line in enumerate(lines) if "ci = 0; ci < 4;" in line]
+    assert loops
+    assert all("#pragma unroll" in lines[n - 1] for n in loops)

@@ -171,6 +171,27 @@ def test_a_buffer_that_carries_a_sum_stays_outside() -> None:
     assert "alloc C: f32[M, N] in local:" in text
 
 
+TWO_RESULTS = """
+op f(X: i32[M, N]) -> rows: i32[M], total: i32 {
+    rows[i] = sum[j](X[i, j])
+    total   = max[i](rows[i])
+}
+"""
+
+
+def test_a_partial_result_leaves_the_guards_of_other_tensors() -> None:
+    """`8 * io + ii < M` says which terms `U` has, and still which elements of `rows` there are."""
+    lines = "merge rows.i, total.i\nsplit rows.i by 8\ncache_write total at rows.io as U in stack"
+    kernel = scheduled(TWO_RESULTS, lines)
+    sizes = {"M": 4, "N": 3}
+    inputs = random_inputs(kernel.program, sizes)
+    expected = run_kernel(nest(kernel.program), inputs, sizes)
+    for found in (run_kernel(k, inputs, sizes) for k in (kernel, finalize(kernel))):
+        assert {name: r.tolist() for name, r in found.items()} == {
+            name: r.tolist() for name, r in expected.items()
+        }
+
+
 def test_a_stage_at_a_loop_cannot_be_made_parallel_across_its_window() -> None:
     found = refused(BLUR, "compute_at h at Y.i keep Y.i\nparallel Y.i")
     assert found.code == "parallel-dependence"

@@ -58,6 +58,7 @@ from te.schedule.finalize.gpu.persistent import (
 from te.schedule.finalize.gpu.registers import distribute_registers
 from te.schedule.finalize.gpu.sums import refuse_reduction
 from te.schedule.finalize.gpu.threads import gather_thread_loops, thread_loops
+from te.schedule.finalize.registers import unroll_register_loops
 from te.target import multiprocessor_of, shared_bytes
 
 
@@ -103,6 +104,7 @@ def _in_block(s: Stmt, facts: Facts, target: str) -> Stmt:
     """What one block does."""
     threads = threads_of(s, facts)
     own = of_each_lane(s)
+    bound = {loop for loop, _ in thread_loops(s)}
     s = gather_thread_loops(s, facts)
     lost = outside_of_lanes(s, own)
     if lost is not None:
@@ -113,6 +115,10 @@ def _in_block(s: Stmt, facts: Facts, target: str) -> Stmt:
         s = gather_thread_loops(s, facts)  # those by which threads tell each other, too
         if thread_loops(s) != wanted:
             refuse_reduction(next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)))
-    s = fill_blocks(pack_registers(distribute_registers(s, threads, facts)), threads)
+    s = distribute_registers(s, threads, facts)
+    s = unroll_register_loops(
+        s, of=bound - {loop for loop, _ in thread_loops(s)}
+    )  # where one thread does all
+    s = fill_blocks(pack_registers(s), threads)
     s = settle_matrix_loads(s, facts)
     return place_barriers(place_shared(settle_copies(s, facts), shared_bytes(target)), facts)
