@@ -87,11 +87,13 @@ def __dir__() -> list[str]:
 
 
 class _Facade(ModuleType):
-    """Keeps `te.build` the function: importing the module `te.build` would put itself in its place."""
+    """Keeps `te.build` the function and `te.std` the library: modules so called put themselves in their place."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "build" and isinstance(value, ModuleType):
             value = value.build
+        if name == "std" and isinstance(value, ModuleType):
+            value = value.library
         super().__setattr__(name, value)
 
 

@@ -32,6 +32,7 @@ LAYERS = (
     "te.sources",
     "te.collector",
     "te.module",
+    "te.std",
     "te.pipeline",
     "te.build",
     "te.watch",

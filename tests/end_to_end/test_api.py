@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import subprocess
 import sys
 import weakref
 from pathlib import Path
@@ -501,6 +502,17 @@ def test_build_stays_a_function() -> None:
     importlib.reload(sys.modules["te.build"])
     importlib.import_module("te.build")
     assert callable(te.build)
+
+
+@pytest.mark.parametrize(
+    "first", ["import te.std", "from te.std import nn", "import te", "import te.std as standard"]
+)
+def test_the_standard_library_may_be_imported(first: str) -> None:
+    program = (
+        f"{first}\nimport te\nfrom te.std import nn\nassert te.std.nn.softmax is nn.softmax\nprint(te.std)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("<te.std: conv, ")
 
 
 def test_bugs_say_how_to_report_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from te.ir.loop import Alloc, For, Kernel, Stmt, walk_stmt
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import variables
 from te.schedule.auto.attention import Attention
-from te.schedule.auto.gpu.points import fused
+from te.schedule.auto.gpu.points import planes_on_blocks
 from te.schedule.directives import (
     Align,
     Bind,
@@ -173,9 +173,7 @@ class _Within:
             lines += self._copies_for(name)
         result = self.a.result
         *_, others = axes_of_result(self.a)
-        if others:
-            lines += fused(result, others, "plane")
-            lines.append(Bind(loop_name(result.name, "plane" if others[1:] else others[0]), "block.z"))
+        lines += planes_on_blocks(result.name, others)
         return [*lines, *(Bind(loop_name(result.name, f"block_{d}"), f"block.{d}") for d in "yx")]
 
     # ------------------------------------------------------------ loops

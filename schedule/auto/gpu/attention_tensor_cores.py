@@ -26,7 +26,8 @@ from te.ir.tensor import Program, Stage
 from te.ir.visit import loads, variables
 from te.schedule.auto.attention import Attention
 from te.schedule.auto.gpu.attention import axes_of_result, extent_of, loop_of_blocks, nests_in, term_of
-from te.schedule.auto.gpu.points import fused
+from te.schedule.auto.gpu.blocks import names_of
+from te.schedule.auto.gpu.points import planes_on_blocks
 from te.schedule.auto.gpu.tensor_cores import instruction_computing
 from te.schedule.directives import (
     Bind,
@@ -170,10 +171,7 @@ class _Within:
         for load, copy in copies.items():
             yield from self._on_threads(load, copy)
         *_, others = axes_of_result(self.a)
-        result = self.a.result
-        if others:
-            yield from fused(result, others, "plane")
-            yield Bind(loop_name(result.name, "plane" if others[1:] else others[0]), "block.y")
+        yield from planes_on_blocks(self.a.result.name, others, "block.y")
         yield Bind(self.flash.at, "block.x")
 
     # ------------------------------------------------------------ loops
@@ -238,35 +236,35 @@ class _Within:
 
     def _queries(self, load: Load) -> Iterator[Directive]:
         """Lines that bring the queries of a tile to registers, for all keys where there are enough."""
-        own, tensor = f"{_copy(load)}_own", TensorAxes(load.buffer, _names(load))
+        own, tensor = f"{_copy(load)}_own", TensorAxes(load.buffer, names_of(load))
         to_shared = CacheRead(tensor, self.flash.at, as_=_copy(load), in_=Scope.SHARED, fill=0)
         if (extent_of(self.a.logits, term_of(self.a.logits)) or 0) > STAYING:
             yield to_shared
-            step, copy = loop_name(self.a.logits.name, "step"), TensorAxes(_copy(load), _names(load))
+            step, copy = loop_name(self.a.logits.name, "step"), TensorAxes(_copy(load), names_of(load))
             yield CacheRead(copy, step, as_=own, in_=Scope.REGISTER, by=CopyMethod.LDMATRIX)
             return
         yield CacheRead(tensor, self.flash.at, as_=own, in_=Scope.REGISTER)
         row = self.a.roles[self.a.logits.name].row
-        (at,) = [n for n, i in zip(_names(load), load.index, strict=True) if row in variables(i)]
+        (at,) = [n for n, i in zip(names_of(load), load.index, strict=True) if row in variables(i)]
         yield Split(loop_name(own, at), by=self.flash.rows, into=("warp", "row"))
         yield Bind(loop_name(own, "warp"), "warp")
         yield to_shared
 
     def _tile_of_keys(self, load: Load, stage: Stage) -> Iterator[Directive]:
         yield CacheRead(
-            TensorAxes(load.buffer, _names(load)), self.blocks, as_=_copy(load), in_=Scope.SHARED, fill=0
+            TensorAxes(load.buffer, names_of(load)), self.blocks, as_=_copy(load), in_=Scope.SHARED, fill=0
         )
 
     def _fragments(self, load: Load, stage: Stage) -> Iterator[Directive]:
         """Lines that load the instruction's tiles of a factor from its copy, two at a time."""
-        tensor, own = TensorAxes(_copy(load), _names(load)), f"{_copy(load)}_own"
+        tensor, own = TensorAxes(_copy(load), names_of(load)), f"{_copy(load)}_own"
         at = loop_name(stage.name, "step")
         yield CacheRead(tensor, at, as_=own, in_=Scope.REGISTER, by=CopyMethod.LDMATRIX)
         columns = self.a.columns if stage is self.a.values else self.a.roles[stage.name].key
-        (across,) = [n for n, i in zip(_names(load), load.index, strict=True) if columns in variables(i)]
+        (across,) = [n for n, i in zip(names_of(load), load.index, strict=True) if columns in variables(i)]
         yield Split(loop_name(own, across), by=2 * self.flash.columns, into=("pair", "in_pair"))
         term = term_of(stage)
-        (terms,) = [n for n, i in zip(_names(load), load.index, strict=True) if term in variables(i)]
+        (terms,) = [n for n, i in zip(names_of(load), load.index, strict=True) if term in variables(i)]
         yield Reorder(tuple(loop_name(own, name) for name in ("pair", terms, "in_pair")))
 
     def _on_threads(self, load: Load, copy: str) -> Iterator[Directive]:
@@ -275,7 +273,7 @@ class _Within:
         cut = {name for role in roles for name in (role.row, role.key)}
         cut |= {term_of(self.a.logits), self.a.columns}
         moving = [
-            n for n, i in zip(_names(load), load.index, strict=True) if isinstance(i, Var) and i.name in cut
+            n for n, i in zip(names_of(load), load.index, strict=True) if isinstance(i, Var) and i.name in cut
         ]
         first, last = (loop_name(copy, name) for name in moving)
         yield Split(last, by=ACCESS_BYTES // load.dtype.bytes, into=("group", "lane"))
@@ -287,7 +285,3 @@ class _Within:
 
 def _copy(load: Load) -> str:
     return f"{load.buffer}_tile"
-
-
-def _names(load: Load) -> tuple[str, ...]:
-    return tuple(f"of_{position}" for position in range(len(load.index)))

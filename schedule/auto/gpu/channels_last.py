@@ -20,19 +20,17 @@ from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import variables
 from te.schedule.auto.contraction import known_product
 from te.schedule.auto.convolution import Convolution, convolution_of, is_of_one_group
+from te.schedule.auto.gpu.blocks import kept_in_registers, names_of, on_threads
 from te.schedule.auto.gpu.enough import MULTIPROCESSORS
-from te.schedule.auto.gpu.points import fused, fused_loops
-from te.schedule.auto.gpu.windows import channels_of_image, covered, names_of, window_axes
+from te.schedule.auto.gpu.points import fused_loops, planes_on_blocks
+from te.schedule.auto.gpu.windows import channels_of_image, covered, window_axes
 from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
 from te.schedule.directives import (
     Align,
     Bind,
     CacheRead,
-    CacheWrite,
-    ComputeAt,
     Pipeline,
     Reorder,
-    SetScope,
     Split,
     Unroll,
     Vectorize,
@@ -164,7 +162,7 @@ class _Tiled:
         return loop_name(self.name, name)
 
     def plan(self, readers: Sequence[Stage]) -> Plan:
-        lines = [*self._loops(), *self._result(readers), *self._blocks(), *self._on_threads(self.name)]
+        lines = [*self._loops(), *self._result(readers), *self._blocks(), *on_threads(self.name, self.binds)]
         lines += self._copy(self.c.filters, f"{self.name}_filters")
         lines += self._copy(self.c.image, f"{self.name}_windows")
         lines.append(Pipeline(self.loop("slice"), depth=STAGES))
@@ -206,12 +204,8 @@ class _Tiled:
         return others if self.is_line else [*others, "block_v"]
 
     def _blocks(self) -> list[Directive]:
-        planes = self._planes()
-        lines: list[Directive] = []
-        if planes:
-            lines += fused(self.stage, planes, "plane")
-            lines.append(Bind(self.loop("plane" if planes[1:] else planes[0]), "block.z"))
-        return [*lines, Bind(self.loop("block_u"), "block.y"), Bind(self.loop("block_k"), "block.x")]
+        planes = planes_on_blocks(self.name, self._planes())
+        return [*planes, Bind(self.loop("block_u"), "block.y"), Bind(self.loop("block_k"), "block.x")]
 
     def _shares(self, nest: str, down: str, along: str, channels: str) -> list[Directive]:
         """Lines that cut the pixels and channels of a tile for its threads."""
@@ -225,27 +219,17 @@ class _Tiled:
             Split(loop_name(nest, "in_group"), by=self.tile.lanes, into=("thread_k", "own_k")),
         ]
 
-    def _on_threads(self, nest: str) -> list[Directive]:
-        return [Bind(loop_name(nest, loop), thread) for loop, thread in self.binds.items()]
-
     def _result(self, readers: Sequence[Stage]) -> list[Directive]:
         """Lines that bring the tile from registers to memory, or to the stages that read it."""
-        at = self.loop("block_k")
-        axes = (self.windows[0].name, self.windows[-1].name, self.c.channel.name)
-        if readers:
-            lines: list[Directive] = [ComputeAt(tuple(reader.name for reader in readers), at)]
-            kept = [self.name, *(reader.name for reader in readers[:-1])]
-            lines += [SetScope(stage, Scope.REGISTER) for stage in kept]
-            nests = [reader.name for reader in readers]
-        else:
-            names = tuple(f"to_{axis.name}" for axis in self.stage.axes)
-            nests = [f"{self.name}_tile"]
-            lines = [CacheWrite(TensorAxes(self.name, names), at, as_=nests[0], in_=Scope.REGISTER)]
-            axes = (f"to_{axes[0]}", f"to_{axes[1]}", f"to_{axes[2]}")
-        for nest in nests:
-            lines += self._shares(nest, *axes)
+        kept = kept_in_registers(self.stage, self.loop("block_k"), readers)
+        down, along, channel = (
+            f"{kept.prefix}{axis.name}" for axis in (self.windows[0], self.windows[-1], self.c.channel)
+        )
+        lines = [*kept.lines]
+        for nest in kept.nests:
+            lines += self._shares(nest, down, along, channel)
             lines.append(Reorder(tuple(loop_name(nest, loop) for loop in (*self.binds, *self.own))))
-            lines += [Vectorize((loop_name(nest, "own_k"),)), *self._on_threads(nest)]
+            lines += [Vectorize((loop_name(nest, "own_k"),)), *on_threads(nest, self.binds)]
         return lines
 
     # ------------------------------------------------------------ copies
@@ -286,7 +270,7 @@ class _Tiled:
         ]
         if lanes > 1:
             lines.append(Vectorize((loop_name(copy, "lane"),)))
-        return [*lines, *self._on_threads(copy)]
+        return [*lines, *on_threads(copy, self.binds)]
 
     def _cut(self, load: Load) -> list[str]:
         """The axes of a copy of which a slice of a tile has more than one value."""

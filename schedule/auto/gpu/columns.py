@@ -16,7 +16,8 @@ from math import prod
 
 from te.ir.tensor import Program, Stage
 from te.schedule.auto.columns import is_over_rows
-from te.schedule.auto.gpu.points import THREADS, WARP, fused, fused_loops
+from te.schedule.auto.gpu.blocks import on_threads
+from te.schedule.auto.gpu.points import THREADS, WARP, fused, planes_on_blocks
 from te.schedule.auto.loops import lanes_of, scattered_reads
 from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
 from te.schedule.directives import Bind, ComputeAt, Reorder, Rfactor, SetScope, Split, Vectorize
@@ -140,10 +141,5 @@ class _Nest:
 
     def _bound(self, stage: str) -> list[Directive]:
         """Lines that bind the loops of columns to blocks and threads."""
-        outer = self.columns[:-1]
-        lines: list[Directive] = []
-        if outer:
-            lines += fused_loops(stage, outer, "plane")
-            lines.append(Bind(loop_name(stage, "plane" if outer[1:] else outer[0]), "block.z"))
-        blocks = Bind(loop_name(stage, "block_x"), "block.x")
-        return [*lines, blocks, Bind(loop_name(stage, "thread_x"), "thread.x")]
+        binds = {"block_x": "block.x", "thread_x": "thread.x"}
+        return [*planes_on_blocks(stage, self.columns[:-1]), *on_threads(stage, binds)]

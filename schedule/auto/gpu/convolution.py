@@ -25,20 +25,18 @@ from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import variables
 from te.schedule.auto.contraction import known_product
 from te.schedule.auto.convolution import Convolution, convolution_of, is_of_one_group
+from te.schedule.auto.gpu.blocks import kept_in_registers, names_of, on_threads
 from te.schedule.auto.gpu.enough import MULTIPROCESSORS
-from te.schedule.auto.gpu.points import fused, fused_loops
+from te.schedule.auto.gpu.points import fused_loops, planes_on_blocks
 from te.schedule.auto.gpu.tiles import ACCESS_BYTES, STAGES, Tile
-from te.schedule.auto.gpu.windows import covered, names_of, window_axes
+from te.schedule.auto.gpu.windows import covered, window_axes
 from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
 from te.schedule.directives import (
     Align,
     Bind,
     CacheRead,
-    CacheWrite,
-    ComputeAt,
     Pipeline,
     Reorder,
-    SetScope,
     Split,
     Unroll,
     Vectorize,
@@ -155,7 +153,7 @@ class _Tiled:
         return loop_name(self.name, name)
 
     def plan(self, readers: Sequence[Stage]) -> Plan:
-        lines = [*self._loops(), *self._result(readers), *self._blocks(), *self._on_threads(self.name)]
+        lines = [*self._loops(), *self._result(readers), *self._blocks(), *on_threads(self.name, self.binds)]
         lines += self._copy_of_filters()
         lines += self._copy_of_image()
         lines.append(Pipeline(self.loop("slice"), depth=STAGES))
@@ -211,12 +209,8 @@ class _Tiled:
         return [*others, *(["block_v"] if self.windows[1:] else [])]
 
     def _blocks(self) -> list[Directive]:
-        planes = self._planes()
-        lines: list[Directive] = []
-        if planes:
-            lines += fused(self.stage, planes, "plane")
-            lines.append(Bind(self.loop("plane" if planes[1:] else planes[0]), "block.z"))
-        return [*lines, Bind(self.loop("block_k"), "block.y"), Bind(self.loop("block_u"), "block.x")]
+        planes = planes_on_blocks(self.name, self._planes())
+        return [*planes, Bind(self.loop("block_k"), "block.y"), Bind(self.loop("block_u"), "block.x")]
 
     def _shares(self, nest: str, channels: str, down: str, along: str) -> list[Directive]:
         """Lines that cut the channels and pixels of a tile for its threads."""
@@ -233,28 +227,17 @@ class _Tiled:
             along = "in_group"
         return [*lines, Split(loop_name(nest, along), by=lanes, into=("thread_u", "own_u"))]
 
-    def _on_threads(self, nest: str) -> list[Directive]:
-        return [Bind(loop_name(nest, loop), thread) for loop, thread in self.binds.items()]
-
     def _result(self, readers: Sequence[Stage]) -> list[Directive]:
         """Lines that bring the tile from registers to memory, or to the stages that read it."""
-        at = self.loop("block_u")
-        axes = (self.c.channel.name, self.windows[0].name, self.windows[-1].name)
-        if readers:
-            lines: list[Directive] = [ComputeAt(tuple(reader.name for reader in readers), at)]
-            kept = [self.name, *(reader.name for reader in readers[:-1])]
-            lines += [SetScope(stage, Scope.REGISTER) for stage in kept]
-            nests = [reader.name for reader in readers]
-        else:
-            names = tuple(f"to_{axis.name}" for axis in self.stage.axes)
-            copy = f"{self.name}_tile"
-            lines = [CacheWrite(TensorAxes(self.name, names), at, as_=copy, in_=Scope.REGISTER)]
-            axes = (f"to_{axes[0]}", f"to_{axes[1]}", f"to_{axes[2]}")
-            nests = [copy]
-        for nest in nests:
-            lines += self._shares(nest, *axes)
+        kept = kept_in_registers(self.stage, self.loop("block_u"), readers)
+        channel, down, along = (
+            f"{kept.prefix}{axis.name}" for axis in (self.c.channel, self.windows[0], self.windows[-1])
+        )
+        lines = [*kept.lines]
+        for nest in kept.nests:
+            lines += self._shares(nest, channel, down, along)
             lines.append(Reorder(tuple(loop_name(nest, loop) for loop in (*self.binds, *OWN))))
-            lines += [Vectorize((loop_name(nest, OWN[-1]),)), *self._on_threads(nest)]
+            lines += [Vectorize((loop_name(nest, OWN[-1]),)), *on_threads(nest, self.binds)]
         return lines
 
     # ------------------------------------------------------------ copies
@@ -296,7 +279,7 @@ class _Tiled:
             *self._pixel_threads(copy, "in_trip"),
             Reorder(tuple(loop_name(copy, loop) for loop in order)),
             Unroll((loop_name(copy, "own_k"),)),
-            *self._on_threads(copy),
+            *on_threads(copy, self.binds),
         ]
 
     def _pixel_threads(self, copy: str, loop: str) -> list[Directive]:
@@ -327,7 +310,7 @@ class _Tiled:
         lines.append(Split(loop_name(copy, row), by=self.tile.high, into=("own_k", "thread_k")))
         order.append("own_k")
         lines.append(Reorder(tuple(loop_name(copy, loop) for loop in order)))
-        return [*lines, *self._on_threads(copy)]
+        return [*lines, *on_threads(copy, self.binds)]
 
     def _extents(self, load: Load) -> list[str]:
         """The axes of a copy of which a slice of a tile has more than one value."""

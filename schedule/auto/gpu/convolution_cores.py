@@ -26,8 +26,9 @@ from te.ir.expr import Const, Expr, Load, Select, Var
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import rewrite, variables
 from te.schedule.auto.convolution import Convolution, convolution_of, is_of_one_group
+from te.schedule.auto.gpu.blocks import kept_in_registers, names_of
 from te.schedule.auto.gpu.enough import MULTIPROCESSORS
-from te.schedule.auto.gpu.points import fused, fused_loops
+from te.schedule.auto.gpu.points import fused, fused_loops, planes_on_blocks
 from te.schedule.auto.gpu.tensor_cores import (
     ACCESS_BYTES,
     DEPTH,
@@ -36,18 +37,15 @@ from te.schedule.auto.gpu.tensor_cores import (
     Tile,
     instruction_computing,
 )
-from te.schedule.auto.gpu.windows import channels_of_image, names_of, window_axes
+from te.schedule.auto.gpu.windows import channels_of_image, window_axes
 from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
 from te.schedule.directives import (
     Align,
     Bind,
     CacheRead,
-    CacheWrite,
-    ComputeAt,
     Fuse,
     Pipeline,
     Reorder,
-    SetScope,
     Split,
     Swizzle,
     Tensorize,
@@ -264,12 +262,8 @@ class _Product:
         return [*others, "block_v"] if self.pixels.v else others
 
     def _blocks(self) -> list[Directive]:
-        planes = self._planes()
-        lines: list[Directive] = []
-        if planes:
-            lines += fused(self.stage, planes, "plane")
-            lines.append(Bind(self.loop("plane" if planes[1:] else planes[0]), "block.z"))
-        return [*lines, Bind(self.loop("block_u"), "block.y"), Bind(self.loop("block_k"), "block.x")]
+        planes = planes_on_blocks(self.name, self._planes())
+        return [*planes, Bind(self.loop("block_u"), "block.y"), Bind(self.loop("block_k"), "block.x")]
 
     def _warps(self, nest: str, along: str, down: str, channels: str) -> list[Directive]:
         """Lines that cut the pixels and channels of a tile for its warps."""
@@ -285,17 +279,12 @@ class _Product:
 
     def _result(self, readers: Sequence[Stage]) -> list[Directive]:
         """Lines that bring the tile from registers to memory, or to the stage that reads it."""
-        at, p, before = self.loop("block_k"), self.pixels, ""
-        if readers:
-            (reader,) = readers
-            nest = reader.name
-            lines: list[Directive] = [ComputeAt((nest,), at), SetScope(self.name, Scope.REGISTER)]
-        else:
-            nest, before = f"{self.name}_tile", "to_"
-            names = tuple(f"{before}{axis.name}" for axis in self.stage.axes)
-            lines = [CacheWrite(TensorAxes(self.name, names), at, as_=nest, in_=Scope.REGISTER)]
-        along, down = f"{before}{p.u.name}", f"{before}{p.v.name}" if p.v else ""
-        lines += self._warps(nest, along, down, f"{before}{self.c.channel.name}")
+        kept, p = kept_in_registers(self.stage, self.loop("block_k"), readers), self.pixels
+        (nest,) = kept.nests
+        along, down, channels = (
+            f"{kept.prefix}{axis.name}" if axis else "" for axis in (p.u, p.v, self.c.channel)
+        )
+        lines = [*kept.lines, *self._warps(nest, along, down, channels)]
         rows, columns, _ = self.meaning.tile.values()
         unit = rows if self.is_last else columns
         lines.append(Split(loop_name(nest, along if p.v else "own_u"), by=unit, into=("tile_u", "in_tile")))

@@ -65,10 +65,7 @@ def lines_for_elements(stage: Stage, axes: Sequence[Axis], lanes: int) -> list[D
         blocks, threads = [loop("block_y"), *blocks], [loop("thread_y"), *threads]
         binds = bound(stage, "y") + binds
         lines.append(Reorder((*blocks, *threads)))
-    if outer[:-1]:
-        lines += fused(stage, outer[:-1], "plane")
-        binds.insert(0, Bind(loop("plane" if outer[:-2] else outer[0]), "block.z"))
-    return [*lines, *binds]
+    return [*lines, *planes_on_blocks(stage.name, outer[:-1]), *binds]
 
 
 def _row_threads(axes: Sequence[Axis], lanes: int) -> int | None:
@@ -97,6 +94,14 @@ def fused_loops(stage: str, names: Sequence[str], into: str) -> list[Directive]:
         lines.append(Fuse((loop_name(stage, first), loop_name(stage, name)), both))
         first = both
     return lines
+
+
+def planes_on_blocks(stage: str, loops: Sequence[str], level: str = "block.z") -> list[Directive]:
+    """Lines that tell blocks apart by these loops together, if there are any."""
+    if not loops:
+        return []
+    plane = loop_name(stage, "plane" if loops[1:] else loops[0])
+    return [*fused_loops(stage, loops, "plane"), Bind(plane, level)]
 
 
 def _on_threads(stage: Stage, name: str) -> list[Directive]:

@@ -18,18 +18,16 @@ from te.ir.expr import Expr, Load, Var
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import loads, variables
 from te.schedule.auto.contraction import Contraction, contraction_of
+from te.schedule.auto.gpu.blocks import kept_in_registers, names_of
 from te.schedule.auto.gpu.enough import largest_tile
-from te.schedule.auto.gpu.points import bound, fused
+from te.schedule.auto.gpu.points import bound, planes_on_blocks
 from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
 from te.schedule.directives import (
     Bind,
     CacheRead,
-    CacheWrite,
-    ComputeAt,
     Fuse,
     Pipeline,
     Reorder,
-    SetScope,
     Split,
     Swizzle,
     Tensorize,
@@ -179,10 +177,7 @@ class MatrixProduct:
         order = [*planes, "block_y", "block_x", *(axis.name for axis in self.c.terms[:-1]), "slice"]
         order += ["warp_y", "warp_x", "step", "tile_y", "tile_x", "row", "column", "term"]
         lines.append(Reorder(tuple(map(self.loop, order))))
-        if planes:
-            lines += fused(self.stage, planes, "plane")
-            lines.append(Bind(self.loop("plane" if planes[1:] else planes[0]), "block.z"))
-        return lines
+        return [*lines, *planes_on_blocks(self.stage.name, planes)]
 
     def _warps(self, nest: str, rows: str, columns: str) -> list[Directive]:
         """Lines that cut the rows and columns of a tile for its warps."""
@@ -194,20 +189,15 @@ class MatrixProduct:
 
     def _result(self, readers: Sequence[Stage]) -> list[Directive]:
         """Lines that bring the tile from registers to memory, or to the stage that reads it."""
-        at, name = self.loop("block_x"), self.stage.name
-        if readers:
-            (reader,) = readers
-            lines: list[Directive] = [ComputeAt((reader.name,), at), SetScope(name, Scope.REGISTER)]
-            nest, rows, columns = reader.name, self.row.name, self.column.name
-        else:
-            names = tuple(f"to_{axis.name}" for axis in self.stage.axes)
-            nest = f"{name}_tile"
-            lines = [CacheWrite(TensorAxes(name, names), at, as_=nest, in_=Scope.REGISTER)]
-            rows, columns = f"to_{self.row.name}", f"to_{self.column.name}"
-        lines += self._warps(nest, rows, columns)
-        lines.append(Reorder(tuple(loop_name(nest, n) for n in ("warp_y", "warp_x", "own_y", "own_x"))))
-        lines.append(Fuse((loop_name(nest, "warp_y"), loop_name(nest, "warp_x")), "warp"))
-        return [*lines, Bind(loop_name(nest, "warp"), "warp")]
+        kept = kept_in_registers(self.stage, self.loop("block_x"), readers)
+        (nest,) = kept.nests
+        return [
+            *kept.lines,
+            *self._warps(nest, f"{kept.prefix}{self.row.name}", f"{kept.prefix}{self.column.name}"),
+            Reorder(tuple(loop_name(nest, n) for n in ("warp_y", "warp_x", "own_y", "own_x"))),
+            Fuse((loop_name(nest, "warp_y"), loop_name(nest, "warp_x")), "warp"),
+            Bind(loop_name(nest, "warp"), "warp"),
+        ]
 
     # ------------------------------------------------------------ factors
 
@@ -219,7 +209,7 @@ class MatrixProduct:
         return load.dtype.bits != 16 and self.term.name not in variables(load.index[-1])
 
     def _copy(self, load: Load, copy: str) -> Directive:
-        names = _names(load)
+        names = names_of(load)
         turned: Layout | None = None
         if self._is_turned(load):
             term = next(n for n, i in zip(names, load.index, strict=True) if self.term.name in variables(i))
@@ -231,12 +221,12 @@ class MatrixProduct:
         """The line that loads the instruction's tiles of a factor from its copy."""
         by = CopyMethod.LDMATRIX if self._is_turned(load) or self._is_cut(load.index[-1]) else None
         return CacheRead(
-            TensorAxes(copy, _names(load)), self.loop("step"), as_=f"{copy}_own", in_=Scope.REGISTER, by=by
+            TensorAxes(copy, names_of(load)), self.loop("step"), as_=f"{copy}_own", in_=Scope.REGISTER, by=by
         )
 
     def _on_threads(self, load: Load, copy: str) -> list[Directive]:
         """Lines that share the copying of a slice among all threads of the block."""
-        moving = [n for n, i in zip(_names(load), load.index, strict=True) if self._is_cut(i)]
+        moving = [n for n, i in zip(names_of(load), load.index, strict=True) if self._is_cut(i)]
         first, last = (loop_name(copy, name) for name in moving)
         return [
             Split(last, by=ACCESS_BYTES // load.dtype.bytes, into=("group", "lane")),
@@ -250,7 +240,3 @@ class MatrixProduct:
 def terms_of_slice(c: Contraction) -> int:
     """How many terms are in shared memory at a time."""
     return SLICE_BYTES // c.left.dtype.bytes
-
-
-def _names(load: Load) -> tuple[str, ...]:
-    return tuple(f"of_{position}" for position in range(len(load.index)))

@@ -26,19 +26,16 @@ from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import loads, variables
 from te.schedule.auto.contraction import Contraction, contraction_of
+from te.schedule.auto.gpu.blocks import kept_in_registers, names_of, on_threads
 from te.schedule.auto.gpu.enough import MULTIPROCESSORS, largest_tile
-from te.schedule.auto.gpu.points import bound, fused
+from te.schedule.auto.gpu.points import bound, planes_on_blocks
 from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
 from te.schedule.directives import (
     Align,
-    Bind,
     CacheRead,
-    CacheWrite,
-    ComputeAt,
     Fuse,
     Pipeline,
     Reorder,
-    SetScope,
     Split,
     Unroll,
     Vectorize,
@@ -51,7 +48,7 @@ ACCESS_BYTES = 16  # the most that a thread reads or writes at once
 SECTOR_BYTES = 32  # the least that is read of memory at once
 MOST_CONDITIONS = 4  # of contractions that have a case of their own together
 STAGES = 2  # slices of the terms in shared memory: while one is used, the next one is on its way
-LEVELS = "zyx"
+THREADS = {f"thread_{level}": f"thread.{level}" for level in "zyx"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +162,7 @@ class Product:
         """Lines for the contraction, and for the stages that are computed from its registers."""
         lines = [*self._tiles(), *self._result(readers)]
         lines += [*bound(self.stage, "y")[:1], *bound(self.stage, "x")[:1]]
-        lines += _on_threads(self.stage.name)
+        lines += on_threads(self.stage.name, THREADS)
         read = [load for load in dict.fromkeys(loads(self.stage.value)) if any(map(self._is_cut, load.index))]
         for number, load in enumerate(read):  # what is the same for all of a block is near without a copy
             lines += self._copy(load, f"{self.stage.name}_of{number}")
@@ -185,10 +182,7 @@ class Product:
         order = [*planes, "block_y", "block_x", *(axis.name for axis in terms[:-1]), "slice"]
         order += ["thread_z", "thread_y", "thread_x", "term", "own_y", "group", "own_x"]
         lines.append(Reorder(tuple(map(self.loop, order))))
-        if planes:
-            lines += fused(self.stage, planes, "plane")
-            lines.append(Bind(self.loop("plane" if planes[1:] else planes[0]), "block.z"))
-        return [*lines, Unroll((self.loop("term"),))]
+        return [*lines, *planes_on_blocks(self.stage.name, planes), Unroll((self.loop("term"),))]
 
     def _shares(self, nest: str, rows: str, columns: str) -> list[Directive]:
         """Lines that cut the rows and columns of a tile for its threads."""
@@ -202,27 +196,18 @@ class Product:
 
     def _result(self, readers: Sequence[Stage]) -> list[Directive]:
         """Lines that bring the tile from registers to memory, or to the stages that read it."""
-        at, name = self.loop("block_x"), self.stage.name
-        if readers:
-            kept = [name, *(reader.name for reader in readers[:-1])]
-            lines: list[Directive] = [ComputeAt(tuple(reader.name for reader in readers), at)]
-            lines += [SetScope(stage, Scope.REGISTER) for stage in kept]
-            nests = [(reader.name, self.row.name, self.column.name) for reader in readers]
-        else:
-            names = tuple(f"to_{axis.name}" for axis in self.stage.axes)
-            lines = [CacheWrite(TensorAxes(name, names), at, as_=f"{name}_tile", in_=Scope.REGISTER)]
-            nests = [(f"{name}_tile", f"to_{self.row.name}", f"to_{self.column.name}")]
-        for nest, rows, columns in nests:
-            lines += self._shares(nest, rows, columns)
+        kept = kept_in_registers(self.stage, self.loop("block_x"), readers)
+        lines = [*kept.lines]
+        for nest in kept.nests:
+            lines += self._shares(nest, f"{kept.prefix}{self.row.name}", f"{kept.prefix}{self.column.name}")
             inner = ("thread_z", "thread_y", "thread_x", "own_y", "group", "own_x")
             lines.append(Reorder(tuple(loop_name(nest, loop) for loop in inner)))
-            lines += [Vectorize((loop_name(nest, "own_x"),)), *_on_threads(nest)]
+            lines += [Vectorize((loop_name(nest, "own_x"),)), *on_threads(nest, THREADS)]
         return lines
 
     def _copy(self, load: Load, copy: str) -> list[Directive]:
         """Lines that copy what a slice reads of a tensor to shared memory, all threads of the block together."""
-        names = tuple(f"of_{position}" for position in range(len(load.index)))
-        term = self.c.terms[-1].name
+        names, term = names_of(load), self.c.terms[-1].name
         moving = [n for n, index in zip(names, load.index, strict=True) if self._is_cut(index)]
         of_terms = [n for n, index in zip(names, load.index, strict=True) if term in variables(index)]
         is_turned = bool(of_terms) and of_terms[-1] == names[-1] and len(moving) > 1
@@ -255,11 +240,7 @@ class Product:
             Unroll((loop_name(copy, "trip"),)),
             Vectorize((loop_name(copy, "lane"),)),
         ]
-        return [*lines, *_on_threads(copy)]
+        return [*lines, *on_threads(copy, THREADS)]
 
     def _is_cut(self, index: Expr) -> bool:
         return bool(variables(index) & {self.row.name, self.column.name, self.c.terms[-1].name})
-
-
-def _on_threads(nest: str) -> list[Directive]:
-    return [Bind(loop_name(nest, f"thread_{level}"), f"thread.{level}") for level in LEVELS]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from te.ir.expr import Load, Var
 from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import variables
-from te.schedule.auto.gpu.points import THREADS, WARP, bound, fused
+from te.schedule.auto.gpu.points import THREADS, WARP, bound, planes_on_blocks
 from te.schedule.auto.transposes import axis_of_reads
 from te.schedule.directives import Align, Bind, CacheRead, Reorder, Split, Unroll
 from te.schedule.forms import Directive, Scope, TensorAxes
@@ -51,9 +51,7 @@ def lines_for_transpose(stage: Stage, program: Program, target: Target) -> Itera
         Reorder(tuple(map(loop, (*others, "block_y", "block_x", "thread_y", "thread_x", "own")))),
         Unroll((loop("own"),)),
     ]
-    if others:
-        lines += fused(stage, others, "plane")
-        lines.append(Bind(loop("plane" if others[1:] else others[0]), "block.z"))
+    lines += planes_on_blocks(stage.name, others)
     for load in turned:
         lines += _copy(stage, load, column)
     yield [*lines, *bound(stage, "y"), *bound(stage, "x")]

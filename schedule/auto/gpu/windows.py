@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from te.ir.expr import Load, Var
+from te.ir.expr import Var
 from te.ir.tensor import Axis
 from te.ir.visit import variables
 from te.schedule.auto.convolution import Convolution
@@ -32,8 +32,3 @@ def covered(windows: Sequence[Axis], tile: tuple[int, int]) -> tuple[int, int]:
         size = size_of(axis)
         elements *= extent if size is None else -(-size // extent) * extent
     return elements, abs(tile[0] - tile[1])
-
-
-def names_of(load: Load) -> tuple[str, ...]:
-    """What the axes of a copy are called."""
-    return tuple(f"of_{position}" for position in range(len(load.index)))
