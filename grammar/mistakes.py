@@ -156,11 +156,15 @@ def _use_without_braces(problem: Problem) -> Diagnostic | None:
     if problem.expected != {"{"} or not read or read[0].text != "use":
         return None
     module, name = read[1].text, problem.found.text
+    if module == "std":
+        help = f"the standard library's modules have no prefix: write `use {name}`"
+    else:
+        help = f"write `use {module}.{{{name}}}`, or `use {module}` and then `{module}.{name}`"
     return error(
         "use-without-braces",
         f"the names taken from a module stand in braces: expected `{{`, found {problem.found_text}",
         problem.here,
-        help=f"write `use {module}.{{{name}}}`, or `use {module}` and then `{module}.{name}`",
+        help=help,
     )
 
 

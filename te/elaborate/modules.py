@@ -155,7 +155,7 @@ class Module:
                     "unknown-module",
                     f"there is no file `{use.module}.te` beside this one, nor in the standard library",
                     use.span,
-                    help=did_you_mean(use.module, known),
+                    help=did_you_mean(use.module, known) or f"the standard library has {', '.join(known)}",
                 )
             )
             return
