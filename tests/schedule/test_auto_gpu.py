@@ -248,6 +248,14 @@ def test_large_products_have_a_case_of_their_own_where_the_call_decides() -> Non
     assert first == [f"split C.i by {rows} into block_y, in_y" for rows in (128, 64)]
 
 
+@pytest.mark.parametrize(("target", "rows"), [("cuda.sm_75", 128), ("cuda.sm_80", 64), ("cuda.sm_100", 64)])
+def test_each_multiprocessor_of_the_target_has_a_tile(target: str, rows: int) -> None:
+    """There are 64 tiles of 128 by 128: enough for the 40 multiprocessors of a T4 alone."""
+    of = program(MATMUL, sizes={"M": 1024, "N": 1024, "K": 64})
+    (case,) = auto_cases(of, parse_target(target))
+    assert str(case.schedule.directives[0]) == f"split C.i by {rows} into block_y, in_y"
+
+
 @pytest.mark.parametrize("sizes", [(128, 128, 8), (129, 257, 17), (7, 130, 3)])
 def test_the_largest_tile_overhangs_anywhere(sizes: tuple[int, int, int]) -> None:
     of = program(MATMUL)

@@ -74,7 +74,7 @@ def gpu_cases(program: Program, target: Target, *, fast_math: bool = False) -> l
     inlined = [line for line in general.directives if isinstance(line, Inline)]
     late = Schedule(program, directives=inlined).steps()[-1].kernel.program
     tiled = {name for a in attentions.attentions_of(late) for name in a.roles}
-    condition = are_large([stage for stage in late.stages if stage.name not in tiled])
+    condition = are_large([stage for stage in late.stages if stage.name not in tiled], target)
     if condition is not None:
         large, _ = _case(assuming(program, condition), target, fast_math, is_large=True)
         cases.append(ChosenCase(large, condition))
@@ -165,8 +165,8 @@ def _scheduled_as_tiles(
         plans_for_tensor_cores(stage, program, target, fast_math, is_large=is_large),
         plans_for_tiles(stage, program, target, is_large=is_large),
         plans_for_convolution_cores(stage, program, target, fast_math, is_large=is_large),
-        plans_for_convolution(stage, program),
-        plans_for_channels_last(stage, program),
+        plans_for_convolution(stage, program, target),
+        plans_for_channels_last(stage, program, target),
     )
     _add_one_of(plans, schedule, done)
 

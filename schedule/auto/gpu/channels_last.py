@@ -21,7 +21,7 @@ from te.ir.visit import variables
 from te.schedule.auto.contraction import known_product
 from te.schedule.auto.convolution import Convolution, convolution_of, is_of_one_group
 from te.schedule.auto.gpu.blocks import kept_in_registers, names_of, on_threads
-from te.schedule.auto.gpu.enough import MULTIPROCESSORS
+from te.schedule.auto.gpu.enough import multiprocessors_of
 from te.schedule.auto.gpu.points import fused_loops, planes_on_blocks
 from te.schedule.auto.gpu.windows import channels_of_image, covered, window_axes
 from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
@@ -37,6 +37,7 @@ from te.schedule.directives import (
 )
 from te.schedule.forms import Directive, Layout, Scope, TensorAxes
 from te.schedule.nest import loop_name
+from te.target import Target
 
 ACCESS_BYTES = 16  # the most that a thread reads or writes at once
 STAGES = 2  # slices of the terms in shared memory
@@ -64,7 +65,7 @@ class Tile:
         return self.groups * WIDE * self.lanes
 
 
-def plans_for_channels_last(stage: Stage, program: Program) -> Iterator[Plan]:
+def plans_for_channels_last(stage: Stage, program: Program, target: Target) -> Iterator[Plan]:
     """Plans for a convolution whose places move windows, and whose result has the channels last."""
     c = convolution_of(stage)
     if c is None or c.stage.axes[-1] != c.channel:
@@ -75,7 +76,7 @@ def plans_for_channels_last(stage: Stage, program: Program) -> Iterator[Plan]:
     if not windows or term is None or term.name not in variables(c.image.index[-1]):
         return
     readers = pointwise_readers(stage, program)
-    for tile in _tiles_for(c):
+    for tile in _tiles_for(c, multiprocessors_of(target)):
         if is_of_one_group(c, tile.width):
             made = _Tiled(c, tile, windows, term, _pixels_along(windows, tile))
             if readers:
@@ -83,8 +84,8 @@ def plans_for_channels_last(stage: Stage, program: Program) -> Iterator[Plan]:
             yield made.plan([])
 
 
-def _tiles_for(c: Convolution) -> Iterator[Tile]:
-    """The tiles to try: the largest of which there are enough for all multiprocessors, and the smaller ones."""
+def _tiles_for(c: Convolution, multiprocessors: int) -> Iterator[Tile]:
+    """The tiles to try: the largest of which there are enough for so many multiprocessors, and the smaller ones."""
     bits = c.stage.value.dtype.bits
     lanes = min(4, 8 * ACCESS_BYTES // bits)
     large = 8 if bits <= 32 else 4
@@ -92,7 +93,7 @@ def _tiles_for(c: Convolution) -> Iterator[Tile]:
     for tile in (Tile(large, 2, lanes), Tile(large, 1, lanes), Tile(4, 1, lanes)):
         if channels is None or elements is None:
             continue  # addresses that sizes decide take many registers
-        if elements // (tile.height * tile.width) >= MULTIPROCESSORS and 2 * channels > tile.width:
+        if elements // (tile.height * tile.width) >= multiprocessors and 2 * channels > tile.width:
             yield tile
     yield Tile(2, 1, lanes)
     yield from (Tile(2, 1, fewer) for fewer in (2, 1) if fewer < lanes)  # for groups of few channels

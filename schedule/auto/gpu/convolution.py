@@ -26,7 +26,7 @@ from te.ir.visit import variables
 from te.schedule.auto.contraction import known_product
 from te.schedule.auto.convolution import Convolution, convolution_of, is_of_one_group
 from te.schedule.auto.gpu.blocks import kept_in_registers, names_of, on_threads
-from te.schedule.auto.gpu.enough import MULTIPROCESSORS
+from te.schedule.auto.gpu.enough import multiprocessors_of
 from te.schedule.auto.gpu.points import fused_loops, planes_on_blocks
 from te.schedule.auto.gpu.tiles import ACCESS_BYTES, STAGES, Tile
 from te.schedule.auto.gpu.windows import covered, window_axes
@@ -43,6 +43,7 @@ from te.schedule.directives import (
 )
 from te.schedule.forms import Directive, Layout, Scope, TensorAxes
 from te.schedule.nest import loop_name
+from te.target import Target
 
 MOST_OF_WINDOW = 64  # places of a filter up to which a slice has whole windows
 TERMS = 36  # in a slice: four windows of 3 by 3
@@ -50,7 +51,7 @@ OWN = ("own_k", "group", "own_u")  # the loops over the elements of a thread
 UNROLLED = 16  # terms at most whose products stand one after the other
 
 
-def plans_for_convolution(stage: Stage, program: Program) -> Iterator[Plan]:
+def plans_for_convolution(stage: Stage, program: Program, target: Target) -> Iterator[Plan]:
     """Plans for a convolution whose places move windows, and whose channels share them."""
     c = convolution_of(stage)
     if c is None or c.stage.axes[-1] == c.channel:
@@ -60,7 +61,7 @@ def plans_for_convolution(stage: Stage, program: Program) -> Iterator[Plan]:
     windows = window_axes(c)
     if not windows:
         return
-    for tile in _tiles_for(c, windows):
+    for tile in _tiles_for(c, windows, multiprocessors_of(target)):
         if not is_of_one_group(c, tile.height):
             continue
         made = _Tiled(c, tile, windows, _threads_along(windows, tile))
@@ -72,8 +73,8 @@ def plans_for_convolution(stage: Stage, program: Program) -> Iterator[Plan]:
         yield made.plan([])
 
 
-def _tiles_for(c: Convolution, windows: Sequence[Axis]) -> Iterator[Tile]:
-    """The tiles to try: the largest of which there are enough for all multiprocessors, and the smaller ones.
+def _tiles_for(c: Convolution, windows: Sequence[Axis], multiprocessors: int) -> Iterator[Tile]:
+    """The tiles to try: the largest of which there are enough for so many multiprocessors, and the smaller ones.
 
     Channels of several groups read different channels of the picture: groups of few have no tile.
     """
@@ -93,7 +94,7 @@ def _tiles_for(c: Convolution, windows: Sequence[Axis]) -> Iterator[Tile]:
                 continue  # addresses that sizes decide take many registers
         elif position < 2:
             blocks = elements // (tile.height * tile.width)
-            if blocks < MULTIPROCESSORS or 2 * channels <= tile.height:
+            if blocks < multiprocessors or 2 * channels <= tile.height:
                 continue
         yield tile
 

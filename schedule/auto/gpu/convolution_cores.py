@@ -27,7 +27,7 @@ from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import rewrite, variables
 from te.schedule.auto.convolution import Convolution, convolution_of, is_of_one_group
 from te.schedule.auto.gpu.blocks import kept_in_registers, names_of
-from te.schedule.auto.gpu.enough import MULTIPROCESSORS
+from te.schedule.auto.gpu.enough import multiprocessors_of
 from te.schedule.auto.gpu.points import fused, fused_loops, planes_on_blocks
 from te.schedule.auto.gpu.tensor_cores import (
     ACCESS_BYTES,
@@ -100,7 +100,7 @@ def plans_for_convolution_cores(
         return  # where all of that is the call's, there is much to ask in the code, and to build
     if 2 * known < meaning.tile[meaning.k.name]:
         return  # most terms would be zeros
-    tile = _tile_for(c, meaning, is_large)
+    tile = _tile_for(c, meaning, target, is_large)
     channels_of_tile = tile.width if c.stage.axes[-1] == c.channel else tile.height
     if not is_of_one_group(c, channels_of_tile):
         return
@@ -127,14 +127,14 @@ def _as_copied(terms: Expr) -> Expr:
     return rewrite(terms, read)
 
 
-def _tile_for(c: Convolution, meaning: Meaning, is_large: bool) -> Tile:
+def _tile_for(c: Convolution, meaning: Meaning, target: Target, is_large: bool) -> Tile:
     """The largest tile of which there are enough for all multiprocessors, or the smallest."""
     is_last = c.stage.axes[-1] == c.channel
     for tile in (OF_CHANNELS_LAST if is_last else OF_PLACES_LAST)[:-1]:
         blocks = _blocks_of(c, tile, _pixels_of(c, meaning, tile))
         if blocks is None:
             return TILES[0 if is_large else 1]
-        if blocks >= MULTIPROCESSORS and 2 * (size_of(c.channel) or 0) > (
+        if blocks >= multiprocessors_of(target) and 2 * (size_of(c.channel) or 0) > (
             tile.width if is_last else tile.height
         ):
             return tile

@@ -8,8 +8,7 @@ from typing import Protocol, TypeVar
 from te.ir.tensor import Axis, Stage
 from te.schedule.auto.contraction import known_product
 from te.schedule.auto.tiles import size_of
-
-MULTIPROCESSORS = 108  # that should have a block at least: of an A100; an H100 has 132
+from te.target import Target, multiprocessor_of
 
 
 class Sides(Protocol):
@@ -22,6 +21,11 @@ class Sides(Protocol):
 
 
 AnyTile = TypeVar("AnyTile", bound=Sides)
+
+
+def multiprocessors_of(target: Target) -> int:
+    """How many multiprocessors should have a block at least."""
+    return multiprocessor_of(target.name).count
 
 
 def tiles_of(stage: Stage, row: Axis, column: Axis, tile: Sides) -> int | None:
@@ -44,7 +48,9 @@ def _is_empty(row: Axis, column: Axis, tile: Sides) -> bool:
     return any(size is not None and 2 * size <= side for size, side in sides)
 
 
-def largest_tile(tiles: Sequence[AnyTile], stage: Stage, row: Axis, column: Axis, is_large: bool) -> AnyTile:
+def largest_tile(
+    tiles: Sequence[AnyTile], stage: Stage, row: Axis, column: Axis, target: Target, is_large: bool
+) -> AnyTile:
     """The largest tile of which there are enough, or the smallest; `is_large` is what to assume of unknown sizes.
 
     `tiles` are three, the largest first.
@@ -55,6 +61,6 @@ def largest_tile(tiles: Sequence[AnyTile], stage: Stage, row: Axis, column: Axis
             return next(
                 (t for t in tiles[0 if is_large else 1 :] if not _is_empty(row, column, t)), tiles[-1]
             )
-        if blocks >= MULTIPROCESSORS and fills(row, column, tile):
+        if blocks >= multiprocessors_of(target) and fills(row, column, tile):
             return tile
     return tiles[-1]

@@ -18,7 +18,7 @@ from te.ir.expr import Expr, Load, Var, add, integer, mul
 from te.ir.tensor import Axis, Reduction, Stage
 from te.ir.visit import loads, substitute
 from te.schedule.auto.contraction import Contraction, contraction_of
-from te.schedule.auto.gpu.enough import MULTIPROCESSORS, AnyTile, fills, tiles_of
+from te.schedule.auto.gpu.enough import AnyTile, fills, multiprocessors_of, tiles_of
 from te.schedule.auto.gpu.tensor_cores import MatrixProduct, instruction_for, terms_of_slice, tiles_for
 from te.schedule.auto.gpu.tiles import Product, row_of, sizes_of_tiles
 from te.schedule.auto.tiles import Plan, size_of
@@ -39,14 +39,14 @@ def plans_for_parts(stage: Stage, target: Target, fast_math: bool) -> Iterator[P
     c = contraction_of(stage)
     if c is None or not c.rows or len({x.buffer for x in loads(stage.value)}) < len(set(loads(stage.value))):
         return
-    meaning = instruction_for(c, target, fast_math)
+    meaning, count = instruction_for(c, target, fast_math), multiprocessors_of(target)
     if meaning is not None:
-        matrices = _sharing(c, c.rows[-1], tiles_for(c)[1:], lambda _: terms_of_slice(c))
+        matrices = _sharing(c, c.rows[-1], tiles_for(c)[1:], lambda _: terms_of_slice(c), count)
         if matrices is not None:
             part = _of_parts(c, matrices.terms)
             yield _plan(c, part, matrices.terms, MatrixProduct(part, meaning, matrices.tile).plan([]))
         return
-    scalars = _sharing(c, row_of(c), sizes_of_tiles(c)[-2:], lambda tile: tile.terms)
+    scalars = _sharing(c, row_of(c), sizes_of_tiles(c)[-2:], lambda tile: tile.terms, count)
     if scalars is not None:
         part = _of_parts(c, scalars.terms)
         yield _plan(c, part, scalars.terms, Product(part, row_of(part), scalars.tile).plan([]))
@@ -71,14 +71,18 @@ class _Sharing(Generic[AnyTile]):
 
 
 def _sharing(
-    c: Contraction, row: Axis, tiles: Sequence[AnyTile], slice_of: Callable[[AnyTile], int]
+    c: Contraction,
+    row: Axis,
+    tiles: Sequence[AnyTile],
+    slice_of: Callable[[AnyTile], int],
+    multiprocessors: int,
 ) -> _Sharing[AnyTile] | None:
-    """How blocks share the terms, by one of two tiles; None where they need not."""
+    """How the blocks of so many multiprocessors share the terms, by one of two tiles; None where they need not."""
     terms, column = size_of(c.terms[-1]), c.columns[-1]
 
     def parts(tile: AnyTile) -> int:
         count = tiles_of(c.stage, row, column, tile)
-        return 0 if count is None else MULTIPROCESSORS // count
+        return 0 if count is None else multiprocessors // count
 
     if terms is None:
         return None

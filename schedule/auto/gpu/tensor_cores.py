@@ -75,7 +75,7 @@ def plans_for_tensor_cores(
     meaning = None if c is None else instruction_for(c, target, fast_math)
     if c is None or meaning is None:
         return
-    tile = largest_tile(tiles_for(c), stage, c.rows[-1], c.columns[-1], is_large)
+    tile = largest_tile(tiles_for(c), stage, c.rows[-1], c.columns[-1], target, is_large)
     product = MatrixProduct(c, meaning, tile)
     readers = pointwise_readers(stage, program)
     if len(readers) == 1:

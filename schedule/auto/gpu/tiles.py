@@ -27,7 +27,7 @@ from te.ir.tensor import Axis, Program, Stage
 from te.ir.visit import loads, variables
 from te.schedule.auto.contraction import Contraction, contraction_of
 from te.schedule.auto.gpu.blocks import kept_in_registers, names_of, on_threads
-from te.schedule.auto.gpu.enough import MULTIPROCESSORS, largest_tile
+from te.schedule.auto.gpu.enough import largest_tile, multiprocessors_of
 from te.schedule.auto.gpu.points import bound, planes_on_blocks
 from te.schedule.auto.tiles import Plan, pointwise_readers, size_of
 from te.schedule.directives import (
@@ -91,7 +91,7 @@ def plans_for_tiles(stage: Stage, program: Program, target: Target, is_large: bo
     ):
         return
     row = row_of(c)
-    tile = largest_tile(sizes_of_tiles(c), stage, row, c.columns[-1], is_large)
+    tile = largest_tile(sizes_of_tiles(c), stage, row, c.columns[-1], target, is_large)
     product = Product(c, row, tile)
     readers = pointwise_readers(stage, program)
     if readers:
@@ -99,22 +99,22 @@ def plans_for_tiles(stage: Stage, program: Program, target: Target, is_large: bo
     yield product.plan([])
 
 
-def are_large(stages: Sequence[Stage]) -> Expr | None:
+def are_large(stages: Sequence[Stage], target: Target) -> Expr | None:
     """What to ask whether all contractions have enough tiles of the largest kind; None where no call decides that."""
     found = [c for c in map(contraction_of, stages) if c is not None and c.rows]
-    asked = [c for c in dict.fromkeys(map(_is_large, found)) if not isinstance(c, Const)]
+    asked = [c for c in dict.fromkeys(_is_large(c, target) for c in found) if not isinstance(c, Const)]
     condition: Expr = TRUE
     for one in asked:
         condition = both(condition, one)
     return condition if 0 < len(asked) <= MOST_CONDITIONS else None
 
 
-def _is_large(c: Contraction) -> Expr:
+def _is_large(c: Contraction, target: Target) -> Expr:
     if not all(isinstance(axis.extent, Const | Var) for axis in c.stage.axes):
         return FALSE
     tile = sizes_of_tiles(c)[0]
     elements = reduce(mul, (axis.extent for axis in c.stage.axes))
-    enough = compare(">=", elements, integer(MULTIPROCESSORS * tile.height * tile.width))
+    enough = compare(">=", elements, integer(multiprocessors_of(target) * tile.height * tile.width))
     for axis, extent in ((row_of(c), tile.height), (c.columns[-1], tile.width)):
         enough = both(enough, compare(">", axis.extent, integer(extent // 2)))
     return simplify(enough, NO_FACTS)
