@@ -314,14 +314,23 @@ def _data_guards(step: Accumulate, path: Path) -> list[Expr]:
     return [c for c in parts if not variables(c) & of_terms]
 
 
-def _with_step(s: Stmt, step: Accumulate, new: Stmt, of_terms: set[str]) -> Stmt:
+def _with_step(
+    s: Stmt, step: Accumulate, new: Stmt, of_terms: set[str], around: tuple[If, ...] = ()
+) -> Stmt:
     """`s` with another statement in the place of `step`, without the conditions around that.
 
-    What names a part of a term's index goes too: it lies in its range only under those conditions.
+    Other statements, of stages computed at its loops, keep them. What names a part of a term's index
+    goes, too: it lies in its range only under those conditions.
     """
     if s is step:
         return new
-    names_term = isinstance(s, Let) and s.var in of_terms
-    if (isinstance(s, If) or names_term) and any(x is step for x, _ in walk_stmt(s)):
-        return _with_step(bodies(s)[0], step, new, of_terms)
-    return with_bodies(s, tuple([_with_step(b, step, new, of_terms) for b in bodies(s)])) if bodies(s) else s
+    if all(x is not step for x, _ in walk_stmt(s)):
+        for guard in reversed(around):
+            s = replace(guard, body=s)
+        return s
+    match s:
+        case If():
+            return _with_step(s.body, step, new, of_terms, (*around, s))
+        case Let() if s.var in of_terms:
+            return substitute_stmt(_with_step(s.body, step, new, of_terms, around), {s.var: s.value})
+    return with_bodies(s, tuple([_with_step(b, step, new, of_terms, around) for b in bodies(s)]))

@@ -25,6 +25,12 @@ TRIANGLE = "op f(X: f32[N]) -> Y: f32[N] { Y[i] = sum[j where j <= i](X[j]) }"
 MASKED = "op f(X: i32[M, N], U: i32[N]) -> Y: i32[M] { Y[i] = max[j where U[j] > 0](X[i, j]) }"
 FEW = "op f(X: i32[M, N]) -> Y: i32[M] { Y[i] = sum[j where i < 2](X[i, j]) }"
 BOX = "op f(X: i32[M, N, K]) -> Y: i32[M] { Y[i] = max[j, k where j <= k](X[i, j, k]) }"
+DOUBLED = """
+op f(X: i32[M, N, K]) -> Y: i32[M] {
+    p[i, j, k] = X[i, j, k] * 2
+    Y[i] = sum[j, k where j <= k](p[i, j, k])
+}
+"""
 COUNT = "op f(X: i32[M], U: i32[N]) -> Y: i32[M] { Y[i] = sum[j](X[i]) + U[0] * 0 }"
 
 TILED = "tile i, j by 2, 4\nsplit k by 3\nreorder ko, io, jo, ki, ii, ji"
@@ -97,6 +103,10 @@ SIZES = [
         (BOX, "fuse j, k into f\nsplit f by 4\nrfactor fo of Y as P\nparallel P.fo"),
         (BOX, "fuse j, k into f\nsplit f by 4\nrfactor fo of Y as P\nrfactor P.fi of P as Q\nvectorize Q.fi"),
         (BOX, "split j by 2\nrfactor jo of Y as P\nrfactor P.ji of P as Q\nrfactor k of Q as R"),
+        (DOUBLED, "split Y.i by 4\ncompute_at p at Y.k\nrfactor Y.k of Y"),
+        (DOUBLED, "split Y.k by 4\ncompute_at p at Y.ki\nrfactor Y.ko of Y"),
+        (DOUBLED, "fuse Y.j, Y.k into f\ncompute_at p at Y.f\nrfactor Y.f of Y"),
+        (DOUBLED, "fuse Y.j, Y.k into f\nsplit f by 4\ncompute_at p at Y.fi\nrfactor Y.fo of Y"),
     ],
 )
 def test_parts_compute_the_same(text: str, lines: str) -> None:
