@@ -8,16 +8,16 @@ from the loops alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from te.ir.bounds import Facts, prove
 from te.ir.expr import Expr, Op, Var, compare, conjuncts, integer, mul, negation, sub
-from te.ir.loop import For, If, Let, Stmt
+from te.ir.loop import Accumulate, For, If, Let, Stmt
 from te.ir.simplify import simplify
 from te.ir.tensor import Program, Requirement
-from te.ir.visit import loads
+from te.ir.visit import loads, variables
 
 _shared: ContextVar[dict[tuple[Requirement, ...], Facts] | None] = ContextVar("_shared", default=None)
 
@@ -74,6 +74,35 @@ def facts_inside(s: Stmt, body: Stmt | None, facts: Facts, trust_lets: bool = Tr
             return ranging(facts, s.var, s.extent) if trust_lets or follows_from_loops(s, facts) else facts
         case _:
             return facts
+
+
+def facts_of_element(s: Accumulate, facts: Facts) -> Facts:
+    """What holds where the element of a reduction is stored, of the `facts` where a term of it is added.
+
+    It is stored before and behind the loops over its terms, even where these have none. So what their trips and
+    guards tell is known of terms alone: what is left are the ranges of loops over data in them.
+    """
+    outside, known = facts, facts
+    while known.base is not None:
+        before = known.base
+        if len(before.ranges) < len(known.ranges) and known.ranges[-1][0] in s.over:
+            outside = before
+        known = before
+    inside = facts.ranges[len(outside.ranges) :]
+    names = frozenset(name for i in s.index for name in variables(i))
+    return _remembered(facts, ("element", s.over, names), _with_ranges_of, names, outside, inside)
+
+
+def _with_ranges_of(names: Set[str], facts: Facts, ranges: Sequence[tuple[str, Expr, Expr]]) -> Facts:
+    """`facts` and those of the ranges that say what these variables are."""
+    needed: list[tuple[str, Expr, Expr]] = []
+    for name, low, high in reversed(ranges):
+        if name in names:
+            needed.append((name, low, high))
+            names = names | variables(low) | variables(high)
+    for name, low, high in reversed(needed):
+        facts = facts.with_range(name, low, high)
+    return facts
 
 
 def assuming(condition: Expr, facts: Facts) -> Facts:

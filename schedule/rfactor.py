@@ -314,9 +314,7 @@ def _data_guards(step: Accumulate, path: Path) -> list[Expr]:
     return [c for c in parts if not variables(c) & of_terms]
 
 
-def _with_step(
-    s: Stmt, step: Accumulate, new: Stmt, of_terms: set[str], around: tuple[If, ...] = ()
-) -> Stmt:
+def _with_step(s: Stmt, step: Accumulate, new: Stmt, of_terms: set[str], around: tuple[If, ...] = ()) -> Stmt:
     """`s` with another statement in the place of `step`, without the conditions around that.
 
     Other statements, of stages computed at its loops, keep them. What names a part of a term's index

@@ -39,7 +39,7 @@ from te.ir.loop import (
 )
 from te.ir.simplify import simplify
 from te.ir.visit import children, variables, with_children
-from te.schedule.context import assuming, facts_inside
+from te.schedule.context import assuming, facts_inside, facts_of_element
 from te.schedule.finalize.guards import conjunction
 
 NOTHING = Seq(())
@@ -67,7 +67,8 @@ def clean(s: Stmt, facts: Facts, lanes: frozenset[str] = frozenset()) -> Stmt:
         case Store():
             return replace(s, index=_all(s.index, facts), value=_all((s.value,), facts)[0])
         case Accumulate():
-            return replace(s, index=_all(s.index, facts), value=_term(s, facts), kept=_all(s.kept, facts))
+            index = _all(s.index, facts_of_element(s, facts))
+            return replace(s, index=index, value=_term(s, facts), kept=_all(s.kept, facts))
 
 
 def _term(s: Accumulate, facts: Facts) -> Expr:

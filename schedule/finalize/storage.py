@@ -33,7 +33,7 @@ from te.ir.loop import (
 from te.ir.simplify import simplify
 from te.ir.types import I64
 from te.ir.visit import rewrite, substitute
-from te.schedule.context import facts_inside, ranging
+from te.schedule.context import facts_inside, facts_of_element, ranging
 
 
 def lay_out_buffers(s: Stmt, facts: Facts) -> Stmt:
@@ -57,19 +57,25 @@ def _addressed(s: Stmt, buffer: Buffer, facts: Facts) -> Stmt:
     The loops around an access may tell its digits: of `256 * trip + thread`, `// 256` is `trip`.
     """
 
-    def address(index: tuple[Expr, ...]) -> tuple[Expr, ...]:
-        return physical_index(buffer, index, facts)
+    def address(index: tuple[Expr, ...], known: Facts = facts) -> tuple[Expr, ...]:
+        return physical_index(buffer, index, known)
 
-    def expr(e: Expr) -> Expr:
-        return replace(e, index=address(e.index)) if isinstance(e, Load) and e.buffer == buffer.name else e
+    def expr(e: Expr, known: Facts = facts) -> Expr:
+        if isinstance(e, Load) and e.buffer == buffer.name:
+            return replace(e, index=address(e.index, known))
+        return e
 
     new = [
         _addressed(b, buffer, facts_inside(s, b, facts) if buffer.layout or buffer.fold else facts)
         for b in bodies(s)
     ]
+    of_element = facts_of_element(s, facts) if isinstance(s, Accumulate) else facts
+    start = rewrite(s.start, lambda e: expr(e, of_element)) if isinstance(s, Accumulate) and s.start else None
     s = map_direct_exprs(with_bodies(s, tuple(new)) if new else s, lambda e: rewrite(e, expr))
+    if isinstance(s, Accumulate):
+        s = replace(s, start=start)
     if isinstance(s, Store | Accumulate) and s.buffer == buffer.name:
-        return replace(s, index=address(s.index))
+        return replace(s, index=address(s.index, of_element))
     if isinstance(s, For) and any(p.buffer == buffer.name for p in s.prefetches):
         fetched = [replace(p, index=address(p.index)) if p.buffer == buffer.name else p for p in s.prefetches]
         return replace(s, prefetches=tuple(fetched))

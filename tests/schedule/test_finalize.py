@@ -413,3 +413,19 @@ def test_copies_of_a_loop_share_a_bound_that_is_the_same() -> None:
     )
     stores = [s for s, _ in walk_stmt(same) if isinstance(s, Store)]
     assert [s.index for s in stores] == [(Var("f.i.from"),), (Var("f.i.from"),), (Var("f.i2.from"),)]
+
+
+@pytest.mark.parametrize("where", ["j < i", "j >= 0 and M >= 2", "i >= 1"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "split c.i by 2 tail shift",
+        "split c.i by 2 tail shift; layout c[a] as [a // 4, a % 4]",
+        "merge c.i, Y.i; split c.i by 2 tail shift; fold c by 3",
+    ],
+)
+def test_an_element_without_terms_is_where_it_is_with_some(lines: str, where: str) -> None:
+    text = f"op f(X: i32[M, N]) -> Y: i32[M] {{ c[i] = min[j where {where}](X[i, j]); Y[i] = c[i] + 1 }}"
+    plain = nest(program(text))
+    kernel = finalize(scheduled(plain, lines.replace("; ", "\n")))
+    assert_same(plain, kernel, {"M": 1, "N": 2}, {"M": 5, "N": 2}, {"M": 5, "N": 0}, {"M": 0, "N": 2})
