@@ -37,6 +37,11 @@ def stage_of(loop: str) -> str:
     return loop.rsplit(".", 1)[0]
 
 
+def made_name(loop: str) -> str:
+    """A name like that of a loop of a stage which no loop of a schedule has: for one that finalize makes."""
+    return f"{stage_of(loop)}'.{index_of(loop)}"
+
+
 def all_loops(kernel: Kernel) -> list[tuple[For, Path]]:
     """Every loop with the statements around it, outermost first."""
     return [(s, path) for s, path in walk_stmt(kernel.body) if isinstance(s, For)]

@@ -27,7 +27,7 @@ _RESERVED = frozenset(
 def identifier(name: str) -> str:
     """A C++ identifier that looks like the name."""
     ascii_only = "".join(c if c.isascii() else f"u{ord(c):x}" for c in name)
-    plain = re.sub(r"\W", "_", ascii_only)
+    plain = re.sub(r"\W+", "_", ascii_only)
     return (
         f"{plain}_" if plain in _RESERVED or plain.startswith(("te_", "__")) or plain[0].isdigit() else plain
     )

@@ -43,6 +43,7 @@ from te.ir.loop import (
 )
 from te.ir.visit import rewrite
 from te.schedule.finalize.gpu.copies import may_copy
+from te.schedule.names import made_name
 from te.schedule.pipeline import pipelined_body, rewrapped
 
 
@@ -62,7 +63,7 @@ def _expanded(loop: For, stages: Set[str]) -> Stmt:
     copies = _in_slot(rewrapped(body.around, seq(*body.copies), others), names, slot)
     rest = _in_slot(rewrapped(body.around, seq(*body.rest), own), names, slot)
 
-    first = Var(f"{loop.var}_first")
+    first = Var(made_name(f"{loop.var}_first"))
     ahead = add(Var(loop.var), integer(depth - 1))
     ahead_of_all = substitute_stmt(copies, {loop.var: first})
     later = If(compare("<", ahead, loop.extent), substitute_stmt(copies, {loop.var: ahead}))

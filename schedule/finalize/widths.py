@@ -31,6 +31,7 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.ir.visit import loads, rewrite
+from te.schedule.names import made_name
 
 FEWEST = 4  # lanes of a part, of which LLVM makes better code than of all lanes together
 
@@ -115,7 +116,7 @@ def _even(loop: For, registers: set[str]) -> Stmt:
     width, lanes = _parts(loop), loop.extent
     assert width is not None, "it is taken apart"
     assert isinstance(lanes, Const), "it is taken apart"
-    part, lane = Var(f"{loop.var}_part"), Var(loop.var)
+    part, lane = Var(made_name(f"{loop.var}_part")), Var(loop.var)
     here = add(mul(integer(width), part), lane)
 
     def index(at: tuple[Expr, ...], buffer: str) -> tuple[Expr, ...]:

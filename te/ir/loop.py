@@ -177,7 +177,7 @@ class For:
 
     @property
     def stage(self) -> str:
-        return self.var.rsplit(".", 1)[0]
+        return self.var.rsplit(".", 1)[0].rstrip("'")  # the mark of a name that finalize makes
 
     def is_data_loop_of(self, stage: str) -> bool:
         """Whether different trips define different elements of a stage (or, where it `overlaps`, the same again)."""

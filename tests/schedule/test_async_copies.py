@@ -97,7 +97,7 @@ def test_a_pipeline_in_full() -> None:
         == """\
   block.x for Y.io < (M + 3) // 4:
     alloc Xs: f32[3, 4, 8] in shared:
-      for Y.ko_first < 2:
+      for Y'.ko_first < 2:
         thread.y for Xs.r < 4:
           if 4 * io + r < M:
             thread.x for Xs.c < 8:
@@ -113,7 +113,7 @@ def test_a_pipeline_in_full() -> None:
                 Xs[(ko + 2) % 3, r, c] = X[4 * io + r, 8 * ko + c + 16]  # by cp_async
         commit
         thread.y for Y.ii < 4:
-          thread.x for Y.thread_x < 8:
+          thread.x for Y'.thread_x < 8:
             if thread_x == 0:
               if 4 * io + ii < M:
                 alloc Y.tile: f32 in register:
@@ -193,5 +193,5 @@ def test_the_verifier_knows_what_copies_are() -> None:
 
 def test_loops_in_which_groups_are_closed_keep_their_trips() -> None:
     """The guard of the copies before the loop is no bound of theirs: the trips without a copy count too."""
-    firsts = [s for s, _ in walk_stmt(final(4).body) if isinstance(s, For) and s.var == "C.ko_first"]
+    firsts = [s for s, _ in walk_stmt(final(4).body) if isinstance(s, For) and s.var == "C'.ko_first"]
     assert [loop.extent for loop in firsts] == [replace(firsts[0].extent, value=3)]  # type: ignore[type-var]  # a constant

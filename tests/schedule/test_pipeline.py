@@ -78,7 +78,7 @@ def test_a_buffer_has_a_slot_for_each_trip_under_way() -> None:
         text.split("\n", 1)[1]
         == """\
   alloc Xc: f32[3, 1, 8] in global:
-    for Y.i_first < min(M, 2):
+    for Y'.i_first < min(M, 2):
       for Xc.c < 8:
         Xc[i_first, 0, c] = X[i_first, c]
     for Y.i < M:

@@ -16,6 +16,7 @@ from te.ir.simplify import simplify
 from te.schedule.clusters import CLUSTER, blocks_of, why_no_cluster
 from te.schedule.context import facts_inside
 from te.schedule.finalize.gpu.levels import free_name
+from te.schedule.names import made_name
 
 
 def blocks_of_clusters(s: Stmt, facts: Facts) -> Stmt:
@@ -35,7 +36,7 @@ def _as_blocks(loop: For, facts: Facts) -> For:
     assert blocks is not None
     assert isinstance(blocks.extent, Const)
     taken = {x.var for x, _ in walk_stmt(loop) if isinstance(x, For | Let)}
-    place = Var(free_name(f"{loop.var}_block", taken))
+    place = Var(free_name(made_name(f"{loop.var}_block"), taken))
     inner = _named(loop.body, blocks, floor_mod(place, blocks.extent))
     body = Let(loop.var, floor_div(place, blocks.extent), loop.extent, inner)
     extent = simplify(mul(loop.extent, blocks.extent), facts)

@@ -35,6 +35,7 @@ from te.ir.loop import (
     with_bodies,
 )
 from te.schedule.finalize.gpu.levels import WARP, Threads
+from te.schedule.names import made_name
 
 Index: TypeAlias = tuple[Expr, ...]
 MOST_IN_REGISTERS = 32  # results that each thread puts together by itself
@@ -95,16 +96,17 @@ class _Expanding:
             kind for kind in held.private if kind not in self.done[s.buffer]
         ]  # where results still differ
         columns = [
-            For(f"{s.stage}.in_{kind[-1]}", integer(self.threads.counts[kind]), seq(), kind) for kind in later
+            For(made_name(f"{s.stage}.in_{kind[-1]}"), integer(self.threads.counts[kind]), seq(), kind)
+            for kind in later
         ]
         extents = (*held.shape[: len(around)], *(loop.extent for loop in columns))
         memory = self._scratch(held, (*extents, integer(parts), *own_shape))
         rows: Index = tuple(Var(loop.var) for loop in (*around, *columns))
-        axes = [(f"{s.stage}.part{n}", extent) for n, extent in enumerate(own_shape)]
+        axes = [(made_name(f"{s.stage}.part{n}"), extent) for n, extent in enumerate(own_shape)]
         own: Index = (*rows[: len(around)], *(Var(name) for name, _ in axes))
         parts_of = _Parts(s, held, memory, rows, tuple(Var(name) for name, _ in axes), own, parts)
         each = self.threads.counts[s.level] // parts
-        me = Var(f"{s.stage}.of_{s.level.replace('thread.', '')}")
+        me = Var(made_name(f"{s.stage}.of_{s.level.replace('thread.', '')}"))
 
         def of_each(body: Stmt) -> Stmt:
             for loop in reversed(columns):
@@ -160,7 +162,7 @@ class _Parts:
     def known_in_registers(self, axes: Sequence[tuple[str, Expr]]) -> Stmt:
         """Each thread reads all results, and puts them together by itself."""
         stage = self.combine.stage
-        here = Var(f"{stage}.of")
+        here = Var(made_name(f"{stage}.of"))
         copy = Buffer(f"{self.memory.name}.read", self.held.dtype, (integer(self.count),), "register")
         steps: list[Stmt] = [
             For(here.name, integer(self.count), Store(copy.name, (here,), self._at(here), stage), UNROLLED)

@@ -80,7 +80,7 @@ from te.schedule.matrices import (
     tensorized_products,
     unmet_guard,
 )
-from te.schedule.names import Path
+from te.schedule.names import Path, made_name
 
 
 def spread_fragments(kernel: Kernel) -> Kernel:
@@ -188,7 +188,7 @@ def _loops_of_tiles(body: Stmt, buffers: Mapping[str, Placed]) -> Stmt:
         if not isinstance(s, For) or s.var not in by:
             return s
         assert isinstance(s.extent, Const)
-        tile, inner = f"{s.var}_tile", f"{s.var}_in"
+        tile, inner = made_name(f"{s.var}_tile"), made_name(f"{s.var}_in")
         here = add(mul(Var(tile), integer(by[s.var])), Var(inner))
         body = _reducing_over(substitute_stmt(s.body, {s.var: here}), s.var, frozenset({tile, inner}))
         body = replace(s, var=inner, extent=integer(by[s.var]), body=body)
@@ -275,8 +275,8 @@ class _Spreading:
         known = facts
         for n, x in enumerate(path):
             known = facts_inside(x, path[n + 1] if n + 1 < len(path) else s, known, False)
-        lane = f"{s.stage}.lane"
-        slots = tuple((f"{s.stage}.slot{n}", count) for n, count in enumerate(at.fragment.slots))
+        lane = made_name(f"{s.stage}.lane")
+        slots = tuple((made_name(f"{s.stage}.slot{n}"), count) for n, count in enumerate(at.fragment.slots))
         known = known.with_range(lane, integer(0), integer(LANES - 1))
         for slot, count in slots:
             known = known.with_range(slot, integer(0), integer(count - 1))
@@ -437,7 +437,7 @@ def _step(p: MatrixProduct, facts: Facts) -> Stmt:
     Where a condition leaves out elements of the first factor, it is asked for the whole tile first, and then for
     each: a factor of 0 would not do, since the other one may be infinite.
     """
-    lane = f"{p.step.stage}.lane"
+    lane = made_name(f"{p.step.stage}.lane")
 
     def first(load: Load, axes: tuple[str, ...], place: tuple[Expr, ...]) -> tuple[Expr, ...]:
         at = {p.loops[name].var: i for name, i in zip(axes, place, strict=True)}

@@ -49,6 +49,7 @@ from te.ir.visit import loads, substitute
 from te.schedule.finalize.gpu.sums import refuse_reduction
 from te.schedule.finalize.gpu.threads import BY_AXES, BY_WARPS, has_threads, stands_apart
 from te.schedule.finalize.guards import conjunction
+from te.schedule.names import made_name
 
 MOST_THREADS, MOST_ALONG_Z, WARP = 1024, 64, 32
 USUAL_THREADS = 256  # of a block, where loops over them have no constant extent
@@ -217,7 +218,7 @@ class _Block:
             guarded = If(compare("<", Var(loop.var), loop.extent), body)
             fetched = _fetched_inside(loop, Var(loop.var))
             return replace(loop, extent=integer(count), body=guarded, prefetches=fetched)
-        turn, thread = f"{loop.var}_turn", f"{loop.var}_thread"
+        turn, thread = made_name(f"{loop.var}_turn"), made_name(f"{loop.var}_thread")
         here = add(mul(integer(count), Var(turn)), Var(thread))
         body = Let(loop.var, here, loop.extent, If(compare("<", Var(loop.var), loop.extent), body))
         fetched = _fetched_inside(loop, here)
@@ -279,7 +280,8 @@ class _Block:
     def _on_first(self, s: Stmt, missing: Sequence[str]) -> Stmt:
         stage = next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate))
         taken = {x.var for x, _ in walk_stmt(s) if isinstance(x, For | Let)}
-        names = {kind: free_name(f"{stage}.{kind.replace('thread.', 'thread_')}", taken) for kind in missing}
+        wanted = {kind: made_name(f"{stage}.{kind.replace('thread.', 'thread_')}") for kind in missing}
+        names = {kind: free_name(name, taken) for kind, name in wanted.items()}
         first = [compare("==", Var(name), integer(0)) for name in names.values()]
         s = If(conjunction(first), s)
         for kind, name in reversed(names.items()):

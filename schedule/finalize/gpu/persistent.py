@@ -29,6 +29,7 @@ from te.schedule.finalize.allocations import constant_bytes
 from te.schedule.finalize.gpu.arena import end_of
 from te.schedule.finalize.gpu.levels import free_name
 from te.schedule.forms import BlockOrder
+from te.schedule.names import made_name
 
 GROUP = 8  # rows of tiles; as `te_grouped_block` has
 OTHER_REGISTERS = 32  # of a thread, for addresses and what else is in no buffer
@@ -73,7 +74,9 @@ def in_rounds(launch: Stmt, count: int, facts: Facts) -> Stmt:
         return _in_grid_order(launch)
     outermost = next(_block_loops(launch))
     taken = {x.var for x, _ in walk_stmt(launch) if isinstance(x, For | Let)}
-    block, round, tile = (free_name(f"{outermost.var}_{word}", taken) for word in ("block", "round", "tile"))
+    block, round, tile = (
+        free_name(made_name(f"{outermost.var}_{word}"), taken) for word in ("block", "round", "tile")
+    )
     number = add(mul(integer(count), Var(round)), Var(block))
     places: dict[str, Expr] = {}
     if len(loops) == 1:

@@ -47,6 +47,7 @@ from te.ir.loop import (
 from te.ir.visit import loads, variables
 from te.schedule.context import facts_inside
 from te.schedule.finalize.lanes import add_axis
+from te.schedule.names import made_name
 
 Wrapper: TypeAlias = For | Let | If  # what stands around, with an empty body
 NOTHING = Seq(())
@@ -120,7 +121,7 @@ def on_one_thread(s: Stmt) -> Stmt:
     loops = [x for x, _ in walk_stmt(s) if isinstance(x, For) and x.kind in THREADS and _reduces(x)]
     s = rewrite_stmt(s, serial)
     for kind, loop in {x.kind: x for x in loops if x.kind not in combined}.items():
-        s = For(f"{loop.var}_first", integer(1), s, kind)
+        s = For(made_name(f"{loop.var}_first"), integer(1), s, kind)
     return s
 
 
