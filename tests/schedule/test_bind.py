@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import pytest
@@ -128,3 +130,21 @@ def test_threads_of_a_cpu_are_refused() -> None:
 
 def test_every_binding_has_its_place() -> None:
     assert set(Binding) == set(BINDINGS)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "split Y.i by 2; bind Y.ii to thread.z; split Z.i by 8; bind Z.ii to warp",
+        "split Y.i by 33; split Y.io by 31 into a, b; bind Y.b to thread.y; bind Y.ii to thread.x; "
+        "split Z.i by 8; bind Z.ii to lane",
+    ],
+    ids=["along z", "of an odd number"],
+)
+def test_whole_warps_are_no_more_than_a_block_may_have(lines: str) -> None:
+    op = "op f(X: f32[N]) -> Y: f32[N], Z: f32[N] { Y[i] = X[i] + 1.0; Z[i] = X[i] * 2.0 }"
+    kernel = te.build(f"{op}\nschedule f on cuda {{ {lines} }}", target="cuda").ir("final")
+    counts = {kind: int(n) for kind, n in re.findall(r"(thread\.[xyz]) for \S+ < (\d+)", kernel)}
+    assert counts.get("thread.z", 1) <= 64
+    assert prod(counts.values()) <= 1024
+    assert prod(counts.values()) % 32 == 0

@@ -137,14 +137,20 @@ def _limited(counts: dict[str, int]) -> dict[str, int]:
 
 
 def _in_whole_warps(counts: dict[str, int], warps: int) -> dict[str, int]:
-    """At least so many warps, all of them whole."""
+    """At least so many warps, all of them whole: of more threads at the last level, or of powers of two where that is
+    more than a block may have."""
     if not counts:
         return counts
     last = max(counts)
-    inner = prod(n for kind, n in counts.items() if kind != last)
-    while counts[last] * inner % WARP or counts[last] * inner < warps * WARP:
-        counts = {**counts, last: counts[last] + 1}
-    return counts
+    grown = dict(counts)
+    while prod(grown.values()) % WARP or prod(grown.values()) < warps * WARP:
+        grown[last] += 1
+    if _limited(grown) == grown:
+        return grown
+    powers = _limited({kind: 1 << (n - 1).bit_length() for kind, n in ({"thread.x": 1} | counts).items()})
+    while prod(powers.values()) < warps * WARP:
+        powers["thread.x"] *= 2
+    return powers
 
 
 # ---------------------------------------------------------------- what each does
