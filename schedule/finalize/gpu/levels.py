@@ -137,8 +137,10 @@ def _limited(counts: dict[str, int]) -> dict[str, int]:
 
 
 def _in_whole_warps(counts: dict[str, int], warps: int) -> dict[str, int]:
-    """At least so many warps, all of them whole: of more threads at the last level, or of powers of two where that is
-    more than a block may have."""
+    """At least so many warps, all of them whole.
+
+    There are more threads at the last level for that; where a block may not have as many, powers of two at each.
+    """
     if not counts:
         return counts
     last = max(counts)
