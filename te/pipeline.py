@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import ModuleType
 from typing import TypeAlias
 
@@ -37,11 +38,11 @@ from te.schedule.block_order import check_block_orders
 from te.schedule.cases import cases_of
 from te.schedule.context import shared_facts
 from te.schedule.finalize import finalize
-from te.schedule.finalize.gpu.copies import NarrowCopy
 from te.schedule.finalize.gpu.threads import without_threads
 from te.schedule.forms import Directive
 from te.schedule.intrinsics import wrong_intrinsics
 from te.schedule.knobs import Knob
+from te.schedule.late import LateRefusal
 from te.schedule.nest import nest
 from te.schedule.precompute import Ahead, separated
 from te.schedule.schedule import ChosenCase, Schedule, read_schedule
@@ -125,8 +126,9 @@ def _schedule(
         check_block_orders(scheduled, lines)
         check_instructions(scheduled, lines, target, fast_math=math == "fast")
         # A fault is the first one where nothing runs at the same time.
+        applied = [(step.directive, before.kernel) for before, step in pairwise(steps) if step.directive]
         final = _finalized(
-            without_threads(scheduled) if debug and is_gpu(scheduled.target) else scheduled, lines
+            without_threads(scheduled) if debug and is_gpu(scheduled.target) else scheduled, applied
         )
         _verify(candidate.plain, final)
         schedule = Schedule(program.name, candidate.schedule.target, lines)
@@ -134,11 +136,11 @@ def _schedule(
     return program, variants
 
 
-def _finalized(scheduled: loop.Kernel, lines: Sequence[Directive]) -> loop.Kernel:
+def _finalized(scheduled: loop.Kernel, applied: Sequence[tuple[Directive, loop.Kernel]]) -> loop.Kernel:
     try:
         return finalize(scheduled)
-    except NarrowCopy as refused:
-        raise refused.at_line(lines) from None
+    except LateRefusal as refused:
+        raise refused.at_line(applied) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import replace
 
-from te.diagnostics import ScheduleError, error
+from te.diagnostics import error
 from te.ir.bounds import NO_FACTS
 from te.ir.expr import Const, Expr, Var, integer
 from te.ir.loop import (
@@ -35,6 +35,7 @@ from te.ir.simplify import simplify
 from te.ir.visit import loads, substitute, variables
 from te.schedule.finalize.guards import coefficient
 from te.schedule.kinds import UNROLL_LIMIT
+from te.schedule.late import LateRefusal
 from te.schedule.names import Path, index_of
 
 
@@ -103,11 +104,13 @@ def _refuse(buffer: str, e: Expr, loop: For) -> None:
         if loop.kind == VECTOR
         else f"`{loop.var}` is no loop that can be unrolled"
     )
-    raise ScheduleError(
+    raise LateRefusal(
         error(
             "register-index",
             f"which register of `{buffer}` is meant by `{print_expr(e, index_of)}` is known at run time only: {why}",
             None,
             help=f"split the loop so that a tile has a constant size, or `set_scope {buffer} in stack`",
-        )
+        ),
+        (loop.var, buffer),
+        "it chooses the register",
     )

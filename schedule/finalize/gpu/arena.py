@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NoReturn
 
-from te.diagnostics import ScheduleError, error
+from te.diagnostics import error
 from te.ir.loop import (
     Accumulate,
     Alloc,
@@ -34,6 +34,7 @@ from te.ir.loop import (
 )
 from te.ir.visit import loads
 from te.schedule.finalize.allocations import constant_bytes
+from te.schedule.late import LateRefusal
 
 ALIGNMENT = 16  # of each buffer
 WORTHWHILE = 1 << 10  # bytes: for less, threads do not wait once more
@@ -140,11 +141,14 @@ def _order(a: _Use, b: _Use) -> int | None:
 
 def _refuse(buffers: Sequence[Buffer], taken: int, most: int) -> NoReturn:
     sizes = ", ".join(f"`{b.name}` {constant_bytes(b)}" for b in buffers)
-    raise ScheduleError(
+    largest = sorted(buffers, key=_size, reverse=True)
+    raise LateRefusal(
         error(
             "shared-memory",
             f"the shared memory of a block has {most} bytes, and its buffers take {taken}: {sizes}",
             None,
             help="split the loops that they are for, so that smaller parts are enough",
-        )
+        ),
+        [b.name for b in largest],
+        "the largest of them",
     )

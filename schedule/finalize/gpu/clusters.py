@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from te.diagnostics import ScheduleError, error
+from te.diagnostics import error
 from te.ir.bounds import Facts
 from te.ir.expr import Const, Expr, Var, floor_div, floor_mod, mul
 from te.ir.loop import For, Let, Stmt, bodies, walk_stmt, with_bodies
@@ -16,6 +16,7 @@ from te.ir.simplify import simplify
 from te.schedule.clusters import CLUSTER, blocks_of, why_no_cluster
 from te.schedule.context import facts_inside
 from te.schedule.finalize.gpu.levels import free_name
+from te.schedule.late import LateRefusal
 from te.schedule.names import made_name
 
 
@@ -24,7 +25,8 @@ def blocks_of_clusters(s: Stmt, facts: Facts) -> Stmt:
     if isinstance(s, For) and s.kind == CLUSTER:
         why_not = why_no_cluster(s)
         if why_not is not None:
-            raise ScheduleError(error("bind-target", f"`{s.var}` is bound to {CLUSTER}: {why_not}", None))
+            refused = error("bind-target", f"`{s.var}` is bound to {CLUSTER}: {why_not}", None)
+            raise LateRefusal(refused, (s.var,), "bound here")
         return _as_blocks(s, facts)
     if not bodies(s):
         return s

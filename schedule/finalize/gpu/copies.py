@@ -11,11 +11,11 @@ schedule may ask for it (`by cp_async`) or for the contrary (`by vector`); it is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from te.diagnostics import Diagnostic, ScheduleError, error
+from te.diagnostics import error
 from te.ir.bounds import Facts, prove
 from te.ir.expr import Const, Select, integer
 from te.ir.loop import (
@@ -41,29 +41,10 @@ from te.ir.loop import (
 )
 from te.ir.visit import loads, substitute, variables
 from te.schedule.context import facts_inside
-from te.schedule.directives import CacheRead
 from te.schedule.finalize.gpu.threads import has_threads
 from te.schedule.finalize.guards import coefficient
-from te.schedule.forms import Directive, span_of
+from te.schedule.late import LateRefusal
 from te.target import has_async_copies
-
-
-class NarrowCopy(ScheduleError):
-    """A copy that was asked to be asynchronous, and is known to be too narrow for that once all is in its place."""
-
-    def __init__(self, diagnostic: Diagnostic, copy: str):
-        super().__init__(diagnostic)
-        self.copy = copy
-
-    def at_line(self, lines: Iterable[Directive]) -> ScheduleError:
-        """The refusal at the line of a schedule that asked for it, if that was written."""
-        asking = [d for d in lines if isinstance(d, CacheRead) and d.by]
-        line = next((d for d in asking if (d.as_ or f"{d.tensor.name}_copy") == self.copy), None)
-        if line is None:
-            return self
-        (found,) = self.diagnostics
-        return ScheduleError(replace(found, span=span_of(line, "by"), label="single elements are too small"))
-
 
 IF_POSSIBLE = f"{ASYNC} if possible"  # the method of a store that nothing was asked of
 LEAST_BYTES = 4  # of an asynchronous copy
@@ -193,7 +174,7 @@ def _without_nothing(s: Stmt) -> Stmt:
 def _refuse(s: Store) -> NoReturn:
     size = s.value.dtype.bytes
     lanes = 16 // size
-    raise NarrowCopy(
+    raise LateRefusal(
         error(
             "copy-method",
             f"`{s.stage}` cannot be copied by `{ASYNC}`, which copies 4, 8 or 16 bytes at once: its elements have "
@@ -202,5 +183,7 @@ def _refuse(s: Store) -> NoReturn:
             help=f"`vectorize` the innermost loop of the copy, along the last axis of both, by {lanes}, "
             "and where it may overhang, add `fill 0`",
         ),
-        s.stage,
+        (s.stage,),
+        "single elements are too small",
+        at="by",
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from te.diagnostics import ScheduleError, error
+from te.diagnostics import error
 from te.ir.expr import Const, Expr, Var, compare, integer, sub
 from te.ir.loop import (
     SERIAL,
@@ -24,19 +24,22 @@ from te.ir.loop import (
 from te.ir.visit import substitute, variables
 from te.schedule.finalize.guards import coefficient, conjunction
 from te.schedule.fragments import Fragment
+from te.schedule.late import LateRefusal
 from te.schedule.matrices import Placed
 from te.schedule.names import Path
 
 
 def refuse_access(buffer: str, reason: str) -> NoReturn:
-    raise ScheduleError(
+    raise LateRefusal(
         error(
             "fragment-access",
             f"`{buffer}`, which lies over the lanes of a warp as an instruction has it, cannot be used so: {reason}",
             None,
             help="loops over its rows and columns run through whole tiles of the instruction: split them by "
             "its numbers of rows and columns",
-        )
+        ),
+        (buffer,),
+        "lies over the lanes",
     )
 
 

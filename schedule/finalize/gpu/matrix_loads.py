@@ -17,13 +17,14 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import NoReturn
 
-from te.diagnostics import ScheduleError, error
+from te.diagnostics import error
 from te.ir.bounds import Facts, prove
 from te.ir.expr import Const, Expr, Load, Var, add, compare, floor_div, floor_mod, integer, mul, sub
 from te.ir.loop import UNROLLED, VECTOR, Alloc, Buffer, For, If, Stmt, Store, bodies, walk_stmt, with_bodies
 from te.ir.simplify import simplify
 from te.ir.visit import substitute, variables
 from te.schedule.context import facts_inside
+from te.schedule.late import LateRefusal
 
 METHOD, TRANSPOSED = "ldmatrix", "ldmatrix.trans"
 ROWS, ROW_BYTES, REGISTER_BYTES, MOST = 8, 16, 4, 4
@@ -188,12 +189,15 @@ def _position(load: MatrixLoad, values: dict[str, Expr], facts: Facts, buffer: B
 
 
 def _refuse(s: Store, reason: str) -> NoReturn:
-    raise ScheduleError(
+    raise LateRefusal(
         error(
             "copy-method",
             f"`{s.buffer}` cannot be copied by ldmatrix: {reason}",
             None,
             help="it copies whole tiles of an instruction that `tensorize` names, from shared memory that is filled "
             "where it overhangs (`fill 0`); without `by ldmatrix` each lane reads its elements",
-        )
+        ),
+        (s.buffer,),
+        "not possible here",
+        at="by",
     )

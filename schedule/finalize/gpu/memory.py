@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from te.diagnostics import ScheduleError, error
+from te.diagnostics import error
 from te.ir.expr import Expr
 from te.ir.loop import (
     BINDINGS,
@@ -35,6 +35,7 @@ from te.ir.print import print_expr
 from te.ir.visit import substitute
 from te.schedule.finalize.allocations import constant_bytes, largest
 from te.schedule.finalize.lanes import add_axis
+from te.schedule.late import LateRefusal
 
 STACK_BYTES = 4 << 10  # of a thread, for one buffer: its memory is slow
 UNASKED_BYTES = 16 << 10  # of shared memory for one buffer that asks for none
@@ -128,14 +129,16 @@ def _shared(m: _Moving, size: int | None, most: int) -> Buffer:
 
 def _refuse(buffer: Buffer, reason: str, most: int) -> NoReturn:
     shape = ", ".join(print_expr(d) for d in buffer.shape)
-    raise ScheduleError(
+    raise LateRefusal(
         error(
             "shared-memory",
             f"`{buffer.name}[{shape}]` cannot be in shared memory: {reason}",
             None,
             help=f"a block has {most} bytes: split the loops that it is copied for, so that a smaller part of "
             "constant size is enough",
-        )
+        ),
+        (buffer.name,),
+        "does not fit",
     )
 
 

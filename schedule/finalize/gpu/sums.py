@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NoReturn
 
-from te.diagnostics import ScheduleError, error
+from te.diagnostics import error
 from te.ir.loop import (
     SERIAL,
     THREADS,
@@ -22,6 +22,7 @@ from te.ir.loop import (
     walk_stmt,
 )
 from te.schedule.finalize.gpu.threads import BY_AXES, BY_WARPS
+from te.schedule.late import LateRefusal
 
 
 def without_waiting(s: Stmt) -> Stmt:
@@ -72,11 +73,13 @@ ONE_TRIP = "split that loop, so that each thread has one trip of it"
 
 def refuse_reduction(stage: str, reason: str = TOO_MANY, help: str = ONE_TRIP) -> NoReturn:
     """Refuse partial results that threads cannot keep."""
-    raise ScheduleError(
+    raise LateRefusal(
         error(
             "thread-reduction",
             f"the threads of a block cannot keep their partial results of `{stage}`: {reason}",
             None,
             help=help,
-        )
+        ),
+        (stage,),
+        "bound here",
     )
