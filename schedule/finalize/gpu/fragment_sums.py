@@ -114,7 +114,7 @@ class Reducing:
         )
         own = tuple(Var(name) for name, _ in kept)
         clear = Store(part.name, own, identity(step.reducer, part.dtype), step.stage)
-        over = step.over - self.nest.values.keys()
+        over = step.over.difference(self.nest.values)  # `- keys()` would be no frozenset
         each: Stmt = replace(step, buffer=part.name, index=own, over=over | {name for name, _ in reduced})
         for x in reversed(others):
             each = replace(x, body=each)
