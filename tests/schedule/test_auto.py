@@ -280,9 +280,7 @@ def test_a_bound_matrix_that_is_multiplied_by_a_vector_has_panels() -> None:
     assert_built_same(bound, {"N": 1000, "K": 1001}, sizes={"N": 1000, "K": 1001})
 
 
-VNNI = dataclasses.replace(
-    parse_target("llvm"), vector_bits=512, vector_registers=32, levels=levels_of("llvm.avx512_vnni")
-)
+VNNI = dataclasses.replace(AVX2, vector_bits=512, vector_registers=32, levels=levels_of("llvm.avx512_vnni"))
 
 
 def test_an_instruction_takes_what_it_computes() -> None:

@@ -12,8 +12,9 @@ from te.schedule.auto.attention import attentions_of
 from te.target import parse_target
 from tests.schedule.scheduling import SOFTMAX, program
 
-AVX512 = dataclasses.replace(parse_target("llvm"), vector_bits=512, vector_registers=32)
-AVX2 = dataclasses.replace(parse_target("llvm"), vector_bits=256, vector_registers=16)
+MACHINE = dataclasses.replace(parse_target("llvm"), cores=2, caches=(32 << 10, 1 << 20, 32 << 20))
+AVX512 = dataclasses.replace(MACHINE, vector_bits=512, vector_registers=32)
+AVX2 = dataclasses.replace(MACHINE, vector_bits=256, vector_registers=16)
 
 
 def attention(score: str = "* 0.125", where: str = "", extra: str = "", weights: str = "p[h, i, j]") -> str:

@@ -14,8 +14,9 @@ from te.schedule.auto import auto_schedule
 from te.target import parse_target
 from tests.schedule.scheduling import assert_built_same, program, random_inputs, sizes_around
 
-AVX2 = dataclasses.replace(parse_target("llvm"), vector_bits=256, vector_registers=16)
-AVX512 = dataclasses.replace(parse_target("llvm"), vector_bits=512, vector_registers=32)
+MACHINE = dataclasses.replace(parse_target("llvm"), cores=2, caches=(32 << 10, 1 << 20, 32 << 20))
+AVX2 = dataclasses.replace(MACHINE, vector_bits=256, vector_registers=16)
+AVX512 = dataclasses.replace(MACHINE, vector_bits=512, vector_registers=32)
 
 CONV = """
 op conv(X: f32[N, C, H, W], param F: f32[K, C, R, S], b: f32[K], const stride: int = 1, const pad: int = 1,

@@ -14,7 +14,8 @@ from te.schedule.auto import auto_schedule
 from te.target import parse_target
 from tests.schedule.scheduling import assert_built_same, program, random_inputs, sizes_around
 
-AVX512 = dataclasses.replace(parse_target("llvm"), vector_bits=512, vector_registers=32)
+MACHINE = dataclasses.replace(parse_target("llvm"), cores=2, caches=(32 << 10, 1 << 20, 32 << 20))
+AVX512 = dataclasses.replace(MACHINE, vector_bits=512, vector_registers=32)
 
 DEPTHWISE = """
 op depthwise(X: f32[N, C, H, W], param F: f32[C, R, S], b: f32[C], const stride: int = 1, const pad: int = 1)
