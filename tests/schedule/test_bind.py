@@ -18,6 +18,7 @@ from te.schedule.finalize import finalize
 from te.schedule.forms import Binding
 from te.schedule.nest import nest
 from te.schedule.schedule import Schedule
+from tests.backends.emulator.running import needs_gxx
 from tests.schedule.scheduling import (
     MATMUL,
     PLANE,
@@ -148,3 +149,40 @@ def test_whole_warps_are_no_more_than_a_block_may_have(lines: str) -> None:
     assert counts.get("thread.z", 1) <= 64
     assert prod(counts.values()) <= 1024
     assert prod(counts.values()) % 32 == 0
+
+
+PREFETCHES = {
+    "of a warp": (
+        """
+        op f(X: u8[M, N]) -> Y: u8[M, N] {
+            odd[i]  = any[j](X[i, j] % 2 == 1)
+            Y[i, j] = where(odd[i], X[i, j], 255 - X[i, j])
+        }
+        """,
+        "compute_at Y at odd.j; split Y.j by 2 into j_b, j_t; bind odd.i to warp; bind Y.j_t to lane; "
+        "prefetch X at odd.j of odd.i",
+    ),
+    "of a block": (
+        """
+        op f(X: u8[M, N]) -> Y: u8[M, N] {
+            s[i]    = max[j](X[i, j])
+            Y[i, j] = X[i, j] - s[i]
+        }
+        """,
+        "compute_at Y at s.j; split Y.j by 2 into j_b, j_t; bind s.i to block.y; bind Y.j_b to block.x; "
+        "bind Y.j_t to lane; prefetch X at s.j of s.i",
+    ),
+}
+
+
+@needs_gxx
+@pytest.mark.parametrize("name", PREFETCHES)
+def test_a_loop_outside_of_threads_fetches_nothing_of_theirs(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop over terms is exchanged with the bound one that names what is fetched."""
+    monkeypatch.setenv("TE_VERIFY", "1")
+    op, lines = PREFETCHES[name]
+    kernel = te.build(f"{op}\nschedule f on cuda {{ {lines} }}", target="cuda-emulated")
+    x = np.random.default_rng(0).integers(0, 255, (7, 5)).astype(np.uint8)
+    np.testing.assert_array_equal(kernel(x), te.build(op, "none")(x))

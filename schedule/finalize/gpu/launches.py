@@ -55,7 +55,9 @@ def separate_launches(s: Stmt, facts: Facts, blocks: tuple[For | Let, ...] = ())
             # What stands between launches is a launch too, of neighbours together.
             return seq(*[separate_launches(item, facts, blocks) for item in joined(s.items, _has_blocks)])
         case For() if not _depends(s.extent, blocks):
-            return replace(s, body=separate_launches(s.body, facts_inside(s, s.body, facts), blocks))
+            of_all = tuple(p for p in s.prefetches if not any(_depends(i, blocks) for i in p.index))
+            inner = separate_launches(s.body, facts_inside(s, s.body, facts), blocks)
+            return replace(s, body=inner, prefetches=of_all)
         case Let() if _depends(s.value, blocks):
             inside = facts_inside(s, s.body, facts, trust_lets=False)
             return separate_launches(s.body, inside, (*blocks, replace(s, body=Seq(()))))

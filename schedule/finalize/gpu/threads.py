@@ -79,7 +79,8 @@ def gather_thread_loops(s: Stmt, facts: Facts, around: tuple[Wrapper, ...] = ())
             if loop is None:
                 return _wrapped(around, on_one_thread(s))
             inside = facts_inside(loop, loop.body, facts, False)
-            return replace(loop, body=gather_thread_loops(loop.body, inside, around))
+            of_all = tuple(p for p in loop.prefetches if not any(_differs(i, around) for i in p.index))
+            return replace(loop, body=gather_thread_loops(loop.body, inside, around), prefetches=of_all)
         case Let() if not _reads(s.value):
             inside = facts_inside(s, s.body, facts, False)
             if _differs(s.value, around):
