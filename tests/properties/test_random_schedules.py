@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 import te
 from te.backends.interp.loop import run_kernel
-from te.diagnostics import ScheduleError
 from te.ir.evaluate import evaluate as evaluate_index
 from te.ir.expr import Expr, Var, compare, floor_mod, integer
 from te.ir.loop import TENSORIZED, For, Kernel, walk_stmt
 from te.ir.print import print_kernel
 from te.ir.types import numpy_dtype
 from te.schedule.finalize import finalize
+from te.schedule.late import LateRefusal
 from te.schedule.nest import nest
 from te.schedule.written import assuming
 from te.target import parse_target
@@ -270,9 +270,7 @@ def check(name: str, data: st.DataObject, target: str) -> Drawn:
     order = data.draw(st.sampled_from(["forward", "reverse", "shuffled"]), label="order")
     try:
         final = finalize(drawn.kernel)
-    except ScheduleError as refused:  # only the whole schedule shows whether registers can be named
-        if refused.diagnostics[0].code != "register-index":
-            raise
+    except LateRefusal:  # only the whole schedule shows whether registers can be named
         return drawn
     expected = run_kernel(plain, inputs, sizes)
     exact = name in PROGRAMS

@@ -175,8 +175,7 @@ PREFETCHES = {
 }
 
 
-@needs_gxx
-@pytest.mark.parametrize("name", PREFETCHES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=needs_gxx) for name in PREFETCHES])
 def test_a_loop_outside_of_threads_fetches_nothing_of_theirs(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,13 @@ import te
 from te.diagnostics import Diagnostic
 from tests.schedule.scheduling import MATMUL, ROW_SUM
 
+MASKED = """
+op f(X: u8[M, N]) -> Y: u8[M, N] {
+    odd[i]  = any[j](X[i, j] % 2 == 1)
+    Y[i, j] = where(odd[i], X[i, j], 255 - X[i, j])
+}
+"""
+
 
 def refusal(op: str, schedule: Any) -> Diagnostic:
     with pytest.raises(te.ScheduleError) as refused:
@@ -41,6 +48,13 @@ def pointed_at(found: Diagnostic) -> tuple[int, str]:
             "split i by 8; bind io to block.x; bind ii to thread.x; cache_read B at io as tile in shared",
             "shared-memory",
             (4, "tile"),
+        ),
+        (  # registers of a lane, which the threads of a block with any number of rows have to share
+            MASKED,
+            "compute_at Y at odd.j; split Y.j by 2 into j_b, j_t; bind odd.i to warp; bind Y.j_t to lane; "
+            "cache_write Y at j_b as U in register",
+            "shared-memory",
+            (5, "U"),
         ),
         (
             MATMUL,

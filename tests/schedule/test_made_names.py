@@ -8,6 +8,8 @@ import pytest
 import te
 from tests.backends.emulator.running import needs_gxx
 
+pytestmark = needs_gxx
+
 ADD = "op f(X: f32[M, N]) -> Y: f32[M, N] { Y[i, j] = X[i, j] + 1.0 }"
 SUM = "op f(X: f32[M, N]) -> Y: f32[M] { Y[i] = sum[j](X[i, j]) }"
 CASES = {
@@ -39,7 +41,6 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@needs_gxx
 def test_a_schedule_may_use_any_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TE_VERIFY", "1")
     op, target, lines = CASES[name]

@@ -34,6 +34,7 @@ from te.ir.loop import (
 )
 from te.ir.visit import loads
 from te.schedule.finalize.allocations import constant_bytes
+from te.schedule.finalize.gpu.memory import refuse_shared
 from te.schedule.late import LateRefusal
 
 ALIGNMENT = 16  # of each buffer
@@ -56,6 +57,9 @@ def place_shared(s: Stmt, most: int) -> Stmt:
     buffers = [x.buffer for x, _ in walk_stmt(s) if isinstance(x, Alloc) and x.buffer.scope == "shared"]
     if not buffers:
         return s
+    for buffer in buffers:  # registers that threads share are there as well
+        if constant_bytes(buffer) is None:
+            refuse_shared(buffer, "its size is not constant", most)
     places = _places(buffers, _uses(s, {b.name for b in buffers}))
     taken = max(places[b.name] + _size(b) for b in buffers)
     if taken > most:

@@ -123,11 +123,14 @@ def _is_small(size: int | None) -> bool:
 
 def _shared(m: _Moving, size: int | None, most: int) -> Buffer:
     if size is None or size > most:
-        _refuse(m.buffer, "its size is not constant" if size is None else f"it takes {size} bytes", most)
+        refuse_shared(
+            m.buffer, "its size is not constant" if size is None else f"it takes {size} bytes", most
+        )
     return replace(m.buffer, scope="shared")
 
 
-def _refuse(buffer: Buffer, reason: str, most: int) -> NoReturn:
+def refuse_shared(buffer: Buffer, reason: str, most: int) -> NoReturn:
+    """Refuse a buffer in shared memory, of which a block has at most so many bytes."""
     shape = ", ".join(print_expr(d) for d in buffer.shape)
     raise LateRefusal(
         error(
