@@ -1,7 +1,9 @@
 """Refusals that only the whole schedule shows: `finalize` says what they are about, and that is at some line.
 
-cache_read B at Y.i as Bs in shared
-                       ^^ of no constant size
+    cache_read B at io as Bs in shared
+                          ^^ does not fit
+
+Lines that Python calls have made have no place, and the refusal has none then.
 """
 
 from __future__ import annotations

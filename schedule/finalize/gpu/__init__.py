@@ -116,9 +116,8 @@ def _in_block(s: Stmt, facts: Facts, target: str) -> Stmt:
         if thread_loops(s) != wanted:
             refuse_reduction(next(x.stage for x, _ in walk_stmt(s) if isinstance(x, Store | Accumulate)))
     s = distribute_registers(s, threads, facts)
-    s = unroll_register_loops(
-        s, of=bound - {loop for loop, _ in thread_loops(s)}
-    )  # where one thread does all
+    of_one_thread = bound - {loop for loop, _ in thread_loops(s)}
+    s = unroll_register_loops(s, of_one_thread)
     s = fill_blocks(pack_registers(s), threads)
     s = settle_matrix_loads(s, facts)
     return place_barriers(place_shared(settle_copies(s, facts), shared_bytes(target)), facts)
