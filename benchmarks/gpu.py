@@ -5,8 +5,9 @@
     python benchmarks/gpu.py --emulated         # checks alone, in the emulator: no GPU is needed
 
 What PyTorch calls is cuBLAS for products, cuDNN or its own kernels for rows, FlashAttention-2 for attention.
-Times are of the GPU, by events, in turns in one process; a kernel's share is its part of the speed of a copy
-on the device. `gpu_offline.py` does all of this on a machine without a network.
+Times are of the GPU, by events, in turns in one process. All calls are CUDA graphs, so that Python's time is in none of
+them, and go through several sets of arrays, which the caches cannot hold. A kernel's share is its part of the speed of
+a copy on the device. `gpu_offline.py` does all of this on a machine without a network.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,11 +27,14 @@ from verdict import TITLES, ratio_to_fastest, verdict
 from workload import Array, Workload, select
 
 import te
-from te.backends.cuda.device import device_numbered
+from te.backends.cuda.arrays import DeviceArray
+from te.backends.cuda.device import Device, device_numbered
 from te.backends.cuda.driver import why_unavailable
+from te.ir.types import dtype_named
 
 ROUNDS = 9
 COPIED = 1 << 30  # bytes
+BEYOND_CACHES = 256 << 20  # bytes: more than the caches of a GPU hold
 Stopwatch = Callable[[], float]
 
 
@@ -53,9 +57,10 @@ def main() -> int:
         wrong += is_wrong
         print(f"{workload.name:44} {'WRONG' if is_wrong else 'right'}, largest error {error:.1e}", flush=True)
     if not options.emulated and not wrong:
-        found = measure(select(large, options.wanted, quick=False))
-        if options.json:
-            options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        for found in measure(select(large, options.wanted, quick=False)):
+            wrong += found["rows"][-1].get("problem") is not None
+            if options.json:  # after each row: a GPU that fails in one fails in all that follow
+                options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return 1 if wrong else 0
 
 
@@ -81,41 +86,49 @@ def relative_error(found: Array, wanted: Array) -> float:
 # ---------------------------------------------------------------- measuring
 
 
-def measure(workloads: Sequence[Workload]) -> dict[str, Any]:
-    """Measure, print a table, and give the same as data."""
+def measure(workloads: Sequence[Workload]) -> Iterator[dict[str, Any]]:
+    """Measure, print a table, and give the same as data: all rows so far, after each."""
     torch = torch_with_cuda()
     device = device_numbered(0)
-    copied = copy_bandwidth()
+    copied = copy_bandwidth(device)
     used = f"PyTorch {torch.__version__}" if torch else "without PyTorch, so nothing is compared"
     print(f"\n{device}, {used}; a copy on the device moves {copied / 1e9:.0f} GB/s\n")
-    rows = []
+    found: dict[str, Any] = {"device": str(device), "peer": used, "copy_bytes_per_second": copied, "rows": []}
     for workload in workloads:
-        rows.append(row := measured(workload, torch, copied))
-        print(line(row), flush=True)
-    return {"device": str(device), "peer": used, "copy_bytes_per_second": copied, "rows": rows}
+        try:
+            row = measured(workload, device, torch, copied)
+            print(line(row), flush=True)
+        except Exception as problem:  # of whatever library: the other rows are wanted all the same
+            row = {"name": workload.name, "group": workload.group, "problem": said(problem)}
+            print(f"{workload.name:44} FAILED: {row['problem']}", flush=True)
+        found["rows"].append(row)
+        yield found
 
 
-def measured(workload: Workload, torch: Any, copied: float) -> dict[str, Any]:
+def measured(workload: Workload, device: Device, torch: Any, copied: float) -> dict[str, Any]:
     """One row: te and its peers in turns. A peer whose result is another one is not compared."""
     given = workload.arrays()
     kernel = built(workload, given, "cuda")
-    values = list(given.values()) if torch is None else [on_gpu(torch, x) for x in given.values()]
-    result = kernel(*values)
-    watches = {"te": te_stopwatch(workload, kernel, values, torch)}
+    values = on_gpu(device, torch, given)
+    graphs = [kernel.graph(*values)]
+    result = graphs[0]()
+    moved = sum(x.nbytes for x in given.values()) + result.nbytes
+    sets = [values, *(on_gpu(device, torch, given) for _ in range(BEYOND_CACHES // moved))]
+    graphs += [kernel.graph(*others) for others in sets[1:]]
+    watches = {"te": stopwatch(device, graphs)}
     failed: dict[str, str] = {}
     for name, call in peers_of(workload, torch).items():
         try:
             error = difference(result, call(*values))
             if not error <= 4 * workload.tolerance:
                 raise RuntimeError(f"its result differs by {error:.1e}")
-            watches[name] = torch_stopwatch(torch, lambda call=call: call(*values))
-        except RuntimeError as problem:  # what this GPU or this PyTorch does not have, too
-            failed[name] = str(problem).splitlines()[0]
+            watches[name] = stopwatch(device, [recorded(torch, call, others) for others in sets])
+        except Exception as problem:  # what this GPU or this PyTorch does not have, too
+            failed[name] = said(problem)
     seconds: dict[str, list[float]] = {name: [] for name in watches}
     for _ in range(ROUNDS):
         for name, watch in watches.items():
             seconds[name].append(watch())
-    moved = sum(x.nbytes for x in given.values()) + result.nbytes
     return {
         "name": workload.name,
         "group": workload.group,
@@ -127,6 +140,11 @@ def measured(workload: Workload, torch: Any, copied: float) -> dict[str, Any]:
         "bytes": moved,
         "share": None if workload.flops else moved / median(seconds["te"]) / copied,
     }
+
+
+def said(problem: Exception) -> str:
+    """The first line of what an error says."""
+    return (str(problem).splitlines() or [""])[0] or type(problem).__name__
 
 
 def line(row: Mapping[str, Any]) -> str:
@@ -143,30 +161,53 @@ def line(row: Mapping[str, Any]) -> str:
     return f"{row['name']:44} {own * 1e3:8.3f} ms {rate:>13} {share:>5}  {said:30} {'  '.join(peers)}"
 
 
-def copy_bandwidth() -> float:
+def copy_bandwidth(device: Device) -> float:
     """Bytes a second that a copy on the device reads and writes, the median of some."""
-    device = device_numbered(0)
-    driver, found = device.driver, []
     with device.active():
         lane = device.lane()
         source, target = lane.allocate(COPIED), lane.allocate(COPIED)
-        for _ in range(ROUNDS + 1):
-            start, end = driver.Event(), driver.Event()
-            start.record(lane.stream)
-            driver.memcpy_dtod_async(int(target), int(source), COPIED, lane.stream)
-            end.record(lane.stream)
+
+        def copy() -> None:
+            device.driver.memcpy_dtod_async(int(target), int(source), COPIED, lane.stream)
+
+        watch = stopwatch(device, [copy])
+        return 2 * COPIED / median([watch() for _ in range(ROUNDS)])
+
+
+def stopwatch(device: Device, calls: Sequence[Callable[[], object]]) -> Stopwatch:
+    """The GPU's time for one of the calls, in seconds, by events on the default stream around many of them, in turn."""
+
+    def once(rounds: int) -> float:
+        with device.active():
+            start, end = device.driver.Event(), device.driver.Event()
+            start.record()
+            for _ in range(rounds):
+                for call in calls:
+                    call()
+            end.record()
             end.synchronize()
-            found.append(2 * COPIED / (float(end.time_since(start)) * 1e-3))
+            seconds = float(end.time_since(start)) * 1e-3
             del start, end  # while the context is current
-    return median(found[1:])
+        return seconds / (rounds * len(calls))
+
+    once(1)
+    rounds = max(1, round(2e-3 / max(once(1) * len(calls), 1e-6)))
+    return lambda: once(rounds)
 
 
-def te_stopwatch(workload: Workload, kernel: Any, values: Sequence[Any], torch: Any) -> Stopwatch:
-    """The launches of a call; those of a block of several as one graph, as one would use it."""
-    if workload.group == "blocks" and torch is not None:
-        return torch_stopwatch(torch, kernel.graph(*values))
-    watch: Stopwatch = kernel.stopwatch(*values)
-    return watch
+def on_gpu(device: Device, torch: Any, arrays: Mapping[str, Array]) -> list[Any]:
+    """Copies of arrays in the GPU's memory: PyTorch's where it is there, else te's."""
+    if torch is not None:
+        return [tensor_on_gpu(torch, array) for array in arrays.values()]
+    made = []
+    with device.active():
+        for array in arrays.values():
+            dtype = dtype_named(array.dtype.name)
+            assert dtype is not None, "the arrays have te's dtypes"
+            memory = device.lane().allocate(array.nbytes)
+            device.driver.memcpy_htod(int(memory), np.array(array, order="C").reshape(-1).view(np.uint8))
+            made.append(DeviceArray(int(memory), array.shape, dtype, device.number, memory))
+    return made
 
 
 # ---------------------------------------------------------------- PyTorch
@@ -181,14 +222,14 @@ def torch_with_cuda() -> Any:
     return torch if torch.cuda.is_available() else None
 
 
-def on_gpu(torch: Any, array: Array) -> Any:
+def tensor_on_gpu(torch: Any, array: Array) -> Any:
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view(np.int16)).cuda().view(torch.bfloat16)
-    return torch.from_numpy(np.ascontiguousarray(array)).cuda()
+    return torch.from_numpy(np.array(array, order="C")).cuda()
 
 
 def peers_of(workload: Workload, torch: Any) -> dict[str, Callable[..., Any]]:
-    """PyTorch as it is, and compiled; a block of several launches with CUDA graphs there as well."""
+    """PyTorch as it is, and compiled."""
     program = workload.torch
     if torch is None or program is None:
         return {}
@@ -198,25 +239,23 @@ def peers_of(workload: Workload, torch: Any) -> dict[str, Callable[..., Any]]:
 
     found: dict[str, Callable[..., Any]] = {"torch": eager}
     if workload.compiles:
-        mode = "reduce-overhead" if workload.group == "blocks" else None
-        found["compile"] = torch.compile(eager, mode=mode)
+        found["compile"] = torch.compile(eager)
     return found
 
 
-def torch_stopwatch(torch: Any, call: Callable[[], object]) -> Stopwatch:
-    def once(times: int) -> float:
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        for _ in range(times):
-            call()
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end)) * 1e-3 / times
-
-    for _ in range(3):  # compiled code records its graphs in the first calls
-        once(1)
-    times = max(1, round(1e-3 / max(once(1), 1e-6)))
-    return lambda: once(times)
+def recorded(torch: Any, call: Callable[..., Any], tensors: Sequence[Any]) -> Callable[[], object]:
+    """A call as a CUDA graph: what `torch.compile` does in its mode for little overhead, without its copies."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # code is compiled and libraries choose their kernels in the first calls
+            call(*tensors)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call(*tensors)
+    replay: Callable[[], object] = graph.replay
+    return replay
 
 
 def difference(found: Any, wanted: Any) -> float:

@@ -2,8 +2,9 @@
 
 Work is queued on a `Lane`. The usual one is the default stream, which PyTorch, CuPy and PyCUDA use too if they are
 told nothing else: what they queue before and after is in order with te's. PyCUDA cannot launch on a stream that
-another library made; for such a stream there is a lane with a stream of its own, which waits for the caller's by an
-event before, and for which the caller's waits after.
+another library made, and arrays are copied on the default stream, which does not wait for all. So for a stream of
+another library, and for one that the default stream does not wait for, there is a lane with a stream of its own, which
+waits for the caller's by an event before, and for which the caller's waits after.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import atexit
 import struct
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from typing import Any
 
-from te.backends.cuda.driver import driver, driver_calls
+from te.backends.cuda.compile import compiler_version
+from te.backends.cuda.driver import DriverError, driver, driver_calls
 from te.backends.cuda.host import SizedLaunch
 from te.backends.cuda.launches import Launch
 
@@ -48,6 +50,8 @@ class Device:
         self.name = str(device.name())
         major, minor = device.compute_capability()
         self.sm = 10 * major + minor
+        most_shared = self.driver.device_attribute.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+        self._most_shared = int(device.get_attribute(most_shared))
         self._context = device.retain_primary_context()
         self._lanes: dict[int, Lane] = {}
         self._is_open = True
@@ -79,16 +83,31 @@ class Device:
     # where there is none. So all of them are owned here, and go while the context is current.
 
     def load(self, cubin: bytes) -> int:
-        """Load machine code; its number is for `module`."""
+        """Load machine code; its number is for `function`. Raises DriverError, with what may help."""
+        try:
+            module = self.driver.module_from_buffer(cubin)
+        except self.driver.MemoryError:
+            raise
+        except self.driver.Error as problem:
+            major, minor = divmod(self.driver.get_driver_version() // 10, 100)
+            raise DriverError(
+                f"{problem}: {compiler_version()} made the code, and the driver is of CUDA {major}.{minor}; code of a "
+                "newer compiler cannot be loaded (`nvidia-cuda-nvrtc-cu12` on PyPI is that of CUDA 12)"
+            ) from problem
         number = next(self._numbers)
-        self._modules[number] = _Module(self.driver.module_from_buffer(cubin), {})
+        self._modules[number] = _Module(module, {})
         return number
 
     def function(self, number: int, launch: Launch) -> Any:
-        """A function of a module, ready to be launched so."""
+        """A function of a module, ready to be launched so. Raises DriverError where blocks have too little memory."""
         module = self._modules[number]
         function = module.functions.get((launch.symbol, launch.shared))
         if function is None:
+            if launch.shared > self._most_shared:
+                raise DriverError(
+                    f"`{launch.symbol}` takes {launch.shared >> 10} KiB of shared memory, and a block has at most "
+                    f'{self._most_shared >> 10} KiB: build it for this GPU, `target="cuda"`'
+                )
             function = module.module.get_function(launch.symbol)
             if launch.shared > STATIC_SHARED:
                 attribute = self.driver.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
@@ -117,8 +136,8 @@ class Device:
         handle = 0 if stream is None else stream_handle(stream)
         lane = self._lanes.get(handle)
         if lane is None:
-            own = isinstance(stream, self.driver.Stream)
-            lane = self._lanes[handle] = Lane(self, stream if own else None, handle)
+            is_used = isinstance(stream, self.driver.Stream) and not driver_calls().is_non_blocking(handle)
+            lane = self._lanes[handle] = Lane(self, stream if is_used else None, handle)
         return lane
 
     def __str__(self) -> str:
@@ -128,14 +147,17 @@ class Device:
 class Lane:
     """A stream that work is queued on, and memory that belongs to work on it."""
 
-    def __init__(self, device: Device, stream: Any, caller: int):
-        """`stream` is PyCUDA's. Without one, `caller` is the handle of another library's; 0 is the default stream."""
+    def __init__(self, device: Device, stream: Any, caller: int, *, keeps_memory: bool = False):
+        """`stream` is PyCUDA's. Without one, `caller` is the handle of another stream; 0 is the default stream.
+
+        With `keeps_memory` what is freed serves this lane alone until it is closed: a graph writes to it again.
+        """
         self.device = device
         self._is_foreign = stream is None and caller not in (0, 1)
         # A stream without flags is in order with the default stream, through which arrays are copied.
         self.stream = device.driver.Stream() if self._is_foreign else stream
         self.caller = caller
-        self._memory = Memory(device)
+        self._memory = Memory(device, keeps=keeps_memory)
 
     @property
     def handle(self) -> int:
@@ -147,25 +169,29 @@ class Lane:
 
     @contextmanager
     def ordered(self) -> Iterator[None]:
-        """Work queued inside is in order with what the caller's stream has been given and will be."""
+        """Work queued inside is in order with what the caller's stream has been given and will be.
+
+        Raises ValueError where the caller's stream records a graph: te's memory would serve others between its runs.
+        """
         if not self._is_foreign:
             yield
             return
-        driver_calls().wait_for_stream(self.handle, self.caller)
+        calls = driver_calls()
+        if calls.is_capturing(self.caller):
+            raise ValueError("another library's graph cannot record a kernel of te: see `kernel.graph`")
+        calls.wait_for_stream(self.handle, self.caller)
         yield
-        driver_calls().wait_for_stream(self.caller, self.handle)
+        calls.wait_for_stream(self.caller, self.handle)
 
     def close(self) -> None:
-        """Give the memory back: nothing of it is in use any more. The context must be current."""
+        """Give the memory and the stream back: they are not in use any more. The context must be current."""
         self._memory.forget()
         self.device.memories.remove(self._memory)
+        self.stream = None
 
     def synchronize(self) -> None:
-        """Wait until all work is done. Raises the driver's error of what has failed."""
-        if self.stream is None:
-            self.device.driver.Context.synchronize()
-        else:
-            self.stream.synchronize()
+        """Wait until all work is done. Raises DriverError for what has failed."""
+        driver_calls().synchronize(self.handle)
 
 
 class Memory:
@@ -175,8 +201,9 @@ class Memory:
     block goes back to a list, from any thread.
     """
 
-    def __init__(self, device: Device):
-        self._device = device
+    def __init__(self, device: Device, *, keeps: bool = False):
+        """With `keeps`, nothing goes back to the driver before all of it does."""
+        self._device, self._keeps = device, keeps
         self._owned: dict[int, Any] = {}  # by address
         self._free: dict[int, list[int]] = {}  # by size
         device.memories.append(self)
@@ -191,17 +218,18 @@ class Memory:
         try:
             allocation = self._device.driver.mem_alloc(size)
         except self._device.driver.MemoryError:
-            for memory in self._device.memories:
+            for memory in tuple(self._device.memories):
                 memory.release()
             allocation = self._device.driver.mem_alloc(size)
         self._owned[int(allocation)] = allocation
         return Block(free, int(allocation))
 
     def release(self) -> None:
-        """Give what is free back to the driver, which waits for all work."""
-        for free in self._free.values():
-            while free:
-                self._owned.pop(free.pop()).free()
+        """Give what is free back to the driver, which waits for all work. Other threads may take some meanwhile."""
+        for free in () if self._keeps else tuple(self._free.values()):
+            with suppress(IndexError):
+                while True:
+                    self._owned.pop(free.pop()).free()
 
     def forget(self) -> None:
         """Give all back."""
@@ -255,7 +283,7 @@ def stream_handle(stream: Any) -> int:
     for name in ("cuda_stream", "ptr", "handle"):  # PyTorch, CuPy, PyCUDA
         found = getattr(stream, name, None)
         if found is not None:
-            return int(getattr(found, "value", None) or found)  # numba has a ctypes number
+            return int(getattr(found, "value", found) or 0)  # numba has a ctypes number, which is None of 0
     raise TypeError(
         f"a stream of PyTorch, CuPy or PyCUDA, or its handle, is wanted, found {type(stream).__name__}"
     )

@@ -75,6 +75,7 @@ class Exchanged:
     dtype_name: str
     device: tuple[int, int]
     owner: Any
+    is_read_only: bool = False
 
 
 # ---------------------------------------------------------------- in

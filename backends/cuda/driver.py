@@ -1,7 +1,8 @@
 """The way to the GPU: PyCUDA, imported in one place, and the driver's calls that it lacks.
 
-PyCUDA has contexts, memory, modules, streams and launches. It has no graphs, and cannot record an event on, or make
-wait, a stream that is not its own: for these the driver's library is called through ctypes.
+PyCUDA has contexts, memory, modules, streams and launches. It has no graphs, cannot record an event on, or make wait,
+a stream that is not its own, nor say to which context memory belongs: for these the driver's library is called through
+ctypes.
 """
 
 from __future__ import annotations
@@ -14,12 +15,21 @@ from typing import Any
 
 from te.backends.cuda.unavailable import CudaUnavailable
 
-__all__ = ["LEGACY_STREAM", "DriverCalls", "driver", "driver_calls", "why_unavailable"]
+__all__ = [
+    "LEGACY_STREAM",
+    "NON_BLOCKING",
+    "DriverCalls",
+    "DriverError",
+    "driver",
+    "driver_calls",
+    "why_unavailable",
+]
 
 LIBRARY = "libcuda.so.1"
 LEGACY_STREAM = (
     1  # the handle by which the driver, and DLPack, name the default stream that waits for all others
 )
+NON_BLOCKING = 1  # the flag of a stream that the default stream does not wait for
 HOW_TO_INSTALL = "docs/cuda.md says how PyCUDA is installed"
 
 
@@ -92,6 +102,36 @@ class DriverCalls:
             self.wait_for_event(stream, event)
         finally:
             self.destroy_event(event)  # the driver frees it when nobody waits for it any more
+
+    def is_non_blocking(self, stream: int) -> bool:
+        """Whether the default stream and this one do not wait for each other."""
+        flags = ctypes.c_uint()
+        self._call("cuStreamGetFlags", ctypes.c_void_p(stream), ctypes.byref(flags))
+        return bool(flags.value & NON_BLOCKING)
+
+    def synchronize(self, stream: int) -> None:
+        """Wait until what the stream has been given is done."""
+        self._call("cuStreamSynchronize", ctypes.c_void_p(stream))
+
+    def is_capturing(self, stream: int) -> bool:
+        """Whether a stream takes notes for a graph, and runs nothing."""
+        status = ctypes.c_int()
+        self._call("cuStreamIsCapturing", ctypes.c_void_p(stream), ctypes.byref(status))
+        return bool(status.value)
+
+    def current_context(self) -> int:
+        context = ctypes.c_void_p()
+        self._call("cuCtxGetCurrent", ctypes.byref(context))
+        return _handle(context)
+
+    def context_of(self, pointer: int) -> int:
+        """The context that memory belongs to; 0 where it belongs to none, as that of pools."""
+        context = ctypes.c_void_p()
+        which = 1  # CU_POINTER_ATTRIBUTE_CONTEXT
+        self._call(
+            "cuPointerGetAttribute", ctypes.byref(context), ctypes.c_int(which), ctypes.c_uint64(pointer)
+        )
+        return _handle(context)
 
     def begin_capture(self, stream: int) -> None:
         relaxed = 2  # memory may be allocated meanwhile

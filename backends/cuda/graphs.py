@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 
 from te.backends.cuda.device import Device, Lane
-from te.backends.cuda.driver import DriverCalls, driver_calls
+from te.backends.cuda.driver import NON_BLOCKING, DriverCalls, DriverError, driver_calls
 
 __all__ = ["Graph"]
 
@@ -19,18 +19,17 @@ class Graph:
         """`queue` is called with a lane of the graph's own, whose stream only takes note of what it is given."""
         self.device = device
         calls = driver_calls()
-        lane = Lane(device, device.driver.Stream(), 0)
-        calls.begin_capture(lane.handle)
+        # The default stream cannot be used by anybody while a stream that it waits for takes notes.
+        lane = Lane(device, device.driver.Stream(NON_BLOCKING), 0, keeps_memory=True)
         try:
-            queue(lane)
+            graph = _recorded(calls, lane, queue)
+            try:
+                self._executable = calls.instantiate(graph)
+            finally:
+                calls.destroy_graph(graph)
         except BaseException:
-            calls.destroy_graph(calls.end_capture(lane.handle))
+            lane.close()
             raise
-        graph = calls.end_capture(lane.handle)
-        try:
-            self._executable = calls.instantiate(graph)
-        finally:
-            calls.destroy_graph(graph)
         weakref.finalize(self, _destroy, lane, calls, self._executable).atexit = False
 
     def launch(self, stream: int = 0) -> None:
@@ -38,9 +37,25 @@ class Graph:
         driver_calls().launch_graph(self._executable, stream)
 
 
+def _recorded(calls: DriverCalls, lane: Lane, queue: Callable[[Lane], None]) -> int:
+    """The graph of what `queue` gives the lane's stream."""
+    calls.begin_capture(lane.handle)
+    try:
+        queue(lane)
+    except BaseException:
+        with contextlib.suppress(DriverError):  # what was wrong before may have ended it
+            calls.destroy_graph(calls.end_capture(lane.handle))
+        raise
+    return calls.end_capture(lane.handle)
+
+
 def _destroy(lane: Lane, calls: DriverCalls, executable: int) -> None:
-    # When Python ends the device is closed, and the driver takes all.
-    with contextlib.suppress(RuntimeError), lane.device.active():
-        lane.device.driver.Context.synchronize()  # its memory may be in use
-        calls.destroy_executable(executable)
-        lane.close()
+    # When Python ends the device is closed, and the driver takes all. What a GPU has failed with before, it says again
+    # at every call, and its callers know.
+    failures = (RuntimeError, lane.device.driver.Error)
+    with contextlib.suppress(*failures), lane.device.active():
+        try:
+            lane.device.driver.Context.synchronize()  # its memory may be in use
+            calls.destroy_executable(executable)
+        finally:
+            lane.close()

@@ -19,7 +19,6 @@ from te.runtime.bound import BoundKernel, bind_saved
 from te.runtime.kernel import Kernel, Timing
 
 if TYPE_CHECKING:
-    from te.backends.cuda.arrays import DeviceArray
     from te.backends.cuda.resources import Resources
     from te.runtime.gpu_kernel import GpuKernel, LaunchGraph, OnStream
 
@@ -171,6 +170,11 @@ class GenericKernel:
         values = self._first.arrange(arrays, named)
         return self._for_values(values).time(*values, repeat=repeat)
 
+    def stopwatch(self, /, *arrays: Any, **named: Any) -> Callable[[], float]:
+        """What measures the code on these inputs once for each call. See `Kernel.stopwatch`."""
+        values = self._first.arrange(arrays, named)
+        return self._for_values(values).stopwatch(*values)
+
     def on(self, stream: Any) -> OnStream:
         """The kernel, to be called on a stream of a GPU. See `GpuKernel.on`."""
         from te.runtime.gpu_kernel import OnStream
@@ -234,7 +238,7 @@ class GenericKernel:
 
     def _rank(self, generic: GenericInput, value: object) -> int:
         called = f"{self.name}: `{generic.name}`"
-        shape = _on_gpu(value, called).shape if _is_on_gpu(value) else view(value, called).shape
+        shape = _on_gpu(value, called)[1] if _is_on_gpu(value) else view(value, called).shape
         if len(shape) < generic.other_axes:
             least = counted(generic.other_axes, "axis")
             raise ValueError(f"{called} must have at least {least}, found the shape {shape}")
@@ -271,8 +275,8 @@ class GenericKernel:
 def _dtype_of(value: object, called: str) -> tuple[DType | None, object]:
     """The language's type of an array's elements, if there is one, and the array's own name for it."""
     if _is_on_gpu(value):
-        found = _on_gpu(value, called)
-        return found.dtype, found.dtype
+        dtype, _ = _on_gpu(value, called)
+        return dtype, dtype
     array = view(value, called)
     return dtype_of(array), array.dtype
 
@@ -286,7 +290,7 @@ def _is_on_gpu(value: object) -> bool:
     return arrays.is_on_gpu(value)
 
 
-def _on_gpu(value: object, called: str) -> DeviceArray:
-    from te.backends.cuda.arrays import taken
+def _on_gpu(value: object, called: str) -> tuple[DType, tuple[int, ...]]:
+    from te.backends.cuda.arrays import dtype_and_shape
 
-    return taken(value, called)
+    return dtype_and_shape(value, called)

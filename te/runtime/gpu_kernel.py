@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from te.backends.cuda.arrays import ALIGNMENT, DeviceArray, given_to, is_on_gpu, taken
+from te.backends.cuda.arrays import (
+    ALIGNMENT,
+    DeviceArray,
+    current_stream,
+    device_number,
+    given_to,
+    is_on_gpu,
+    taken,
+)
 from te.backends.cuda.device import Device, Functions, Lane, device_numbered, stream_handle
 from te.backends.cuda.driver import LEGACY_STREAM, DriverError
 from te.backends.cuda.graphs import Graph
@@ -54,9 +62,9 @@ class GpuKernel(Kernel):
     and where no input is on the GPU, results are copied back: the call then takes as long as the copies do.
     `out` may be either kind.
 
-    Work is queued on the default stream, which the others use too unless they are told otherwise; `on(stream)`
-    calls the kernel on another. What an op reads at indices from data is checked as on the CPU: such a call
-    waits for the GPU.
+    Work is queued where the library of the first array on the GPU queues its own: on PyTorch's or CuPy's current
+    stream, else on the default one. `on(stream)` calls the kernel on another. What an op reads at indices from data is
+    checked as on the CPU: such a call waits for the GPU.
 
     Raises what a `te.Kernel` raises; `te.CudaUnavailable` where there is no GPU to run on, or PyCUDA is missing;
     RuntimeError, with the op and its functions, for what the GPU or its driver reports.
@@ -98,14 +106,14 @@ class GpuKernel(Kernel):
 
     def _call_on(self, stream: Any, values: tuple[object, ...], out: Any, kept: Kept | None) -> Any:
         device = self._device(values)
+        first = next((value for value in values if is_on_gpu(value)), None)
         with self._reporting(device), device.active():
-            lane = device.lane(stream)
-            inputs, plan = self._take(values, lane)
-            results, copies = self._results(plan, out, lane)
-            inputs = [self._apart(array, results, lane) for array in inputs]
+            lane = device.lane(current_stream(first) if stream is None else stream)
             with lane.ordered():
+                inputs, plan = self._take(values, lane)
+                results, copies = self._results(plan, out, lane)
+                inputs = [self._readable(array, results, lane) for array in inputs]
                 self._queue(lane, plan, inputs, results, kept)
-            first = next((value for value in values if is_on_gpu(value)), None)
             if out is not None:
                 for array, result in copies:
                     self._copy_back(lane, result, array)
@@ -122,7 +130,7 @@ class GpuKernel(Kernel):
 
     def _device(self, values: Sequence[object]) -> Device:
         """The GPU that the inputs are on; the first one where none is. Raises ValueError where they are on several."""
-        numbers = {_device_number(value) for value in values if is_on_gpu(value)}
+        numbers = {device_number(value) for value in values if is_on_gpu(value)}
         if len(numbers) > 1:
             listed = ", ".join(map(str, sorted(numbers)))
             raise ValueError(f"{self.name}: the inputs must be on one GPU, and they are on {listed}")
@@ -145,9 +153,9 @@ class GpuKernel(Kernel):
             array = self._signature.view(position, value)
             return self._copied(ready(array, parameter.array_dtype), parameter, lane)
         called = f"{self.name}: `{parameter.name}`"
-        found = taken(value, called, lane.caller or LEGACY_STREAM)
+        found = taken(value, called, lane.handle or LEGACY_STREAM)
         _check(found, parameter, called)
-        return self._aligned(found, lane)
+        return found
 
     def _copied(self, array: Array, parameter: Parameter, lane: Lane) -> DeviceArray:
         """A NumPy array in the GPU's memory."""
@@ -156,18 +164,13 @@ class GpuKernel(Kernel):
             lane.device.driver.memcpy_htod(made.pointer, array.reshape(-1).view(np.uint8))
         return made
 
-    def _aligned(self, array: DeviceArray, lane: Lane) -> DeviceArray:
-        return array if array.pointer % ALIGNMENT == 0 else self._duplicate(array, lane)
-
-    def _duplicate(self, array: DeviceArray, lane: Lane) -> DeviceArray:
+    def _readable(self, array: DeviceArray, results: Sequence[DeviceArray], lane: Lane) -> DeviceArray:
+        """An input as functions take it: aligned, and of memory that no result shares; else a copy."""
+        if array.pointer % ALIGNMENT == 0 and not any(_overlap(array, result) for result in results):
+            return array
         memory = lane.allocate(array.nbytes)
-        with lane.ordered():
-            lane.device.driver.memcpy_dtod_async(int(memory), array.pointer, array.nbytes, lane.stream)
+        lane.device.driver.memcpy_dtod_async(int(memory), array.pointer, array.nbytes, lane.stream)
         return DeviceArray(int(memory), array.shape, array.dtype, array.device, (memory, array))
-
-    def _apart(self, array: DeviceArray, results: Sequence[DeviceArray], lane: Lane) -> DeviceArray:
-        """An input that shares no memory with a result."""
-        return self._duplicate(array, lane) if any(_overlap(array, r) for r in results) else array
 
     def _results(
         self, plan: Plan, out: Any, lane: Lane
@@ -180,7 +183,7 @@ class GpuKernel(Kernel):
             parameter = self._signature.results[position]
             if array is not None and is_on_gpu(array):
                 called = f"{self.name}: out `{parameter.name}`"
-                result = taken(array, called, lane.caller or LEGACY_STREAM)
+                result = taken(array, called, lane.handle or LEGACY_STREAM, is_written=True)
                 _check(result, parameter, called)
                 if result.shape != shape:
                     raise ValueError(f"{called} must have the shape {shape}, found {result.shape}")
@@ -208,7 +211,9 @@ class GpuKernel(Kernel):
     def _allocate_on(self, lane: Lane, shape: Shape, parameter: Parameter) -> DeviceArray:
         size = prod(shape) * parameter.dtype.bytes
         memory = lane.allocate(size)
-        return DeviceArray(int(memory), shape, parameter.dtype, lane.device.number, memory)
+        return DeviceArray(
+            int(memory), shape, parameter.dtype, lane.device.number, memory, lane.handle or LEGACY_STREAM
+        )
 
     def _copy_back(self, lane: Lane, result: DeviceArray, array: Array) -> None:
         lane.synchronize()
@@ -353,6 +358,7 @@ class GpuKernel(Kernel):
             lane = device.lane()
             inputs, plan = self._take(values, lane)
             results, _ = self._results(plan, None, lane)
+            inputs = [self._readable(array, results, lane) for array in inputs]
 
         def measure(times: int) -> float:
             with self._reporting(device), device.active():
@@ -394,6 +400,7 @@ class LaunchGraph:
         if kernel._hidden.places().size:
             raise ValueError(f"{kernel.name} checks indices at each call, which a graph cannot")
         self._kernel = kernel
+        self._like = values[0] if values else None
         self._device = device = kernel._device(values)
         with kernel._reporting(device), device.active():
             lane = device.lane()
@@ -401,18 +408,30 @@ class LaunchGraph:
             results, copies = kernel._results(plan, out, lane)
             if copies:
                 raise ValueError(f"{kernel.name}: the results of a graph lie on the GPU, and `out` does not")
-            inputs = [kernel._apart(array, results, lane) for array in inputs]
-            kernel._queue(lane, plan, inputs, results, None)  # loads the code, which cannot be captured
+            if any(_overlap(array, result) for array in inputs for result in results):
+                raise ValueError(
+                    f"{kernel.name}: a graph runs more than once, so `out` must not overlap an input"
+                )
+
+            def queue(lane: Lane) -> None:
+                read = [kernel._readable(array, results, lane) for array in inputs]
+                kernel._queue(lane, plan, read, results, None)
+
+            queue(lane)  # loads the code, which cannot be captured
             lane.synchronize()
-            self._graph = Graph(device, lambda own: kernel._queue(own, plan, inputs, results, None))
+            self._graph = Graph(device, queue)
             self._held = (values, inputs, results)
-            given = [given_to(values[0], result) for result in results]
+            given = [given_to(self._like, result) for result in results]
             self._results = (given[0] if len(given) == 1 else tuple(given)) if out is None else out
 
     def __call__(self, stream: Any = None) -> Any:
-        """Launch it, on the default stream or another, and give the results' arrays, the same each time."""
+        """Launch it, and give the results' arrays, the same each time.
+
+        Where no stream is given, it is the one that the library of the first input queues work on.
+        """
         with self._kernel._reporting(self._device), self._device.active():
-            self._graph.launch(0 if stream is None else stream_handle(stream))
+            chosen = current_stream(self._like) if stream is None else stream_handle(stream)
+            self._graph.launch(chosen)
         return self._results
 
 
@@ -429,11 +448,3 @@ def _check(array: DeviceArray, parameter: Parameter, called: str) -> None:
 
 def _overlap(a: DeviceArray, b: DeviceArray) -> bool:
     return a.pointer < b.pointer + b.nbytes and b.pointer < a.pointer + a.nbytes
-
-
-def _device_number(value: Any) -> int:
-    if isinstance(value, DeviceArray):
-        return value.device
-    if hasattr(value, "__dlpack_device__"):
-        return int(value.__dlpack_device__()[1])
-    return int(getattr(getattr(value, "device", 0), "id", 0))

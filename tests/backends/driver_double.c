@@ -32,13 +32,27 @@ CUresult cuDeviceGetName(char *name, int length, CUdevice device) { snprintf(nam
 CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice device) { *major = 8; *minor = 0; return CUDA_SUCCESS; }
 
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device) {
-    *value = attribute == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR ? 8 : 0;
+    switch (attribute) {
+        case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = 8; break;
+        case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: *value = 163 << 10; break;
+        default: *value = 0;
+    }
     return CUDA_SUCCESS;
 }
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) { *context = (CUcontext)16; return note("retain\n"); }
 CUresult cuDevicePrimaryCtxRelease(CUdevice device) { return note("release\n"); }
 CUresult cuCtxPushCurrent(CUcontext context) { current[depth++] = context; return CUDA_SUCCESS; }
+#if CUDA_VERSION >= 13000
+CUresult cuCtxCreate(CUcontext *context, CUctxCreateParams *parameters, unsigned flags, CUdevice device) {
+#else
+CUresult cuCtxCreate(CUcontext *context, unsigned flags, CUdevice device) {
+#endif
+    *context = (CUcontext)48;
+    return cuCtxPushCurrent(*context);
+}
+
+CUresult cuCtxDestroy(CUcontext context) { return CUDA_SUCCESS; }
 CUresult cuCtxGetCurrent(CUcontext *context) { *context = depth ? current[depth - 1] : 0; return CUDA_SUCCESS; }
 CUresult cuCtxGetDevice(CUdevice *device) { *device = 0; return in_context(); }
 CUresult cuCtxSynchronize(void) { return in_context(); }
@@ -55,12 +69,19 @@ CUresult cuCtxPopCurrent(CUcontext *context) {
 CUresult cuMemAlloc(CUdeviceptr *pointer, size_t bytes) {
     void *memory = 0;
     if (!depth) return CUDA_ERROR_INVALID_CONTEXT;
-    if (bytes > (1u << 30) || posix_memalign(&memory, 256, bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
-    *pointer = (CUdeviceptr)memory;
+    if (bytes > (1u << 30) || posix_memalign(&memory, 256, bytes + 256)) return CUDA_ERROR_OUT_OF_MEMORY;
+    *pointer = (CUdeviceptr)memory + 256;
+    ((CUcontext *)*pointer)[-1] = current[depth - 1];
     return note("allocate %zu\n", bytes);
 }
 
-CUresult cuMemFree(CUdeviceptr pointer) { free((void *)pointer); return note("free\n"); }
+/* Memory begins with the context that it belongs to, which lies before the pointer. */
+CUresult cuPointerGetAttribute(void *value, CUpointer_attribute attribute, CUdeviceptr pointer) {
+    *(CUcontext *)value = ((CUcontext *)pointer)[-1];
+    return attribute == CU_POINTER_ATTRIBUTE_CONTEXT ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult cuMemFree(CUdeviceptr pointer) { free((char *)pointer - 256); return note("free\n"); }
 CUresult cuMemcpyHtoD(CUdeviceptr to, const void *from, size_t bytes) { memcpy((void *)to, from, bytes); return in_context(); }
 CUresult cuMemcpyDtoH(void *to, CUdeviceptr from, size_t bytes) { memcpy(to, (void *)from, bytes); return in_context(); }
 
@@ -95,10 +116,13 @@ CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned 
 
 CUresult cuStreamCreate(CUstream *stream, unsigned flags) {
     static char *last = (char *)0x3000;
-    *stream = (CUstream)(last += 16);
+    *stream = (CUstream)((last += 16) + (flags & CU_STREAM_NON_BLOCKING));
     return note("stream %p\n", (void *)*stream);
 }
 
+/* Streams that the default one does not wait for have odd handles. */
+CUresult cuStreamGetFlags(CUstream stream, unsigned *flags) { *flags = (size_t)stream & 1; return in_context(); }
+CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status) { *status = 0; return in_context(); }
 CUresult cuStreamDestroy(CUstream stream) { return CUDA_SUCCESS; }
 CUresult cuStreamSynchronize(CUstream stream) { return CUDA_SUCCESS; }
 CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags) { return note("%p waits\n", (void *)stream); }

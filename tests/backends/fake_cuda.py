@@ -19,6 +19,7 @@ from te.backends.cuda.compile import Compiled
 from te.backends.cuda.driver import DriverCalls
 from te.runtime import gpu_kernel
 
+PRIMARY = 50  # the context
 Event = tuple[Any, ...]
 Function = Callable[..., None]  # of the pointers and scalars of a launch
 
@@ -58,6 +59,11 @@ class FakeCuda:
     log: list[Event] = field(default_factory=list)
     depth: int = 0  # contexts that are current
     failure: CudaError | None = None  # of the next launch
+    refused: CudaError | None = None  # of the next module
+    most_shared: int = 227 << 10  # bytes of a block
+    non_blocking: set[int] = field(default_factory=set)  # streams
+    capturing: set[int] = field(default_factory=set)  # streams
+    contexts: dict[int, int] = field(default_factory=dict)  # of memory, by address; else the primary one
     handles: int = 100
 
     Error = CudaError
@@ -77,6 +83,10 @@ class FakeCuda:
 
             def compute_capability(self) -> tuple[int, int]:
                 return fake.capability
+
+            def get_attribute(self, name: str) -> int:
+                assert name == "most shared"
+                return fake.most_shared
 
             def retain_primary_context(self) -> Any:
                 fake.log.append(("retain primary context", self.number))
@@ -101,6 +111,8 @@ class FakeCuda:
             def __init__(self, flags: int = 0):
                 assert fake.depth
                 self.handle = fake.handle()
+                if flags & 1:
+                    fake.non_blocking.add(self.handle)
 
             def synchronize(self) -> None:
                 fake.note("synchronize", self.handle)
@@ -118,8 +130,11 @@ class FakeCuda:
         class function_attribute:
             MAX_DYNAMIC_SHARED_SIZE_BYTES = "shared"
 
+        class device_attribute:
+            MAX_SHARED_MEMORY_PER_BLOCK_OPTIN = "most shared"
+
         self.Device, self.Context, self.Stream, self.Event = Device, Context, Stream, Event
-        self.function_attribute = function_attribute
+        self.function_attribute, self.device_attribute = function_attribute, device_attribute
 
     def note(self, *event: Any) -> None:
         assert self.depth, "a context must be current"
@@ -150,8 +165,13 @@ class FakeCuda:
         self.note("device to device", bytes)
         ctypes.memmove(to, source, bytes)
 
+    def get_driver_version(self) -> int:
+        return 12040
+
     def module_from_buffer(self, cubin: bytes) -> Any:
         self.note("load", cubin)
+        if self.refused is not None:
+            raise self.refused
         return Module(self)
 
     # ------------------------------------------------------------ the driver's library
@@ -190,6 +210,26 @@ class Library:
 
     def __init__(self, fake: FakeCuda):
         self._fake = fake
+
+    # ------------------------------------------------------------ what only asks, and is not noted
+
+    def cuStreamGetFlags(self, stream: Any, flags: Any) -> int:
+        flags._obj.value = int(stream.value in self._fake.non_blocking)
+        return 0
+
+    def cuStreamIsCapturing(self, stream: Any, status: Any) -> int:
+        status._obj.value = int(stream.value in self._fake.capturing)
+        return 0
+
+    def cuCtxGetCurrent(self, context: Any) -> int:
+        context._obj.value = PRIMARY
+        return 0
+
+    def cuPointerGetAttribute(self, context: Any, which: Any, pointer: Any) -> int:
+        context._obj.value = self._fake.contexts.get(pointer.value, PRIMARY)
+        return 0
+
+    # ------------------------------------------------------------ what does something
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         def call(*arguments: Any) -> int:

@@ -122,6 +122,20 @@ kernel.on(0x77)(x, 2.0)
     ]
 
 
+def test_arrays_of_another_context_than_the_primary_one(driver: Path) -> None:
+    body = """
+import pycuda.{}, pycuda.gpuarray
+given = pycuda.gpuarray.to_gpu(x)
+try:
+    say(np.array_equal(kernel(given, 3.0).get(), 3 * x))
+except TypeError as problem:
+    say(problem)
+"""
+    assert "True" in run(driver, body.format("autoprimaryctx"))
+    [refused] = [line for line in run(driver, body.format("autoinit")) if "`X`" in line]
+    assert "it lies in another context than the primary one" in refused
+
+
 def test_graphs_and_times(driver: Path) -> None:
     said = run(
         driver,
@@ -148,7 +162,7 @@ with device.active():
     assert [
         line for line in said if "graph" in line or "capture" in line or line in ("True", "(0.002, 0.002)")
     ] == [
-        "capture 0x3010",
+        "capture 0x3011",
         "captured",
         "graph on (nil)",
         "True",

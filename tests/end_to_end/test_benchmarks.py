@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 import te
+from te.runtime import gpu_kernel
+from tests.backends.fake_cuda import FakeCuda, KernelFunction, install
 from tests.backends.prelude_on_cpu import gxx
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -337,6 +339,42 @@ def test_without_a_gpu_nothing_is_measured(module, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     with pytest.raises(SystemExit, match="nothing can be measured: there is no NVIDIA driver"):
         gpu.main()
+
+
+def measured(module, monkeypatch, workloads, **of_the_double):
+    """What `gpu.measure` gives last, with a double of the GPU whose launches do nothing."""
+    gpu = module("gpu")
+    cuda = install(monkeypatch, FakeCuda({}, memory=1 << 40, **of_the_double))
+    monkeypatch.setattr(KernelFunction, "_launch_kernel", lambda *arguments: None)
+    monkeypatch.setattr(gpu, "device_numbered", gpu_kernel.device_numbered)
+    monkeypatch.setattr(gpu, "torch_with_cuda", lambda: None)
+    monkeypatch.setattr(gpu, "COPIED", 1 << 10)
+    monkeypatch.setattr(gpu, "BEYOND_CACHES", 1 << 18)
+    *_, found = gpu.measure(workloads)
+    return found, cuda
+
+
+def test_work_on_a_gpu_is_measured(module, monkeypatch, capsys):
+    make = module("gpu_workloads")
+    workloads = [make.scale_add(5001), make.softmax(5, 1003), make.matmul(16, "bfloat16", 0.6)]
+    found, cuda = measured(module, monkeypatch, workloads)
+    assert [row["name"] for row in found["rows"]] == [w.name for w in workloads]
+    assert all(len(row["seconds"]["te"]) == module("gpu").ROUNDS for row in found["rows"])
+    assert cuda.depth == 0
+    softmax = next(row for row in found["rows"] if row["group"] == "rows")
+    sets = 1 + (1 << 18) // softmax["bytes"]
+    assert sets > 2
+    graphs = [event for event in cuda.log if event[0] == "cuGraphInstantiateWithFlags"]
+    assert len(graphs) > sets + len(workloads)
+    assert "softmax" in capsys.readouterr().out
+
+
+def test_a_row_that_fails_on_a_gpu_leaves_the_others(module, monkeypatch, capsys):
+    workloads = module("gpu_workloads")
+    wrong = dataclasses.replace(workloads.scale_add(33), name="wrong", op="benchmarks/gpu.te:nothing")
+    found, _ = measured(module, monkeypatch, [wrong, workloads.scale_add(33)])
+    assert ["problem" in row for row in found["rows"]] == [True, False]
+    assert "FAILED" in capsys.readouterr().out
 
 
 def test_what_is_said_of_a_kernel_on_a_gpu(module):

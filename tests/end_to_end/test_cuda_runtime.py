@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import sys
+import types
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -72,7 +74,7 @@ def test_arrays_of_numpy_are_copied_there_and_back(cuda: FakeCuda, kernel: GpuKe
         "host to device",
         "load",
         "launch",
-        "synchronize",
+        "cuStreamSynchronize",
         "device to host",
     ]
     assert ("load", b"sm_90a") in cuda.log  # code of the device, whatever the target
@@ -294,12 +296,11 @@ def test_another_librarys_stream_is_waited_for_and_waits(cuda: FakeCuda, kernel:
 
     x = OnGPU(aligned(np.arange(10)))
     result = kernel.on(Torchs())(x)
-    assert np.array_equal(result.numpy(), 2 * x.array)
     events = cuda.log[cuda.log.index(next(e for e in cuda.log if e[0] == "cuEventCreate")) :]
     before, after = (e[1] for e in events if e[0] == "cuEventCreate")
     own = next(e[-1] for e in events if e[0] == "launch")
     assert own not in (0, 7)
-    assert [e for e in events if e[0] != "load"][:9] == [
+    assert [e for e in events if e[0] not in ("load", "allocate")] == [
         ("cuEventCreate", before),
         ("cuEventRecord", before, 7),
         ("cuStreamWaitEvent", own, before),
@@ -310,6 +311,7 @@ def test_another_librarys_stream_is_waited_for_and_waits(cuda: FakeCuda, kernel:
         ("cuStreamWaitEvent", 7, after),
         ("cuEventDestroy_v2", after),
     ]
+    assert np.array_equal(result.numpy(), 2 * x.array)
 
 
 def test_what_another_stream_makes_is_waited_for(cuda: FakeCuda, kernel: GpuKernel) -> None:
@@ -346,7 +348,7 @@ def test_a_graph_is_recorded_once_and_launched_again(cuda: FakeCuda, kernel: Gpu
     x = OnGPU(aligned(np.arange(10)))
     graph = kernel.graph(x)
     assert names(cuda)[-6:] == [
-        "synchronize",
+        "cuStreamSynchronize",
         "cuStreamBeginCapture_v2",
         "launch",
         "cuStreamEndCapture",
@@ -388,6 +390,222 @@ def test_a_graph_of_arrays_of_numpy_is_refused(cuda: FakeCuda, kernel: GpuKernel
 def test_time_is_that_of_events(cuda: FakeCuda, kernel: GpuKernel) -> None:
     timing = kernel.time(np.zeros(3, np.float32), repeat=3)
     assert timing.seconds == (2e-3, 2e-3, 2e-3)
+
+
+def test_what_is_copied_comes_after_what_the_stream_was_given(cuda: FakeCuda) -> None:
+    """Memory serves again on a stream that may still read it."""
+    kernel = te.build("op f(X: f32[N], a: f32) -> Y: f32[N] { Y[i] = a * X[i] }", target="cuda.sm_80")
+    cuda.functions = {"te_f": lambda *arguments: None}
+    kernel.on(7)(OnGPU(aligned(np.arange(10))), 2.0)
+    assert names(cuda).index("cuStreamWaitEvent") < names(cuda).index("host to device")
+
+
+@pytest.fixture
+def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A double of PyTorch, whose current stream is `torch.handle`."""
+
+    class Stream:
+        cuda_stream = 0
+
+    class Cuda:
+        current = Stream()
+
+        def current_stream(self, device: object) -> Stream:
+            return self.current
+
+    module = types.ModuleType("torch")
+    vars(module)["cuda"] = Cuda()
+    monkeypatch.setitem(sys.modules, "torch", module)
+    return module
+
+
+class Tensor(OnGPU):
+    device = "cuda:0"
+
+
+Tensor.__module__ = "torch"
+
+
+def test_work_is_queued_on_the_current_stream_of_the_arrays_library(
+    cuda: FakeCuda, kernel: GpuKernel, torch: Any
+) -> None:
+    x = Tensor(aligned(np.arange(10)))
+    kernel(x)
+    assert cuda.log[-1][0] == "launch"
+    assert cuda.log[-1][-1] == 0  # the default stream
+    torch.cuda.current.cuda_stream = 7
+    kernel(x)
+    assert [e[1] for e in cuda.log if e[0] == "cuStreamWaitEvent"][-1] == 7  # waits for the result
+    graph = kernel.graph(x)
+    graph()
+    assert cuda.log[-1][0] == "cuGraphLaunch"
+    assert cuda.log[-1][-1] == 7
+
+
+def test_a_graph_of_another_library_does_not_record_a_kernel(
+    cuda: FakeCuda, kernel: GpuKernel, torch: Any
+) -> None:
+    torch.cuda.current.cuda_stream = 7
+    cuda.capturing.add(7)
+    with pytest.raises(ValueError, match="another library's graph cannot record a kernel of te"):
+        kernel(Tensor(aligned(np.arange(10))))
+
+
+def test_a_stream_that_the_default_one_does_not_wait_for_has_one_of_te_beside_it(
+    cuda: FakeCuda, kernel: GpuKernel
+) -> None:
+    cuda.depth = 1
+    stream = cuda.Stream(1)
+    cuda.depth = 0
+    kernel.on(stream)(np.zeros(3, np.float32))
+    launched = next(e[-1] for e in cuda.log if e[0] == "launch")
+    assert launched not in (0, stream.handle)
+    assert launched not in cuda.non_blocking
+
+
+def test_who_reads_a_result_on_another_stream_waits(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    def waits() -> list[int]:
+        return [e[1] for e in cuda.log if e[0] == "cuStreamWaitEvent"]
+
+    result = kernel(OnGPU(aligned(np.arange(10))))
+    for stream in (None, -1, 1):
+        result.__dlpack__(stream=stream)
+    assert waits() == []
+    result.__dlpack__(stream=9)
+    assert waits() == [9]
+    on_another = kernel.on(7)(OnGPU(aligned(np.arange(10))))
+    assert on_another.__cuda_array_interface__["stream"] == on_another.stream != 7
+    before = len(waits())
+    kernel.on(8)(on_another)
+    own = next(e[-1] for e in reversed(cuda.log) if e[0] == "launch")
+    assert waits()[before:] == [
+        own,
+        own,
+        8,
+    ]  # te's for the caller's and for the array's, the caller's for te's
+
+
+def test_memory_of_a_gpu_is_not_copied_for_dlpack(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    result = kernel(OnGPU(aligned(np.arange(10))))
+    result.__dlpack__(max_version=(1, 0), dl_device=(2, 0), copy=False)
+    for wanted in ({"copy": True}, {"dl_device": (1, 0)}):
+        with pytest.raises(BufferError, match="shared as it is"):
+            result.__dlpack__(**wanted)
+
+
+def test_a_stream_of_numba_is_a_ctypes_number() -> None:
+    class Stream:
+        def __init__(self, handle: int):
+            self.handle = ctypes.c_void_p(handle)
+
+    assert device.stream_handle(Stream(7)) == 7
+    assert device.stream_handle(Stream(0)) == 0
+
+
+# ---------------------------------------------------------------- what graphs hold
+
+
+def test_a_graph_keeps_its_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = install(monkeypatch, FakeCuda(dict.fromkeys(("te_chain", "te_chain_2"), lambda *arguments: None)))
+    kernel = te.build(CHAIN, target="cuda.sm_80")
+    x, w = OnGPU(aligned(np.arange(1000))), OnGPU(aligned(np.ones(1000)))
+    graph = kernel.graph(x, w)
+    cuda.memory = 100
+    with pytest.raises(MemoryError):
+        kernel(OnGPU(aligned(np.arange(9000))), OnGPU(aligned(np.ones(9000))))
+    kept = [memory for memory in device.device_numbered(0).memories if memory._keeps]
+    assert [list(memory._owned) for memory in kept] == [[*kept[0]._free[4096]]]
+    del graph
+    assert not any(memory._keeps for memory in device.device_numbered(0).memories)
+
+
+def test_a_graph_copies_what_is_not_aligned_each_time(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    kernel.graph(OnGPU(aligned(np.arange(10), offset=4)))
+    recorded = names(cuda)[names(cuda).index("cuStreamBeginCapture_v2") :]
+    assert recorded[:3] == ["cuStreamBeginCapture_v2", "device to device", "launch"]
+
+
+def test_a_graph_does_not_write_what_it_reads(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    x = OnGPU(aligned(np.arange(10)))
+    with pytest.raises(ValueError, match="scale: a graph runs more than once, so `out` must not overlap"):
+        kernel.graph(x, out=x)
+    assert np.array_equal(x.array, np.arange(10))
+
+
+def test_a_graph_of_an_op_without_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeCuda({"te_ones": lambda *arguments: None}))
+    kernel = te.build("op ones(const n: int = 4) -> Y: f32[n] { Y[i] = 1.0 }", target="cuda.sm_80")
+    assert kernel.graph()().shape == (4,)
+
+
+def test_a_capture_that_fails_leaves_nothing(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    x = OnGPU(aligned(np.arange(10)))
+    kernel(x)
+    launched = len([e for e in cuda.log if e[0] == "launch"])
+
+    def fails(*arguments: int) -> None:
+        if len([e for e in cuda.log if e[0] == "launch"]) > launched + 1:
+            raise CudaError("cuLaunchKernel failed: operation failed due to a previous error during capture")
+
+    cuda.functions = {"te_scale": fails}
+    memories = len(device.device_numbered(0).memories)
+    with pytest.raises(RuntimeError, match="a previous error during capture"):
+        kernel.graph(x)
+    assert names(cuda)[-2:] == ["cuStreamEndCapture", "cuGraphDestroy"]
+    assert len(device.device_numbered(0).memories) == memories
+
+
+# ---------------------------------------------------------------- what a GPU does not have
+
+
+def test_code_that_the_driver_does_not_know(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    cuda.refused = CudaError("cuModuleLoadDataEx failed: device kernel image is invalid")
+    with pytest.raises(
+        RuntimeError, match=r"image is invalid: .* made the code, and the driver is of CUDA 12\.4;"
+    ):
+        kernel(np.zeros(3, np.float32))
+
+
+def test_more_shared_memory_than_a_block_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "op f(X: f32[N]) -> Y: f32[N] { Y[i] = X[i] }"
+    lines = """
+        split i by 16384
+        bind io to block.x
+        cache_read X at io as S in shared
+        split ii by 64
+        bind iii to thread.x
+    """
+    kernel = te.build(text, schedule=lines, target="cuda.sm_80")
+    cuda = install(monkeypatch, FakeCuda({"te_f": lambda *arguments: None}, most_shared=48 << 10))
+    with pytest.raises(
+        RuntimeError, match=r"`te_f` takes 64 KiB of shared memory, and a block has at most 48 KiB"
+    ):
+        kernel(np.zeros(20000, np.float32))
+    cuda.log.clear()
+    cuda = install(monkeypatch, FakeCuda({"te_f": lambda *arguments: None}))
+    te.build(text, schedule=lines, target="cuda.sm_80")(np.zeros(20000, np.float32))
+    assert ("attribute", "te_f", "shared", 65536) in cuda.log
+
+
+def test_memory_of_a_context_of_its_own_is_refused(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    x = OnGPU(aligned(np.arange(10)))
+    cuda.contexts[x.array.ctypes.data] = 51
+    with pytest.raises(TypeError, match=r"`X` cannot be shared: it lies in another context .*autoprimaryctx"):
+        kernel(x)
+    cuda.contexts[x.array.ctypes.data] = 0  # of a pool
+    kernel(x)
+
+
+def test_out_that_is_read_only_is_refused(cuda: FakeCuda, kernel: GpuKernel) -> None:
+    class ReadOnly(OnGPU):
+        @property
+        def __cuda_array_interface__(self) -> dict[str, Any]:
+            return {**super().__cuda_array_interface__, "data": (self.array.ctypes.data, True)}
+
+    x = ReadOnly(aligned(np.arange(10)))
+    kernel(x)
+    with pytest.raises(ValueError, match="scale: out `Y` is read-only"):
+        kernel(OnGPU(aligned(np.arange(10))), out=x)
 
 
 # ---------------------------------------------------------------- several launches, checks, tables
@@ -488,6 +706,7 @@ def test_a_generic_kernel_takes_arrays_of_the_gpu(monkeypatch: pytest.MonkeyPatc
     assert isinstance(kernel, te.GenericKernel)
     assert np.array_equal(kernel.on(7)(OnGPU(x)).numpy(), 2 * x)
     assert kernel.graph(OnGPU(x))().shape == (4,)
+    assert kernel.stopwatch(OnGPU(x))() == 2e-3
 
 
 def test_a_generic_kernel_of_the_cpu_has_no_streams() -> None:

@@ -53,7 +53,8 @@ op f(X: f16[N, C, D, H, W], w: f16[K, C, Q, R, S]) -> Y: f16[N, K, D - Q + 1, H 
     Y[n, k, z, y, x] = f16(sum[c, q, r, s](f32(X[n, c, z + q, y + r, x + s]) * f32(w[k, c, q, r, s])))
 }
 """
-LARGE = Case(10, 64, (56, 56), 64, (3, 3), padding=1)  # enough for tiles of 64 x 64 on any card, with stride 2 too
+# With stride 2, too, enough for tiles of 64 x 64 on any card.
+LARGE = Case(10, 64, (56, 56), 64, (3, 3), padding=1)
 
 with_compiler = pytest.mark.skipif(compiler_version() is None, reason="needs NVRTC or nvcc")
 with_disassembler = pytest.mark.skipif(
