@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,13 @@ TOLERANCE = {"bf16": 2e-2, "f16": 3e-3}
 
 
 def built(name: str, dtype: str, target: str = "cuda.sm_80", sizes: dict[str, int] = HEADS, **consts: bool):
-    return te.build(te.std.nn[name], target=target, dtypes={"T": dtype}, sizes=sizes, consts=consts)
+    return kept(name, dtype, target, tuple(sizes.items()), tuple(consts.items()))
+
+
+@cache  # a build takes seconds
+def kept(name: str, dtype: str, target: str, sizes: tuple[Any, ...], consts: tuple[Any, ...]) -> te.Kernel:
+    op = te.std.nn[name]
+    return te.build(op, target=target, dtypes={"T": dtype}, sizes=dict(sizes), consts=dict(consts))
 
 
 def instructions(kernel: te.Kernel) -> list[str]:
@@ -32,7 +40,14 @@ def instructions(kernel: te.Kernel) -> list[str]:
     [
         ("scaled_dot_product_attention", "bf16", "cuda.sm_80", HEADS, "mma_m16n8k16_bf16"),
         ("masked_attention", "f16", "cuda.sm_90", HEADS, "mma_m16n8k16_f16"),
-        ("grouped_query_attention", "bf16", "cuda.sm_80", {"E": 128, "F": 16}, "mma_m16n8k16_bf16"),
+        pytest.param(
+            "grouped_query_attention",
+            "bf16",
+            "cuda.sm_80",
+            {"E": 128, "F": 16},
+            "mma_m16n8k16_bf16",
+            marks=pytest.mark.slow,
+        ),
         ("scaled_dot_product_attention", "f32", "cuda.sm_80", HEADS, None),
         *(
             pytest.param("scaled_dot_product_attention", "bf16", *of, None, marks=pytest.mark.slow)

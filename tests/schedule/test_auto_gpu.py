@@ -26,6 +26,7 @@ from tests.schedule.test_auto import (
 
 pytestmark = needs_gxx
 
+FEW = [9, 26, 33, 40, 100]  # rows
 BATCHES = "op f(X: f32[A, B, M, N], w: f32[N]) -> Y: f32[A, B, M, N] { Y[a, b, i, j] = X[a, b, i, j] * w[j] }"
 TURNED = "op f(X: f32[N, M]) -> Y: f32[M, N] { Y[i, j] = X[j, i] }"
 PRODUCTS = """
@@ -221,8 +222,13 @@ def few_rows(dtype: str) -> str:
     return PRODUCT.format(a=f"{dtype}[M, K]", b=f"{dtype}[K, N]", c="f32", value=value)
 
 
-@pytest.mark.parametrize("rows", [9, 26, 33, 40, 100])
-@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+@pytest.mark.parametrize(
+    ("dtype", "rows"),
+    [
+        *(("f32", rows) for rows in FEW),
+        *(pytest.param("bf16", rows, marks=() if rows in (26, 33) else pytest.mark.slow) for rows in FEW),
+    ],
+)
 def test_a_result_of_few_rows_is_in_registers(dtype: str, rows: int) -> None:
     found = te.build(few_rows(dtype), target="cuda.sm_80", sizes={"M": rows}).ir("cuda")
     assert "float C_tile[" in found

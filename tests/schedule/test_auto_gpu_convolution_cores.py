@@ -38,11 +38,13 @@ DTYPES = {
 }
 ORDERS = ["nhwc rsck", "nhwc krsc", "nchw kcrs"]
 # Everything in f16, and of the others what differs: turned copies, strides, groups.
-WHICH = [(name, "f16", order) for name in CASES for order in ORDERS]
-WHICH += [
-    (name, dtype, order) for name in ("strided", "groups") for dtype in ("i8", "f32") for order in ORDERS
+WHICH = [
+    *((name, "f16", order) for name in CASES for order in ORDERS),
+    *((name, dtype, order) for name in ("strided", "groups") for dtype in ("i8", "f32") for order in ORDERS),
+    ("padded", "bf16", ORDERS[1]),
 ]
-WHICH.append(("padded", "bf16", ORDERS[1]))
+# Each case in one of the orders, in turn.
+QUICK = [of for n, of in enumerate(WHICH) if n % len(ORDERS) == n // len(ORDERS) % len(ORDERS)] + WHICH[-1:]
 LINE = """
 op f(X: f16[N, W, C], w: f16[S, C, K]) -> Y: f32[N, W, K] {
     Y[n, x < W, k] = sum[s, c](f32(X[n, x + s - 1, c] else 0) * f32(w[s, c, k]))
@@ -75,7 +77,10 @@ def check(kernel: te.Kernel, arrays: list[np.ndarray], expected: np.ndarray) -> 
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize(("name", "dtype", "order"), WHICH)
+@pytest.mark.parametrize(
+    ("name", "dtype", "order"),
+    [pytest.param(*of, marks=() if of in QUICK else pytest.mark.slow) for of in WHICH],
+)
 def test_results_are_those_of_numpy(name: str, dtype: str, order: str) -> None:
     case = CASES[name]
     arrays = case.arrays(*DTYPES[dtype][:2], order)
@@ -139,8 +144,15 @@ def test_a_slice_is_one_place_of_the_windows_and_waited_for_once() -> None:
 @with_compiler
 @with_disassembler
 @pytest.mark.nvcc
-@pytest.mark.parametrize("sm", ["sm_80", "sm_90"])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("stride", "sm"),
+    [
+        (1, "sm_80"),
+        (2, "sm_90"),
+        pytest.param(2, "sm_80", marks=pytest.mark.slow),
+        pytest.param(1, "sm_90", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     ("dtype", "order", "instruction"),
     [

@@ -15,6 +15,7 @@ from tests.watch.browser import Browser, open_browser, why_not
 from tests.watch.test_steps import MATMUL, REFUSED
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+LONG = ("attention", "digits")  # schedules of many lines, each of which is a step of the page
 # What must not become markup.
 HOSTILE = """
 ## </script><script>document.title = "owned"</script><img src=x onerror="document.title = 'owned'"> $title & \u202eodd
@@ -91,7 +92,13 @@ def test_texts_are_no_markup(tmp_path: Path) -> None:
     assert "\u202e" not in text
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.te")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in LONG else ())
+        for path in sorted(EXAMPLES.glob("*.te"))
+    ],
+)
 def test_every_example_has_a_page(path: Path, tmp_path: Path) -> None:
     for op in re.findall(r"^op (\w+)", path.read_text("utf-8"), re.M):
         consts = ["--const", "low=0.1", "--const", "high=0.3"] if op == "threshold" else []
