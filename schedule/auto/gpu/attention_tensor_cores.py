@@ -165,14 +165,14 @@ class _Within:
             inner = tuple(loop_name(stage.name, name) for name in ("row", "column", "term"))
             yield Tensorize(inner, as_=meaning.name)
             yield Unroll((loop_name(stage.name, "step"),))
-        for name in self.nests:
-            if self._is_of_pairs(name) and name not in (self.a.logits.name, self.flash.weights):
-                yield Distribute(name, self.a.logits.name)
         for load, copy in copies.items():
             yield from self._on_threads(load, copy)
         *_, others = axes_of_result(self.a)
         yield from planes_on_blocks(self.a.result.name, others, "block.y")
         yield Bind(self.flash.at, "block.x")
+        for name in self.nests:  # last, since each line that follows is proved to keep it
+            if self._is_of_pairs(name) and name not in (self.a.logits.name, self.flash.weights):
+                yield Distribute(name, self.a.logits.name)
 
     # ------------------------------------------------------------ loops
 
