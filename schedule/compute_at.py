@@ -15,7 +15,7 @@ reduction loop it waits for the last trip (`Completed`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -107,6 +107,7 @@ class _Move:
     d: ComputeAt
     span: Span | None
     loop: For
+    sizes: Collection[str]
 
     @property
     def name(self) -> str:
@@ -120,7 +121,7 @@ def _place(kernel: Kernel, stage: Stage, d: ComputeAt, span: Span | None) -> Ker
     _require_whole(kernel, stage, span)
     loop, path = find_loop(kernel, d.at, span_of(d, "at"))
     try:
-        return _placed(kernel, _Move(stage, d, span, loop), path)
+        return _placed(kernel, _Move(stage, d, span, loop, kernel.program.sizes), path)
     except _Impossible as refused:
         raise ScheduleError(
             error(
@@ -137,7 +138,7 @@ def _places_for(kernel: Kernel, stage: Stage) -> str:
     """The loops at which a stage may be computed: those where it works."""
     places: list[str] = []
     for loop, path in all_loops(kernel):
-        move = _Move(stage, ComputeAt((stage.name,), loop.var), None, loop)
+        move = _Move(stage, ComputeAt((stage.name,), loop.var), None, loop, kernel.program.sizes)
         try:
             _placed(kernel, move, path)
         except _Impossible:
@@ -242,7 +243,7 @@ def _before_readers(s: Stmt, facts: Facts, move: _Move) -> Stmt:
                 s, body=_before_readers(s.body, facts_inside(s, s.body, facts, trust_lets=False), move)
             )
     stage = move.stage
-    box = box_of(reads_in(s, move.name), stage.tensor.shape, facts)
+    box = box_of(reads_in(s, move.name), stage.tensor.shape, facts, move.sizes)
     nest = nest_part(stage, box.low, box.extents, facts)
     return Alloc(local_buffer(stage, box, move), _inserted(s, nest, move))
 
@@ -307,12 +308,13 @@ def _kept(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path, facts:
     stage = move.stage
 
     def with_new_part(s: Stmt, facts: Facts) -> Stmt:
-        box = box_of(reads_in(s, move.name), stage.tensor.shape, facts)
+        box = box_of(reads_in(s, move.name), stage.tensor.shape, facts, move.sizes)
         axis, step = _moving_axis(box, window, facts, move)
         return _inserted(s, _new_part(stage, box, axis, step, window, facts), move)
 
     body = replace(loop, body=inside_names(loop.body, facts, with_new_part))
-    whole = box_of(reads_in(window, move.name), stage.tensor.shape, facts_at(around, kernel.program))
+    known = facts_at(around, kernel.program)
+    whole = box_of(reads_in(window, move.name), stage.tensor.shape, known, move.sizes)
     rest = replaced(rest, loop, body)
     window, _ = find_loop(replace(kernel, body=rest), window.var, span)
     return replaced(rest, window, Alloc(local_buffer(stage, whole, move), window))
@@ -413,7 +415,7 @@ def _completed_part(
     """What a trip completes of a tensor, in the loops `around`. Refused where that is no box."""
     if any(tensor in r.stages for r in kernel.program.recurrences):
         move.refuse(f"`{tensor}` is part of a recurrence")
-    box = exact_box(body, tensor, kernel.program.tensor(tensor).shape, facts)
+    box = exact_box(body, tensor, kernel.program.tensor(tensor).shape, facts, move.sizes)
     if box is None:
         move.refuse(f"what its body computes of `{tensor}` is no box: there are elements between")
     for s, inside in walk_stmt(body):

@@ -151,7 +151,7 @@ class _Copy:
             )
         uses = reads_in(s, self.tensor.name)
         is_padded = self.d.fill is not None or self.is_of_filled
-        box = box_of(uses, self.tensor.shape, facts, whole=not is_padded)
+        box = box_of(uses, self.tensor.shape, facts, self.kernel.program.sizes, whole=not is_padded)
         self._require_source(box, facts)
         if self.d.in_ is Scope.SHARED and self.d.fill is not None:
             self.every = Every(box.low, steps_of(uses, box, facts))
@@ -324,7 +324,7 @@ def cache_write(kernel: Kernel, d: CacheWrite) -> Kernel:
             if isinstance(item, Completed) and item.over & around and writes_in(item, name):
                 return seq(*items[:n], Completed(item.over, cached(item.body, facts)), *items[n + 1 :])
         _refuse_later_writes(d, s, around)
-        box = exact_box(s, name, tensor.shape, facts)
+        box = exact_box(s, name, tensor.shape, facts, kernel.program.sizes)
         if box is None:
             _refuse_copy(
                 d,

@@ -9,7 +9,7 @@ where loops are, which registers, vectors and `unroll` need.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -88,19 +88,26 @@ def waits_for_loops(uses: Sequence[Use], loops: Set[str]) -> bool:
     return any(isinstance(s, Completed) and s.over & loops for use in uses for s in use.path)
 
 
-def box_of(uses: Sequence[Use], shape: Index, facts: Facts, whole: bool = True, origin: Index = ()) -> Box:
+def box_of(
+    uses: Sequence[Use],
+    shape: Index,
+    facts: Facts,
+    sizes: Collection[str],
+    whole: bool = True,
+    origin: Index = (),
+) -> Box:
     """The smallest box, as far as it is known, that holds all uses of a tensor of that shape.
 
     `facts` hold around the region; the tensor begins at `origin`, or at zeros. An axis whose part is
-    not known, or would have an extent that differs between trips, is taken whole; with `whole`, so is
-    one whose part is no smaller.
+    not known, or would have an extent over more than the `sizes` of the program, is taken whole; with
+    `whole`, so is one whose part is no smaller.
     """
     ends = [_ends(use, facts) for use in uses]
     low: list[Expr] = []
     extents: list[Expr] = []
     for axis, all_of_it in enumerate(shape):
         part = _hull([e[axis] for e in ends], facts)
-        extent = None if part is None else _extent(*part, facts)
+        extent = None if part is None else _extent(*part, facts, sizes)
         if part is None or extent is None or (whole and _is_whole(extent, all_of_it, facts)):
             part, extent = (origin[axis] if origin else integer(0), all_of_it), all_of_it
         low.append(part[0])
@@ -152,11 +159,10 @@ def _larger(a: Expr, b: Expr, facts: Facts) -> Expr:
     return a if prove(compare("<=", b, a), facts) else simplify(maximum(a, b), facts)
 
 
-def _extent(low: Expr, high: Expr, facts: Facts) -> Expr | None:
+def _extent(low: Expr, high: Expr, facts: Facts, sizes: Collection[str]) -> Expr | None:
     """How many values there are, if that is the same in all trips of all loops."""
     extent = simplify(add(sub(high, low), integer(1)), facts)
-    ranged = {name for name, _, _ in facts.ranges}
-    if variables(extent) & ranged:
+    if not variables(extent) <= {*sizes}:
         return None
     # Where a loop inside has no trip, its last index lies before the first.
     return extent if prove(compare(">=", extent, integer(0)), facts) else maximum(extent, integer(0))
@@ -180,7 +186,7 @@ def inside_names(s: Stmt, facts: Facts, change: Callable[[Stmt, Facts], Stmt]) -
 # ---------------------------------------------------------------- exact boxes
 
 
-def exact_box(region: Stmt, tensor: str, shape: Index, facts: Facts) -> Box | None:
+def exact_box(region: Stmt, tensor: str, shape: Index, facts: Facts, sizes: Collection[str]) -> Box | None:
     """The box that a region's one write to a tensor fills: its loops take the index through every element.
 
     `8 * io + ii` over `ii < 8` fills one, and over `io` too; `8 * ii` does not. Each loop may count in
@@ -200,7 +206,7 @@ def exact_box(region: Stmt, tensor: str, shape: Index, facts: Facts) -> Box | No
     low: list[Expr] = []
     extents: list[Expr] = []
     for end, whole in zip(_ends(use, facts), shape, strict=True):
-        extent = None if end is None else _extent(*end, facts)
+        extent = None if end is None else _extent(*end, facts, sizes)
         if end is None or extent is None:
             return None
         is_whole = _is_whole(extent, whole, facts) and prove(compare("<=", end[0], integer(0)), facts)

@@ -74,7 +74,8 @@ def _moved_into(kernel: Kernel, alloc: Alloc, loop: For) -> Kernel:
 
     def allocated(s: Stmt, facts: Facts) -> Stmt:
         uses: list[Use] = [*reads_in(s, name), *writes_in(s, name)]
-        box = box_of(uses, alloc.buffer.shape, facts, origin=alloc.buffer.origin)
+        sizes = kernel.program.sizes
+        box = box_of(uses, alloc.buffer.shape, facts, sizes, origin=alloc.buffer.origin)
         origin = () if all(i == integer(0) for i in box.low) else box.low
         return Alloc(replace(alloc.buffer, shape=box.extents, origin=origin), s)
 

@@ -184,7 +184,7 @@ class _Builder:
                 continue
             uses = reads_in(s, stage.name) if member else []
             uses += [use for piece in found.values() for use in reads_in(piece.nest, stage.name)]
-            box = box_of(uses, stage.tensor.shape, self.in_loop)
+            box = box_of(uses, stage.tensor.shape, self.in_loop, self.program.sizes)
             if member or stage.name in self.plan.between or self.differs_in_each_trip(box):
                 nest = self.part(self.one_block(member) if member else stage, box, self.in_loop)
                 found[stage.name] = _Piece(stage, box, nest)
