@@ -167,7 +167,7 @@ class _Copy:
         buffer = Buffer(
             self.name, self.tensor.dtype, box.extents, scope.value, origin, layout, filled=holds_all
         )
-        readers = [self._reading_copy(item, facts) for item in items[at:]]
+        readers = [self._reading_copy(item, box, facts) for item in items[at:]]
         return Alloc(buffer, seq(*items[:at], nest, *readers))
 
     def _is_unfinished(self) -> bool:
@@ -250,13 +250,13 @@ class _Copy:
             _refuse_copy(self.d, "fill", f"{value} is no value of type {dtype}", "not representable")
         return Const(bool(value) if not dtype.is_integer else int(value), dtype)
 
-    def _reading_copy(self, s: Stmt, facts: Facts) -> Stmt:
+    def _reading_copy(self, s: Stmt, box: Box, facts: Facts) -> Stmt:
         """`s` with the copy in the place of the tensor; what the copy is filled with needs no choice."""
 
         def read(e: Expr, known: Facts, names: Mapping[str, Expr]) -> Expr:
             def unfilled(e: Expr) -> Expr:
                 match e:
-                    case Select(then=Load(buffer=self.tensor.name)) if self._chooses_fill(e, known):
+                    case Select(then=Load(buffer=self.tensor.name)) if self._chooses_fill(e, box, known):
                         return e.then
                 return e
 
@@ -280,11 +280,19 @@ class _Copy:
 
         return walk_down(s, facts, {})
 
-    def _chooses_fill(self, e: Select, facts: Facts) -> bool:
-        """Whether a choice gives what the copy holds: the element inside the tensor, the filling outside."""
+    def _chooses_fill(self, e: Select, box: Box, facts: Facts) -> bool:
+        """Whether a choice gives what the copy holds: the element inside the tensor, the filling outside.
+
+        Where an index may lie outside of the copy, too, the choice stays.
+        """
         if self.d.fill is None or not isinstance(e.then, Load) or e.otherwise != self._fill():
             return False
-        inside = guards_of_box(e.then.index, self.tensor.shape, facts)
+        inside: Expr = TRUE
+        for axis, (i, extent) in enumerate(zip(e.then.index, self.tensor.shape, strict=True)):
+            guard = guards_of_box((i,), (extent,), facts)
+            if guard != TRUE and axis not in box.held:
+                return False
+            inside = both(inside, guard)
         return prove(e.condition, facts.with_assumption(inside))
 
 

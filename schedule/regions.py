@@ -45,11 +45,13 @@ class Box:
     """Indices from `low`, `extents` of them along each axis.
 
     Where it says what is written, it is empty unless `guard` holds, a condition on what stands outside.
+    Where it says what is read, no index lies outside of it along the axes `held`, guarded or not.
     """
 
     low: Index
     extents: Index
     guard: Expr = TRUE
+    held: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +107,17 @@ def box_of(
     ends = [_ends(use, facts) for use in uses]
     low: list[Expr] = []
     extents: list[Expr] = []
+    held: set[int] = set()
     for axis, all_of_it in enumerate(shape):
         part = _hull([e[axis] for e in ends], facts)
         extent = None if part is None else _extent(*part, facts, sizes)
         if part is None or extent is None or (whole and _is_whole(extent, all_of_it, facts)):
             part, extent = (origin[axis] if origin else integer(0), all_of_it), all_of_it
+        else:
+            held.add(axis)
         low.append(part[0])
         extents.append(extent)
-    return Box(tuple(low), tuple(extents))
+    return Box(tuple(low), tuple(extents), held=frozenset(held))
 
 
 def _ends(use: Use, facts: Facts) -> list[tuple[Expr, Expr] | None]:
