@@ -80,17 +80,6 @@ def _source_of_copy(kernel: Kernel, name: str) -> str | None:
     return None
 
 
-def is_filled(kernel: Kernel, name: str) -> bool:
-    """Whether a copy holds a number where it overhangs its tensor; it then has all of its elements."""
-    return (
-        any(
-            isinstance(s, Store) and s.stage == s.buffer == name and isinstance(s.value, Select)
-            for s, _ in walk_stmt(kernel.body)
-        )
-        and _source_of_copy(kernel, name) is not None
-    )
-
-
 def find_allocation(kernel: Kernel, d: Directive, field: str, name: str) -> tuple[Alloc, Path]:
     """Where a buffer is allocated; arguments are the caller's."""
     for s, path in walk_stmt(kernel.body):

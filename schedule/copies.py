@@ -6,13 +6,13 @@ make parallel. It keeps the tensor's indices, so that to read the copy is to rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import NoReturn
 
 from te.diagnostics import ScheduleError, error
 from te.ir.bounds import Facts, prove
-from te.ir.expr import TRUE, Const, Expr, Load, Select, Var, add, both, compare, integer
+from te.ir.expr import TRUE, Const, Expr, Load, Select, Var, add, both, compare, integer, sub
 from te.ir.floats import nearest
 from te.ir.loop import (
     Accumulate,
@@ -34,10 +34,12 @@ from te.ir.loop import (
     walk_stmt,
     with_bodies,
 )
+from te.ir.print import print_expr
+from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Stage, Tensor, identity
-from te.ir.types import integer_limits
+from te.ir.types import DType, integer_limits
 from te.ir.visit import loads, rewrite, substitute, variables
-from te.schedule.buffers import axes_of, buffer_of, find_source, find_tensor, is_filled, new_buffer
+from te.schedule.buffers import axes_of, buffer_of, find_source, find_tensor, new_buffer
 from te.schedule.compute_at import as_data_loops, reads_directly, refuse_scope, replaced
 from te.schedule.context import facts_at, facts_inside, follows_from_loops
 from te.schedule.directives import CacheRead, CacheWrite
@@ -46,7 +48,7 @@ from te.schedule.forms import Scope, span_of
 from te.schedule.layouts import checked_layout
 from te.schedule.methods import copied_by
 from te.schedule.names import Path, find_loop
-from te.schedule.nest import guards_of_box, nest_part
+from te.schedule.nest import guarded_copy, guards_of_box, nest_part
 from te.schedule.regions import Box, box_of, exact_box, inside_names, reads_in, waits_for_loops, writes_in
 
 # ---------------------------------------------------------------- copies that are read
@@ -112,7 +114,9 @@ class _Copy:
         self.d = d
         self.tensor = tensor
         self.name = name
-        self.is_of_filled = is_filled(kernel, tensor.name)  # and what fills that is copied as well
+        self.source = buffer_of(kernel, tensor.name)  # which may hold a part of the tensor
+        self.filling = self.source.filling if d.fill is None else _filling(d, tensor.dtype)
+        self._require_one_filling()
         self.every: Every | None = None  # which elements of the part are read, where they are not all
         self.names: list[Let] = []  # around the place, of whose range the loops alone are no proof
         path = _region(kernel, d)[1]
@@ -150,8 +154,8 @@ class _Copy:
                 help="a copy is made of a tensor that is complete before the place",
             )
         uses = reads_in(s, self.tensor.name)
-        is_padded = self.d.fill is not None or self.is_of_filled
-        box = box_of(uses, self.tensor.shape, facts, self.kernel.program.sizes, whole=not is_padded)
+        source, sizes, is_padded = self.source, self.kernel.program.sizes, self.filling is not None
+        box = box_of(uses, source.shape, facts, sizes, whole=not is_padded, origin=source.origin)
         self._require_source(box, facts)
         if self.d.in_ is Scope.SHARED and self.d.fill is not None:
             self.every = Every(box.low, steps_of(uses, box, facts))
@@ -165,7 +169,14 @@ class _Copy:
             layout = checked_layout(self.d, self.axes(), self.d.layout, box.extents)
         holds_all = is_padded and not isinstance(nest, If)
         buffer = Buffer(
-            self.name, self.tensor.dtype, box.extents, scope.value, origin, layout, filled=holds_all
+            self.name,
+            self.tensor.dtype,
+            box.extents,
+            scope.value,
+            origin,
+            layout,
+            filled=holds_all,
+            filling=self.filling,
         )
         readers = [self._reading_copy(item, box, facts) for item in items[at:]]
         return Alloc(buffer, seq(*items[:at], nest, *readers))
@@ -179,18 +190,22 @@ class _Copy:
         return any(isinstance(s, For) and writes_in(s, self.tensor.name) for s in path)
 
     def _require_source(self, box: Box, facts: Facts) -> None:
-        """Refuse a box that is not, provably, inside the part that the source holds."""
-        source = buffer_of(self.kernel, self.tensor.name)
-        for n, (low, extent) in enumerate(zip(box.low, box.extents, strict=True)):
-            first = source.origin[n] if source.origin else integer(0)
-            begins = compare("<=", first, low)
-            ends = compare("<=", add(low, extent), add(first, source.shape[n]))
-            whole = extent == self.tensor.shape[n] and extent == source.shape[n]
-            if not whole and source.origin and not prove(both(begins, ends), facts):
+        """Refuse a box of which not all that the tensor has is, provably, in the part that the source holds.
+
+        One that is filled is filled around that part, too.
+        """
+        if self.source.filling is not None:
+            return
+        held = zip(self._origin(), self.source.shape, self.tensor.shape, strict=True)
+        for low, extent, (first, count, whole) in zip(box.low, box.extents, held, strict=True):
+            end = add(first, count)
+            begins = any(prove(compare("<=", first, i), facts) for i in (low, integer(0)))
+            ends = any(prove(compare("<=", i, end), facts) for i in (add(low, extent), whole))
+            if not (begins and ends):
                 _refuse_copy(
                     self.d,
                     "at",
-                    f"`{source.name}` holds a part of a tensor, and it is not proved that all of the copy is in it",
+                    f"`{self.tensor.name}` holds a part of a tensor, and the copy is not proved to lie in it",
                     "not in that part",
                 )
 
@@ -218,7 +233,9 @@ class _Copy:
         nest = nest_part(stage, box.low, box.extents, facts)
         if self.every is not None:
             nest = self.every.guarded(nest, self.tensor.shape, facts)
-        if self.d.fill is None and not self.is_of_filled:
+        if self.source.filling is not None:  # it also has what overhangs the tensor
+            nest = guarded_copy(rewrite_stmt(nest, _without_guards), facts, self._inside_source)
+        if self.filling is None:
             return nest
         nest = rewrite_stmt(nest, self._filled)
         return If(known, nest) if (known := self._names_in_range(nest)) != TRUE else nest
@@ -232,23 +249,33 @@ class _Copy:
                 in_range = both(in_range, compare("<", Var(s.var), s.extent))
         return in_range
 
+    def _inside_source(self, index: Sequence[Expr], facts: Facts) -> Expr:
+        """What says that the source holds an element, less what is proved."""
+        own = [simplify(sub(i, first), facts) for i, first in zip(index, self._origin(), strict=True)]
+        return guards_of_box(own, self.source.shape, facts)
+
+    def _origin(self) -> Sequence[Expr]:
+        """Where the source begins."""
+        return self.source.origin or (integer(0),) * len(self.source.shape)
+
     def _filled(self, s: Stmt) -> Stmt:
-        """Guards of what overhangs become a choice of the value there. A copy that is filled has it already."""
-        if isinstance(s, If) and isinstance(s.body, Store) and self.d.fill is None:
-            return s.body
-        if isinstance(s, If) and isinstance(s.body, Store):
-            return replace(s.body, value=Select(s.condition, s.body.value, self._fill()))
+        """Guards of what overhangs become a choice of the value there."""
+        if isinstance(s, If) and isinstance(s.body, Store) and self.filling is not None:
+            return replace(s.body, value=Select(s.condition, s.body.value, self.filling))
         return s
 
-    def _fill(self) -> Const:
-        value, dtype = self.d.fill, self.tensor.dtype
-        assert value is not None
-        if dtype.is_float:
-            return Const(nearest(float(value), dtype), dtype)
-        low, high = integer_limits(dtype) if dtype.is_integer else (0, 1)
-        if value != int(value) or not low <= value <= high:
-            _refuse_copy(self.d, "fill", f"{value} is no value of type {dtype}", "not representable")
-        return Const(bool(value) if not dtype.is_integer else int(value), dtype)
+    def _require_one_filling(self) -> None:
+        """Refuse to fill a copy of a filled copy with another number, which readers do not expect there."""
+        filling = self.source.filling
+        if filling is not None and filling != self.filling:
+            held = print_expr(filling)
+            _refuse_copy(
+                self.d,
+                "fill",
+                f"`{self.tensor.name}` is filled with {held}, and so are the copies of it",
+                "another number",
+                help="leave out `fill`",
+            )
 
     def _reading_copy(self, s: Stmt, box: Box, facts: Facts) -> Stmt:
         """`s` with the copy in the place of the tensor; what the copy is filled with needs no choice."""
@@ -283,9 +310,11 @@ class _Copy:
     def _chooses_fill(self, e: Select, box: Box, facts: Facts) -> bool:
         """Whether a choice gives what the copy holds: the element inside the tensor, the filling outside.
 
-        Where an index may lie outside of the copy, too, the choice stays.
+        Where an index may lie outside of the copy, too, the choice stays. So does one that a filled source has left.
         """
-        if self.d.fill is None or not isinstance(e.then, Load) or e.otherwise != self._fill():
+        if self.d.fill is None or self.source.filling is not None:
+            return False
+        if not isinstance(e.then, Load) or e.otherwise != self.filling:
             return False
         inside: Expr = TRUE
         for axis, (i, extent) in enumerate(zip(e.then.index, self.tensor.shape, strict=True)):
@@ -294,6 +323,22 @@ class _Copy:
                 return False
             inside = both(inside, guard)
         return prove(e.condition, facts.with_assumption(inside))
+
+
+def _filling(d: CacheRead, dtype: DType) -> Const:
+    """The number that a copy is filled with, as one of the tensor's type."""
+    value = d.fill
+    assert value is not None
+    if dtype.is_float:
+        return Const(nearest(float(value), dtype), dtype)
+    low, high = integer_limits(dtype) if dtype.is_integer else (0, 1)
+    if value != int(value) or not low <= value <= high:
+        _refuse_copy(d, "fill", f"{value} is no value of type {dtype}", "not representable")
+    return Const(bool(value) if not dtype.is_integer else int(value), dtype)
+
+
+def _without_guards(s: Stmt) -> Stmt:
+    return s.body if isinstance(s, If) and isinstance(s.body, Store) else s
 
 
 def _with_direct_exprs(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:

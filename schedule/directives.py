@@ -267,9 +267,9 @@ class CacheRead(Directive):
     The copy is a stage, `X_copy` or what `as` says; its loops are called by the axes named in
     `X[a, b]`. `in` says where it lives, `layout` how it is stored (`layout [a // 4, b, a % 4]`: each
     axis whole, or cut into digits). With `fill 0` the copy also holds what overhangs the tensor, filled
-    with that number, and reads with that very `else` need no condition any more: a padded copy. Copies of
-    it have what fills it, too. In shared memory it holds every n-th element alone along an axis where no other is
-    read, and counts those: `X[2*i + k]` becomes `Xc[i]`.
+    with that number, and reads with that very `else` need no condition any more, unless they may lie outside of
+    the copy, too: a padded copy. Copies of it have what fills it, and no other number. In shared memory it holds
+    every n-th element alone along an axis where no other is read, and counts those: `X[2*i + k]` becomes `Xc[i]`.
     The tensor must be complete before the place. `by vector` runs the copy's innermost loop in vectors;
     `by cp_async` and `ldmatrix` are for GPUs, and `tma` is refused: no target has it yet. On GPUs a copy to shared
     memory is asynchronous, as `by cp_async` asks for, where it can be and nothing else is asked for (from sm_80 on;

@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from math import gcd
 
 from te.ir.bounds import Facts
-from te.ir.expr import TRUE, Const, Expr, Load, add, both, floor_div, integer, mul, sub
-from te.ir.loop import For, If, Let, Stmt, Store, bodies, with_bodies
+from te.ir.expr import Const, Expr, add, floor_div, integer, mul, sub
+from te.ir.loop import For, Let, Stmt
 from te.ir.simplify import simplify
 from te.ir.tensor import Axis
 from te.ir.visit import loads, substitute, variables
-from te.schedule.context import facts_inside
 from te.schedule.finalize.guards import coefficient
-from te.schedule.nest import guards_of_box
+from te.schedule.nest import guarded_copy, guards_of_box
 from te.schedule.regions import Box, Use
 
 
@@ -99,16 +98,9 @@ class Every:
 
     def guarded(self, nest: Stmt, shape: Sequence[Expr], facts: Facts) -> Stmt:
         """The nest that makes the copy, with guards of the elements that the tensor does not have."""
-        match nest:
-            case If(body=Store(value=Load() as read) as store):
-                outside = self._guards(read, shape, facts)
-                return replace(nest, condition=both(nest.condition, outside), body=store)
-            case Store(value=Load() as read):
-                outside = self._guards(read, shape, facts)
-                return nest if outside == TRUE else If(outside, nest)
-        inner = [self.guarded(b, shape, facts_inside(nest, b, facts)) for b in bodies(nest)]
-        return with_bodies(nest, tuple(inner))
-
-    def _guards(self, read: Load, shape: Sequence[Expr], facts: Facts) -> Expr:
         own = [n for n, step in enumerate(self.steps) if step > 1]
-        return guards_of_box([read.index[n] for n in own], [shape[n] for n in own], facts)
+
+        def inside(index: Sequence[Expr], known: Facts) -> Expr:
+            return guards_of_box([index[n] for n in own], [shape[n] for n in own], known)
+
+        return guarded_copy(nest, facts, inside)

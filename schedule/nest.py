@@ -22,15 +22,16 @@ Tensors between the inputs and the results are allocated around the whole body.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from te.ir.bounds import Facts, prove
-from te.ir.expr import TRUE, Expr, Var, add, both, compare, integer, sub
-from te.ir.loop import Accumulate, Alloc, Buffer, For, If, Kernel, Stmt, Store, seq
+from te.ir.expr import TRUE, Expr, Load, Var, add, both, compare, integer, sub
+from te.ir.loop import Accumulate, Alloc, Buffer, For, If, Kernel, Stmt, Store, bodies, seq, with_bodies
 from te.ir.simplify import simplify
 from te.ir.tensor import Axis, Program, Recurrence, Stage, Tensor, identity
 from te.ir.visit import substitute
+from te.schedule.context import facts_inside
 
 
 def loop_name(stage: str, index: str) -> str:
@@ -109,6 +110,19 @@ def guards_of_box(index: Sequence[Expr], shape: Sequence[Expr], facts: Facts) ->
             if not prove(condition, facts):
                 inside = both(inside, simplify(condition, facts))
     return inside
+
+
+def guarded_copy(nest: Stmt, facts: Facts, guard: Callable[[Sequence[Expr], Facts], Expr]) -> Stmt:
+    """The nest of a copy, which also asks for what `guard` says of the index of the element that is read."""
+    match nest:
+        case If(condition, Store(value=Load(index=index)) as store):
+            also = guard(index, facts_inside(nest, store, facts))
+            return replace(nest, condition=both(condition, also))
+        case Store(value=Load(index=index)):
+            also = guard(index, facts)
+            return nest if also == TRUE else If(also, nest)
+    inner = [guarded_copy(b, facts_inside(nest, b, facts), guard) for b in bodies(nest)]
+    return with_bodies(nest, tuple(inner))
 
 
 def all_axes(stage: Stage) -> tuple[Axis, ...]:

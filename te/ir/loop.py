@@ -137,6 +137,7 @@ class Buffer:
     ] = ()  # levels of threads each of which has its own, of registers outside their loops
     place: int = 0  # of a shared one at the final level: where it begins in the block's memory, in bytes
     filled: bool = False  # before any of its elements is read, each one holds a value
+    filling: Const | None = None  # of a copy that holds a number where it overhangs its tensor
 
     @property
     def exprs(self) -> tuple[Expr, ...]:

@@ -8,7 +8,7 @@ import pytest
 import te
 from te.schedule.finalize import finalize
 from te.schedule.nest import nest
-from tests.schedule.scheduling import assert_same, loops, program, random_inputs, scheduled
+from tests.schedule.scheduling import assert_same, loops, program, random_inputs, refused, scheduled
 
 DIAGONALS = "op f(X: i32[M]) -> Z: i32[M, M] { Z[j, i] = (X[i + j] else 0) - X[i] }"
 
@@ -78,3 +78,89 @@ def test_where_the_part_is_not_known_a_filled_copy_keeps_the_choice(
 def test_where_the_part_is_known_it_needs_none(text: str, lines: str, reads: str) -> None:
     assert f"Z[j, i] = {reads}" in loops(text, lines)
     check(text, lines, {"M": 1, "N": 1}, {"M": 5, "N": 9})
+
+
+# ---------------------------------------------------------------- copies of copies
+
+
+BEFORE = "op f(X: i32[N]) -> Y: i32[N] { Y[i] = (X[i - 1] else 5) }"
+LONGER = "op f(X: i32[N], W: i32[M]) -> Y: i32[M] { Y[i] = (X[i] else 5) + W[i] }"
+WINDOW = "op f(X: i32[N]) -> Y: i32[N - 4] { require N >= 5; Y[i] = sum[j < 5](X[i + j] * X[i + 3]) }"
+CORNER = "op f(X: i32[N]) -> Y: i32[4, 4] { require N >= 10; Y[i, j] = X[i * j] }"
+STRIDED = "op f(X: i32[N]) -> Y: i32[N] { Y[i] = (X[2 * i - 1] else 5) }"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (BEFORE, "cache_read X[a] as R fill 5\ncache_read R[a] as S"),
+        (BEFORE, "cache_read X[a] as R fill 5\ncache_read R[a] as S fill 5"),
+        (BEFORE, "cache_read X[a] as R fill 5\ncache_read R[a] as S\ncache_read S[a] as T"),
+        (BEFORE, "cache_read X[a] as R fill 5\ncache_read R[a] as S\ncache_read S[a] at Y.i as T fill 5"),
+        (BEFORE, "cache_read X[a] as R fill 4\ncache_read R[a] as S\ncache_read S[a] as T"),
+        (BEFORE, "cache_read X[a] as R\ncache_read R[a] as S fill 5"),
+        (STRIDED, "split i by 4\ncache_read X at io as R in shared fill 5\ncache_read R at ii as S"),
+        (STRIDED, "split i by 4\ncache_read X at io as R in shared fill 5\ncache_read R at ii as S fill 5"),
+    ],
+)
+def test_copies_of_a_filled_copy_hold_what_fills_it(text: str, lines: str) -> None:
+    check(text, lines, {"N": 1}, {"N": 4}, {"N": 9})
+
+
+def test_they_hold_no_other_number() -> None:
+    found = refused(BEFORE, "cache_read X[a] as R fill 5\ncache_read R[a] as S fill 1")
+    assert found.code == "copy-refused"
+    assert found.message == "`R` is filled with 5, and so are the copies of it"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (PRODUCTS, "cache_read X[a] as R fill 0\ncache_read R[a] at Z.j as S"),
+        (PRODUCTS, "cache_read X[a] as R\ncache_read R[a] at Z.j as S fill 0"),
+        (WINDOW, "cache_read X at i as R\ncache_read R at j as S"),
+        (CORNER, "cache_read X as R\ncache_read R at i as S"),
+        (ROWS, "cache_read X as R fill 7\ncache_read R at i as S\ncache_read S at j as T fill 7"),
+    ],
+)
+def test_where_the_part_is_not_known_all_of_the_source_is_copied(text: str, lines: str) -> None:
+    check(text, lines, {"M": 5, "N": 10}, {"M": 7, "N": 30})
+
+
+@pytest.mark.parametrize("fill", ["", " fill 5"])
+def test_a_copy_that_overhangs_its_source_copies_what_that_holds(fill: str) -> None:
+    lines = f"cache_read X[i] as R fill 5\nsplit Y.i by 8\ncache_read R at io as S{fill}"
+    assert "8 * io + i < M" in loops(LONGER, lines)
+    check(LONGER, lines, {"M": 21, "N": 3}, {"M": 3, "N": 21}, {"M": 8, "N": 8})
+
+
+@pytest.mark.parametrize("fill", ["", " fill 5"])
+def test_so_does_a_copy_of_that_one(fill: str) -> None:
+    lines = f"""
+    cache_read X as R fill 5
+    split Y.i by 8
+    cache_read R at io as S{fill}
+    split ii by 4
+    cache_read S at iio as T
+    cache_read T at iii as V
+    """
+    check(LONGER, lines, {"M": 21, "N": 3}, {"M": 3, "N": 21}, {"M": 8, "N": 8})
+
+
+@pytest.mark.parametrize("fill", ["", " fill 5"])
+def test_a_part_that_is_not_filled_is_not_overhung(fill: str) -> None:
+    lines = f"cache_read X as R\nsplit Y.i by 8\ncache_read R at io as S{fill}"
+    found = refused(LONGER, lines)
+    assert found.code == "copy-refused"
+    assert "`R` holds a part of a tensor" in found.message
+    check(
+        "op f(X: i32[N]) -> Y: i32[N] { Y[i] = X[i] }", lines, {"N": 21}
+    )  # all of it, but for what X has not
+
+
+@pytest.mark.parametrize("inner", ["", " fill 5", " fill 4"])
+def test_a_copy_of_the_tensor_inside_of_a_copy_changes_nothing_of_that(inner: str) -> None:
+    """What `R` is made of is then `T`, and `R` still holds what it held."""
+    for fill in ("", " fill 5"):
+        lines = f"split i by 4\ncache_read X[a] at io as R{fill}\nsplit R.a by 2\ncache_read X at R.ao as T{inner}"
+        check(BEFORE, lines + "\ncache_read R at ii as S", {"N": 1}, {"N": 9})
