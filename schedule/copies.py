@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
+from math import isfinite
 from typing import NoReturn
 
 from te.diagnostics import ScheduleError, error
@@ -330,9 +331,9 @@ def _filling(d: CacheRead, dtype: DType) -> Const:
     value = d.fill
     assert value is not None
     if dtype.is_float:
-        return Const(nearest(float(value), dtype), dtype)
+        return Const(nearest(value, dtype), dtype)
     low, high = integer_limits(dtype) if dtype.is_integer else (0, 1)
-    if value != int(value) or not low <= value <= high:
+    if not isfinite(value) or value != int(value) or not low <= value <= high:
         _refuse_copy(d, "fill", f"{value} is no value of type {dtype}", "not representable")
     return Const(bool(value) if not dtype.is_integer else int(value), dtype)
 

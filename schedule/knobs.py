@@ -5,10 +5,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import SupportsFloat
 
-from te.diagnostics import Diagnostic, ScheduleError, error
+from te.diagnostics import Diagnostic, ScheduleError, error, given_value
 from te.elaborate.constants import constant_value
 from te.grammar import tree
+from te.grammar.literals import LARGEST_INTEGER
 from te.schedule.condition import Constant
 
 
@@ -71,7 +73,7 @@ def _knob(written: tree.Knob, known: Mapping[str, Constant], given: Mapping[str,
             raise ScheduleError(
                 error(
                     "knob-choice",
-                    f"`{written.name}` cannot be {given[written.name]!r}, which this build gives it",
+                    f"`{written.name}` cannot be {given_value(given[written.name])}, which this build gives it",
                     written.span,
                     one_of if found else f"{kinds[type(default)]}, as {shown(default)} is",
                 )
@@ -85,12 +87,21 @@ def _knob(written: tree.Knob, known: Mapping[str, Constant], given: Mapping[str,
 
 
 def _of_kind(value: object, default: Constant) -> Constant | None:
-    """A given value in Python's own type; None where it is of another kind than the default."""
+    """A given value in Python's own type; None where it is of another kind than the default, or too large for it."""
     is_bool = type(value).__name__ in ("bool", "bool_")  # NumPy's too
     if isinstance(default, bool) or is_bool:
         return bool(value) if isinstance(default, bool) and is_bool else None
     try:
         number = operator.index(value)  # type: ignore[arg-type]  # that is the question
     except TypeError:
-        return float(value) if isinstance(default, float) and hasattr(value, "__float__") else None
+        return _as_float(value) if isinstance(default, float) and hasattr(value, "__float__") else None
+    if abs(number) > LARGEST_INTEGER:
+        return None
     return number if isinstance(default, int) else float(number)
+
+
+def _as_float(value: SupportsFloat) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):  # of several numbers, or beyond all floats
+        return None

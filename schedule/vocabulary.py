@@ -15,7 +15,8 @@ from dataclasses import MISSING, dataclass
 from functools import cache
 from typing import Any
 
-from te.diagnostics import ScheduleError, Span, did_you_mean, error
+from te.diagnostics import ScheduleError, Span, did_you_mean, error, given_value
+from te.grammar.literals import LARGEST_INTEGER
 from te.schedule.directives import VERBS, Specialize
 from te.schedule.forms import WORDS, Directive, Kind, Layout, Place, TensorAxes, Values
 
@@ -156,14 +157,16 @@ RESERVED = frozenset({"and", "or", "not", "else", "require"})
 
 
 def _checked_value(where: str, kind: Kind, v: Value) -> object:
+    integer = v.value if isinstance(v.value, int) and not isinstance(v.value, bool) else None
+    is_too_large = integer is not None and abs(integer) > LARGEST_INTEGER  # for any text
     match kind, v.value:
         case ((Kind.LOOP | Kind.STAGE | Kind.OP), str()) if DOTTED.match(v.value):
             return v.value
         case ((Kind.NAME | Kind.INTRINSIC), str()) if IDENTIFIER.match(v.value) and v.value not in RESERVED:
             return v.value
-        case Kind.SIZE, int() if not isinstance(v.value, bool):
-            return v.value
-        case Kind.NUMBER, int() | float() if not isinstance(v.value, bool):
+        case ((Kind.SIZE | Kind.NUMBER), _) if integer is not None and not is_too_large:
+            return integer
+        case Kind.NUMBER, float():
             return v.value
         case Kind.CONDITION, str():
             return v.value
@@ -171,7 +174,7 @@ def _checked_value(where: str, kind: Kind, v: Value) -> object:
             return v.value
         case _, str() if v.value in list(WORDS.get(kind, ())):
             return WORDS[kind](v.value)
-    found = "" if v.span else f", and {v.value!r} is given"
+    found = "" if v.span and not is_too_large else f", and {given_value(v.value)} is given"
     is_word = kind in WORDS and isinstance(v.value, str)
     suggestion = did_you_mean(str(v.value), WORDS[kind]) if is_word else None
     raise ScheduleError(

@@ -27,6 +27,7 @@ __all__ = [
     "counted",
     "did_you_mean",
     "error",
+    "given_value",
     "render",
     "warning",
 ]
@@ -187,6 +188,17 @@ def counted(count: int, noun: str) -> str:
     if count == 1:
         return f"1 {noun}"
     return f"{count} {noun[:-2] + 'es' if noun.endswith('is') else noun + 's'}"
+
+
+def given_value(value: object) -> str:
+    """How messages show a value that Python gives: as it is written there, or how long it is.
+
+    >>> given_value(8), given_value("8"), given_value(10**400)
+    ('8', "'8'", 'an integer of 1329 bits')
+    """
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)
 
 
 def render(diagnostic: Diagnostic, *, color: bool = False) -> str:

@@ -164,3 +164,25 @@ def test_a_copy_of_the_tensor_inside_of_a_copy_changes_nothing_of_that(inner: st
     for fill in ("", " fill 5"):
         lines = f"split i by 4\ncache_read X[a] at io as R{fill}\nsplit R.a by 2\ncache_read X at R.ao as T{inner}"
         check(BEFORE, lines + "\ncache_read R at ii as S", {"N": 1}, {"N": 9})
+
+
+# ---------------------------------------------------------------- numbers that fill
+
+
+@pytest.mark.parametrize("dtype", ["i32", "bool"])
+@pytest.mark.parametrize("fill", ["nan", "inf", "-inf", "0.5", "1e300"])
+def test_a_number_that_the_type_has_not(dtype: str, fill: str) -> None:
+    otherwise = "false" if dtype == "bool" else "0"
+    text = f"op f(X: {dtype}[N]) -> Y: {dtype}[N] {{ Y[i] = (X[i - 1] else {otherwise}) }}"
+    found = refused(text, f"cache_read X fill {fill}")
+    assert found.code == "copy-refused"
+    assert found.message.endswith(f" is no value of type {dtype}")
+
+
+@pytest.mark.parametrize("fill", ["nan", "inf", "-inf", "1"])
+def test_floats_have_them(fill: str) -> None:
+    text = f"op f(X: f32[N]) -> Y: f32[N] {{ Y[i] = (X[i - 1] else {fill}) }}"
+    assert "Y[i] = R[i - 1]" in loops(text, f"cache_read X as R fill {fill}\ncache_read R as S").replace(
+        "S", "R"
+    )
+    check(text, f"cache_read X as R fill {fill}\ncache_read R as S fill {fill}", {"N": 4})

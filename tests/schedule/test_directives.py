@@ -322,6 +322,8 @@ def test_clauses_may_stand_in_any_order() -> None:
         ("split", ["i"], {"by": ["eight"]}, "directive-value"),
         ("split", ["i"], {"by": [True]}, "directive-value"),
         ("split", ["i"], {"by": [2.5]}, "directive-value"),
+        ("split", ["i"], {"by": [10**5000]}, "directive-value"),
+        ("cache_read", [TensorAxes("X")], {"fill": [-(10**400)]}, "directive-value"),
         ("split", ["i"], {"by": [8], "into": ["i.o", "ii"]}, "directive-value"),
         ("split", ["i"], {"by": [8], "into": ["require", "ii"]}, "directive-value"),
         ("split", ["i"], {"by": [8], "tail": ["shft"]}, "directive-value"),

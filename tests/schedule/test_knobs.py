@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import product
 from pathlib import Path
 
@@ -49,6 +50,23 @@ def test_other_values_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ScheduleError) as caught:
         te.build(MATMUL, knobs=wrong)  # type: ignore[arg-type]  # on purpose
     assert [d.code for d in caught.value.diagnostics] == ["knob-choice"]
+
+
+@pytest.mark.parametrize("default", ["2", "1.5"])
+@pytest.mark.parametrize(
+    "wrong",
+    [10**400, -(10**5000), Fraction(10**400, 3), np.zeros(2)],
+    ids=["large", "long", "fraction", "array"],
+)
+def test_so_are_numbers_that_no_text_has(default: str, wrong: object) -> None:
+    text = f"""
+    op f(X: f32[N]) -> Y: f32[N] {{ Y[i] = X[i] }}
+    schedule f on llvm (K = {default}) {{ split i by 3 }}
+    """
+    with pytest.raises(ScheduleError) as caught:
+        te.build(text, knobs={"K": wrong})  # type: ignore[dict-item]  # on purpose
+    (found,) = caught.value.diagnostics
+    assert found.code == "knob-choice"
 
 
 @pytest.mark.parametrize("schedule", ["auto", "none", "vectorize j by 8", te.Schedule("matmul")])
