@@ -32,6 +32,9 @@ _OPERATORS = {
     "%": np.mod,
     "min": np.minimum,
     "max": np.maximum,
+    "^": np.bitwise_xor,  # swizzled rows of shared memory
+    "&": np.bitwise_and,
+    "|": np.bitwise_or,
     "<": np.less,
     "<=": np.less_equal,
     ">": np.greater,
