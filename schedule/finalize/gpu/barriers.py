@@ -45,6 +45,7 @@ from te.ir.loop import (
 )
 from te.schedule.context import facts_inside
 from te.schedule.finalize.gpu.arena import overlapping
+from te.schedule.finalize.gpu.meeting import meeting
 from te.schedule.finalize.gpu.threads import NOTHING, has_threads
 from te.schedule.finalize.gpu.touches import (
     NO_TOUCHES,
@@ -57,7 +58,6 @@ from te.schedule.finalize.gpu.touches import (
     in_earlier_trip,
     in_some_trip,
     is_open,
-    meeting,
     outside_of,
     touches_of,
     under_way,
@@ -177,7 +177,11 @@ class _Barriers:
         def made(left: Touches) -> _Placed:
             last = under_way(trip.left)
             behind = frozenset(in_some_trip(t, s) for t in trip.left - last)
-            behind |= frozenset(behind_last_trip(t, s) for t in last)
+            if any(isinstance(x, Commit | Wait) for x, _ in walk_stmt(trip.body)):
+                behind |= frozenset(behind_last_trip(t, s) for t in last)
+            else:  # the copies of all trips are of one age
+                own = under_way(touches_of(s.body, self.written, self.levels))
+                behind |= copies | frozenset(in_some_trip(t, s) for t in own)
             waits = trip.waits and has_trips
             kept = NO_TOUCHES if has_trips else copies
             return _Placed(
@@ -191,10 +195,11 @@ class _Barriers:
         """A loop's body behind what its earlier trips leave, and `copies` under way when it begins."""
         inside = facts_inside(s, s.body, facts, False)
         everything = touches_of(s.body, self.written, self.levels)
-        under = frozenset(begun_before(t, s, groups_closed(s.body)) for t in copies)
+        closed = groups_closed(s.body)
+        under = NO_TOUCHES.union(*[begun_before(t, s, closed) for t in copies])
         if under_way(everything):
             own = under_way(self.placed(s.body, NO_TOUCHES, inside).left)
-            under |= frozenset(begun_in_earlier_trip(t, s, groups_closed(s.body)) for t in own)
+            under = under.union(*[begun_in_earlier_trip(t, s, closed) for t in own])
             everything = frozenset(replace(t, age=None) for t in everything)
         left, waits = everything, False
         for _ in range(MOST_ROUNDS):

@@ -1,12 +1,13 @@
-"""Accesses of memory by the threads of a block, and which of them may meet in an element.
+"""Accesses of memory by the threads of a block, and how old those of copies under way are.
 
 An asynchronous copy is under way from where it begins to a `Wait`: until then nobody may write what it reads, or use
 what it writes, not even the thread that began it. How many groups that thread has closed since is the `age` of the
 copy's accesses; `Wait` is over for all that are older than what it leaves. An age is never more than the true one.
 
 Of copies from earlier trips of a loop in which c groups are closed, an access has a variable of its own that says how
-many trips ago it was: its age grows by c with each. Where a `Wait` leaves n groups, that is at most n, and the access
-is taken apart into one for each, and so it is over the first trips for what is under way where a loop begins.
+many trips ago it was: its age grows by c with each. What is under way where a loop begins grows older by c with each of
+the trips. Where a `Wait` leaves n groups, the age is at most n. Mostly that is all a proof needs; where it is not, the
+access is taken apart into one for each number of trips, of which a deep pipeline has many.
 """
 
 from __future__ import annotations
@@ -16,8 +17,21 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TypeAlias
 
-from te.ir.bounds import NO_FACTS, Facts, prove
-from te.ir.expr import Const, Expr, Op, Var, add, compare, conjuncts, floor_div, integer, mul, negation, sub
+from te.ir.bounds import NO_FACTS
+from te.ir.expr import (
+    TRUE,
+    Const,
+    Expr,
+    Op,
+    Var,
+    add,
+    compare,
+    conjuncts,
+    integer,
+    mul,
+    negation,
+    sub,
+)
 from te.ir.loop import (
     ASYNC,
     THREADS,
@@ -33,14 +47,20 @@ from te.ir.loop import (
     direct_exprs,
 )
 from te.ir.simplify import simplify
-from te.ir.visit import loads, substitute, variables, walk
-from te.schedule.finalize.gpu.digits import same_variables
-from te.schedule.finalize.gpu.instances import meet_in
+from te.ir.visit import loads, substitute, walk
 from te.schedule.finalize.gpu.levels import MOST_THREADS
 from te.schedule.finalize.gpu.matrix_loads import METHOD
-from te.schedule.finalize.guards import coefficient
 
 AGO = " ago"  # ends the names of variables that count trips back
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """How many groups have been closed since: `least`, and for each of `counts` (trips >= 0, groups closed in one)."""
+
+    least: int = 0
+    counts: tuple[tuple[Expr, int], ...] = ()
+    most: int | None = None  # where a `Wait` has left none that are older
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +77,7 @@ class Touch:
     thread: tuple[Expr, ...]  # its number at each level of the launch
     ranges: tuple[tuple[str, Expr], ...] = ()
     conditions: tuple[Expr, ...] = ()
-    age: Expr | None = None
+    age: Age | None = None
 
 
 Touches: TypeAlias = frozenset[Touch]
@@ -88,7 +108,7 @@ def _touches(
     anyone = [level for level in levels if level not in threads]
     number = tuple(threads.get(level, Var(f"any {level}")) for level in levels)
     ranges = (*at.ranges, *((f"any {level}", integer(MOST_THREADS)) for level in anyone))
-    age = integer(0) if isinstance(s, Store) and s.method == ASYNC else None
+    age = Age() if isinstance(s, Store) and s.method == ASYNC else None
     for buffer, index, writes in accesses:
         yield replace(
             at,
@@ -99,7 +119,10 @@ def _touches(
             ranges=ranges,
             age=age,
         )
-    for number_of_body, body in enumerate(bodies(s)):
+    if isinstance(s, If) and s.otherwise is not None:
+        yield from _touches_of_choice(s, buffers, levels, at, lets, threads)
+        return
+    for body in bodies(s):
         inner, names, inside = at, lets, threads
         match s:
             case For():
@@ -111,9 +134,27 @@ def _touches(
             case Let():
                 names = {**lets, s.var: substitute(s.value, lets)}
             case If() if not any(loads(s.condition)):
-                condition = substitute(s.condition if number_of_body == 0 else negation(s.condition), lets)
-                inner = replace(at, conditions=(*at.conditions, *conjuncts(condition)))
+                inner = replace(at, conditions=(*at.conditions, *conjuncts(substitute(s.condition, lets))))
         yield from _touches(body, buffers, levels, inner, names, inside)
+
+
+def _touches_of_choice(
+    s: If,
+    buffers: frozenset[str],
+    levels: Sequence[str],
+    at: Touch,
+    lets: Mapping[str, Expr],
+    threads: Mapping[str, Expr],
+) -> Iterator[Touch]:
+    """Those of two bodies. What both access, as they do where one of them is for the rim, is whatever the condition."""
+    found = [frozenset(_touches(body, buffers, levels, at, lets, threads)) for body in bodies(s)]
+    both = found[0] & found[1]
+    yield from both
+    known = len(at.conditions)
+    for touches, condition in zip(found, (s.condition, negation(s.condition)), strict=True):
+        tells = () if any(loads(condition)) else tuple(conjuncts(substitute(condition, lets)))
+        for t in touches - both:
+            yield replace(t, conditions=(*t.conditions[:known], *tells, *t.conditions[known:]))
 
 
 # ---------------------------------------------------------------- names
@@ -126,15 +167,19 @@ def substituted(t: Touch, values: Mapping[str, Expr]) -> Touch:
         thread=tuple(substitute(i, values) for i in t.thread),
         ranges=tuple((name, substitute(e, values)) for name, e in t.ranges),
         conditions=tuple(substitute(c, values) for c in t.conditions),
-        age=None if t.age is None else substitute(t.age, values),
+        age=None if t.age is None else _substituted_age(t.age, values),
     )
 
 
-def _renamed(t: Touch, mark: str) -> Touch:
-    """The access with its own variables called otherwise."""
-    names: dict[str, Expr] = {name: Var(name + mark) for name, _ in t.ranges}
-    t = substituted(t, names)
-    return replace(t, ranges=tuple((name + mark, e) for name, e in t.ranges))
+def _substituted_age(age: Age, values: Mapping[str, Expr]) -> Age:
+    least, counts = age.least, list[tuple[Expr, int]]()
+    for trips, closed in age.counts:
+        trips = _plain(substitute(trips, values))
+        if isinstance(trips, Const):
+            least += closed * int(trips.value)
+        else:
+            counts.append((trips, closed))
+    return Age(least, tuple(counts), age.most)
 
 
 def outside_of(t: Touch, let: Let) -> Touch:
@@ -175,15 +220,16 @@ def under_way(touches: Iterable[Touch]) -> Touches:
 
 def is_open(t: Touch) -> bool:
     """Whether the group of a copy under way may not be closed yet."""
-    if t.age is None:
-        return False
-    least = _plain(substitute(t.age, {name: integer(0) for name in variables(t.age)}))
-    return least == integer(0)
+    return t.age is not None and t.age.least == 0
 
 
 def committed(touches: Iterable[Touch]) -> Touches:
     """The accesses behind a `Commit`."""
-    return frozenset(t if t.age is None else replace(t, age=_plain(add(t.age, integer(1)))) for t in touches)
+    return frozenset(t if t.age is None else replace(t, age=_older(t.age, 1)) for t in touches)
+
+
+def _older(age: Age, by: int) -> Age:
+    return replace(age, least=age.least + by, most=None if age.most is None else age.most + by)
 
 
 def waited(touches: Iterable[Touch], pending: int) -> Touches:
@@ -192,39 +238,47 @@ def waited(touches: Iterable[Touch], pending: int) -> Touches:
 
 
 def _waited(t: Touch, pending: int) -> Iterator[Touch]:
-    if t.age is None:
+    """What is over of an access, and what is still under way."""
+    age = t.age
+    if age is None or (age.most is not None and age.most <= pending):
+        yield t
+    elif age.least > pending:
+        yield replace(t, age=None)
+    elif not age.counts:
+        yield t
+    else:
+        groups: Expr = integer(age.least)
+        for trips, closed in age.counts:
+            groups = add(groups, mul(integer(closed), trips))
+        groups = _plain(groups)
+        over, not_over = compare("<", integer(pending), groups), compare("<=", groups, integer(pending))
+        yield replace(t, age=None, conditions=(*t.conditions, over))
+        yield replace(t, age=replace(age, most=pending), conditions=(*t.conditions, not_over))
+
+
+def one_by_one(t: Touch) -> Iterator[Touch]:
+    """An access under way, taken apart by how many trips there were since, as far as a `Wait` bounds them."""
+    age = t.age
+    if age is None or age.most is None or not age.counts:
         yield t
         return
-    over = compare("<", integer(pending), t.age)
-    if not isinstance(t.age, Const) or t.age.value > pending:
-        yield replace(t, age=None, conditions=(*t.conditions, over))
-    for values in _possible(t.age, pending):
-        own = {name for name, _ in t.ranges} & values.keys()
-        numbers: dict[str, Expr] = {name: integer(n) for name, n in values.items()}
-        inside = [compare("<", numbers[name], e) for name, e in t.ranges if name in own]
-        inside += [compare("==", Var(name), numbers[name]) for name in sorted(values.keys() - own)]
-        ranges = tuple((name, e) for name, e in t.ranges if name not in own)
-        one = substituted(replace(t, ranges=ranges), numbers)
-        assert one.age is not None
-        age = _plain(one.age)
-        inside.append(compare("<=", age, integer(pending)))
-        yield replace(one, age=age, conditions=(*one.conditions, *inside))
-
-
-def _possible(age: Expr, most: int) -> Iterator[dict[str, int]]:
-    """The values of the variables for which an age, a sum of their multiples, is at most so much.
-
-    No value, which says nothing, where it is another sum.
-    """
-    rates = {name: coefficient(age, name) for name in sorted(variables(age))}
-    least = _plain(substitute(age, {name: integer(0) for name in rates}))
-    known = {name: rate for name, rate in rates.items() if rate}
-    if len(known) < len(rates) or not isinstance(least, Const) or min(least.value, *known.values(), 1) < 0:
-        yield {}
-        return
-    for numbers in product(*[range((most - int(least.value)) // rate + 1) for rate in known.values()]):
-        if least.value + sum(n * rate for n, rate in zip(numbers, known.values(), strict=True)) <= most:
-            yield dict(zip(known, numbers, strict=True))
+    own = dict(t.ranges)
+    room = age.most - age.least
+    for numbers in product(*[range(room // closed + 1) for _, closed in age.counts]):
+        groups = sum(n * closed for n, (_, closed) in zip(numbers, age.counts, strict=True))
+        if groups > room:
+            continue
+        values: dict[str, Expr] = {}
+        inside: list[Expr] = []
+        for (trips, _), n in zip(age.counts, numbers, strict=True):
+            if isinstance(trips, Var) and trips.name in own:
+                values[trips.name] = integer(n)
+                inside.append(compare("<", integer(n), own[trips.name]))
+            else:
+                inside.append(compare("==", trips, integer(n)))
+        ranges = tuple((name, e) for name, e in t.ranges if name not in values)
+        one = substituted(replace(t, ranges=ranges, conditions=(*t.conditions, *inside)), values)
+        yield replace(one, age=Age(age.least + groups))
 
 
 def groups_closed(s: Stmt) -> int:
@@ -241,119 +295,43 @@ def groups_closed(s: Stmt) -> int:
     return sum(map(groups_closed, bodies(s)))
 
 
-def begun_in_earlier_trip(t: Touch, loop: For, closed: int) -> Touch:
+def begun_in_earlier_trip(t: Touch, loop: For, closed: int) -> Touches:
     """A copy under way at the end of a trip, as a later trip sees it; `closed` groups a trip."""
     ago = Var(f"{loop.var}{AGO}")
     then = sub(sub(Var(loop.var), integer(1)), ago)
-    age = t.age
-    assert age is not None
-    t = substituted(t, {loop.var: then})
-    assert t.age is not None
-    return replace(
-        t,
-        age=_plain(add(t.age, mul(integer(closed), ago))),
-        ranges=((ago.name, loop.extent), *t.ranges),
-        conditions=(*t.conditions, compare("<=", integer(0), then)),
+    return frozenset(
+        replace(
+            one,
+            ranges=((ago.name, loop.extent), *one.ranges),
+            conditions=(*one.conditions, compare("<=", integer(0), then)),
+        )
+        for one in _older_by(ago, closed, substituted(t, {loop.var: then}))
     )
 
 
-def begun_before(t: Touch, loop: For, closed: int) -> Touch:
+def begun_before(t: Touch, loop: For, closed: int) -> Touches:
     """A copy under way where a loop begins, as its trips see it."""
-    assert t.age is not None
-    return replace(t, age=_plain(add(t.age, mul(integer(closed), Var(loop.var)))))
+    return _older_by(Var(loop.var), closed, t)
+
+
+def _older_by(trips: Expr, closed: int, t: Touch) -> Touches:
+    """A copy under way, so many groups later; a `Wait` said something of its age only until then."""
+    if not closed:
+        return frozenset([t])
+    ones = [(one, one.age) for one in one_by_one(t)]
+    return frozenset(
+        replace(one, age=Age(age.least, (*age.counts, (trips, closed))))
+        for one, age in ones
+        if age is not None
+    )
 
 
 def behind_last_trip(t: Touch, loop: For) -> Touch:
     """A copy under way at the end of a trip, as what follows the loop sees it."""
     t = substituted(t, {loop.var: sub(loop.extent, integer(1))})
-    return replace(t, conditions=(*t.conditions, compare("<", integer(0), loop.extent)))
+    has_trips = _plain(compare("<", integer(0), loop.extent))
+    return t if has_trips == TRUE else replace(t, conditions=(*t.conditions, has_trips))
 
 
 def _plain(e: Expr) -> Expr:
     return simplify(e, NO_FACTS)
-
-
-# ---------------------------------------------------------------- where two meet
-
-
-def meeting(before: Touches, after: Touches, facts: Facts, overlaps: Mapping[str, set[str]]) -> Touches:
-    """Those `before` that may meet some of those `after` in some bytes, one of the two writing."""
-
-    def meets(a: Touch, b: Touch) -> bool:
-        if a.buffer == b.buffer:
-            return (a.writes or b.writes) and not _are_known_apart(a, b, facts)
-        return b.buffer in overlaps.get(a.buffer, ()) and (a.writes or b.writes)
-
-    return frozenset(a for a in before if any(meets(a, b) for b in after))
-
-
-def _numbers(t: Touch) -> dict[str, Expr]:
-    """The variables, the same for all threads, that a condition gives a value."""
-    found: dict[str, Expr] = {}
-    own = {name for name, _ in t.ranges}
-    for c in t.conditions:
-        match c:
-            case Op(op="==", args=(Var(name=name), Const() as value)) if name not in own:
-                found[name] = value
-    return found
-
-
-def _are_known_apart(a: Touch, b: Touch, facts: Facts) -> bool:
-    """`_are_apart`; a loop's body is gone through several times, and what was found out is kept."""
-    kept = facts.cache.setdefault("apart", {})
-    assert isinstance(kept, dict)
-    if (a, b) not in kept:
-        kept[a, b] = _are_apart(a, b, facts)
-    return bool(kept[a, b])
-
-
-def _are_apart(a: Touch, b: Touch, facts: Facts) -> bool:
-    """Whether it is proved that two accesses are of different elements, or that one thread makes both.
-
-    That a thread makes both does not help while the first is under way.
-    """
-    is_over = a.age is None
-    numbers = _numbers(a) | _numbers(b)
-    a, b = substituted(_renamed(a, " 1"), numbers), substituted(_renamed(b, " 2"), numbers)
-    if is_over and _is_by_one_thread(a, b, facts):
-        return True
-    first, second = ((t.index, t.thread, t.ranges, t.conditions) for t in (a, b))
-    if meet_in(first, second, facts, by_others=is_over):
-        return False
-    known = facts
-    for name, extent in (*a.ranges, *b.ranges):
-        known = known.with_range(name, integer(0), sub(extent, integer(1)))
-    for condition in (*a.conditions, *b.conditions):
-        known = known.with_assumption(condition)
-    pairs = zip(a.index, b.index, strict=True)
-    plain = [(i, j) for i, j in pairs if not any(loads(i)) and not any(loads(j))]
-    if any(prove(compare(op, i, j), known) for i, j in plain for op in ("<", ">", "!=")):
-        return True
-    for i, j in plain:
-        known = known.with_assumption(compare("==", i, j))
-        # Indices are often put together of digits, and then those of a larger weight are the same, too.
-        for weight in _weights(i):
-            parts = (simplify(floor_div(e, integer(weight)), known) for e in (i, j))
-            known = known.with_assumption(compare("==", *parts))
-    if is_over and all(prove(compare("==", i, j), known) for i, j in zip(a.thread, b.thread, strict=True)):
-        return True
-    return any(prove(negation(c), known) for c in (*a.conditions, *b.conditions))  # they never meet
-
-
-def _is_by_one_thread(a: Touch, b: Touch, facts: Facts) -> bool:
-    """Whether the digits of indices say that one thread makes both accesses of an element."""
-    same = same_variables(a.index, b.index, dict((*a.ranges, *b.ranges)), facts)
-    numbers = {(Var(x), Var(y)) for x, y in same}
-    return all(pair in numbers for pair in zip(a.thread, b.thread, strict=True))
-
-
-def _weights(e: Expr) -> list[int]:
-    """The constants that an index has as factors, the smallest first."""
-    found = {
-        int(factor.value)
-        for op in walk(e)
-        if isinstance(op, Op) and op.op == "*"
-        for factor in op.args
-        if isinstance(factor, Const) and int(factor.value) > 1
-    }
-    return sorted(found)
