@@ -50,7 +50,7 @@ from te.schedule import directives
 from te.schedule.buffers import find_tensor
 from te.schedule.context import program_facts
 from te.schedule.forms import Directive, Scope, span_of
-from te.schedule.loops import replace_loop
+from te.schedule.loops import FACTOR_LIMIT, replace_loop
 from te.schedule.names import Path, TooLate, find_loop, find_stage
 
 # ---------------------------------------------------------------- prefetch
@@ -61,8 +61,12 @@ def prefetch(kernel: Kernel, d: directives.Prefetch) -> Kernel:
     ahead, _ = find_loop(kernel, d.of or loop.var, span_of(d, "of"))
     shape = _fetched(kernel, d).shape
     facts = program_facts(kernel.program)  # nothing of the loops: it stays clamped wherever they lead
-    if d.ahead < 1:
-        _refuse(d, f"`ahead` counts trips, and is {d.ahead}", span_of(d, "ahead"))
+    if not 1 <= d.ahead <= FACTOR_LIMIT:  # the indices of far more trips ahead are no numbers of 64 bits
+        _refuse(
+            d,
+            f"`ahead` counts trips, must lie between 1 and {FACTOR_LIMIT}, and is {d.ahead}",
+            span_of(d, "ahead"),
+        )
     if ahead is not loop and not any(s is ahead for s in path):
         _refuse(d, f"`{loop.var}` is not inside `{ahead.var}`", span_of(d, "of"))
     if loop.kind == VECTOR or any(isinstance(s, For) and s.kind == VECTOR for s in path):

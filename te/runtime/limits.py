@@ -62,7 +62,8 @@ def _collect(s: Stmt, part: Part, parts: list[Part], buffers: list[loop.Buffer])
         case loop.Alloc():
             buffers.append(s.buffer)
         case For() | Let():
-            part = ([], (*ranges, (s.var, integer(0), sub(s.extent, integer(1)))))
+            fetched = [i for one in s.prefetches for i in one.index] if isinstance(s, For) else []
+            part = (fetched, (*ranges, (s.var, integer(0), sub(s.extent, integer(1)))))
             parts.append(part)
     for body in loop.bodies(s):
         _collect(body, part, parts, buffers)

@@ -130,6 +130,15 @@ def test_indices_fetched_ahead_may_lie_outside_of_a_copy() -> None:
     np.testing.assert_array_equal(built(x, u), x[u])
 
 
+def test_indices_fetched_ahead_that_overflow_are_refused_at_the_call() -> None:
+    far = "split Y.i by 1048576 into io, a\nsplit Y.io by 1048576 into b, c\nsplit Y.b by 1048576 into d, e"
+    x, u = np.arange(7, dtype=np.float32), np.array([6, 0, 3], dtype=np.int32)
+    np.testing.assert_array_equal(te.build(GATHER, schedule=far)(x, u), x[u])
+    built = te.build(GATHER, schedule=f"{far}\nprefetch X at Y.a ahead 7 of Y.d")
+    with pytest.raises(ValueError, match="too large for 64-bit indices"):
+        built(x, u)
+
+
 def test_a_reduction_keeps_its_registers() -> None:
     lines = "tile i, j by 2, 16 into io, jo, ii, ji\nreorder io, jo, k, ii, ji\nunroll ii\nvectorize ji"
     with_prefetch = finalize(scheduled(MATMUL, f"{lines}\nprefetch B at k ahead 4"))
@@ -148,6 +157,8 @@ def test_a_reduction_keeps_its_registers() -> None:
         (CHAIN, "prefetch X at Y.i", "prefetch-refused"),
         (PLANE, "prefetch X at i of j", "prefetch-refused"),
         (PLANE, "prefetch X at j ahead 0", "prefetch-refused"),
+        (PLANE, "prefetch X at j ahead 1048577", "prefetch-refused"),
+        (GATHER, "prefetch X at Y.i ahead 18446726481523507200", "prefetch-refused"),
         (PLANE, "vectorize j by 4\nprefetch X at ji", "prefetch-refused"),
         (COMPUTED, "prefetch X at Y.i", "prefetch-refused"),
         (PLANE, "prefetch X at k", "unknown-loop"),
