@@ -249,8 +249,13 @@ def _guard_of_whole(use: Use, over: frozenset[str], shape: Index, facts: Facts) 
 
 def _is_filled(use: Use) -> bool:
     """Whether loops count through an index without gaps, each in one axis."""
-    loops = [s for s in use.path if isinstance(s, For | Let)]
-    inside = {s.var for s in loops}
+    loops: list[For | Let] = []
+    inside: set[str] = set()
+    for s in use.path:
+        # A name of what stands outside of the region has one value in it.
+        if isinstance(s, For) or (isinstance(s, Let) and variables(s.value) & inside):
+            loops.append(s)
+            inside.add(s.var)
     taken: set[str] = set()
     for e in use.index:
         mine = [s for s in loops if s.var in variables(e)]

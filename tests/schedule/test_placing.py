@@ -223,3 +223,11 @@ def test_a_lane_that_overhangs_reaches_no_load_that_no_real_one_reaches(value: s
         expected = run_kernel(nest(kernel.program), inputs, {"N": n})
         found = run_kernel(kernel, inputs, {"N": n})
         np.testing.assert_array_equal(found["Y"], expected["Y"])
+
+
+@pytest.mark.parametrize("line", ["cache_write Y at Y.f as U", "compute_at Z at Y.f"])
+def test_a_part_of_a_fused_loop_that_stands_outside_is_one_value_in_it(line: str) -> None:
+    """In a trip of `f`, `Y.ji` is `f // N`, and so `4 * jo + ji` has elements between."""
+    chain = "op f(X: i32[N, M]) -> Z: i32[M, N] { Y[j, i] = X[i, j]\n Z[j, i] = Y[j, i] * 2 }"
+    found = refused(chain, f"split Y.j by 4 into jo, ji\nfuse Y.ji, Y.i into f\nreorder Y.f, Y.jo\n{line}")
+    assert "is no box: there are elements between" in found.message
