@@ -336,16 +336,19 @@ def _in_registers(
     nest = nests[0]
     leaf, lanes = nest.leaf, nest.lanes
     target = buffers[leaf.buffer]
-    ragged = find_ragged(nest.around, nest.axes, nest.guards, facts)
+    held = Load(leaf.buffer, leaf.index, target.dtype)
+    filled = [held] if start is None else [held, start.value] if start.when else [start.value]
+    choosing = _loops_choosing_registers(nests, filled, buffers)
+    ragged = find_ragged(nest.around, nest.axes, nest.guards, facts, choosing)
     shape = tuple(loop.extent for loop in nest.axes)
     index: tuple[Expr, ...] = tuple(Var(loop.var) for loop in nest.axes)
 
     total = _new_registers(leaf.buffer, target, shape, buffers)
-    held = Load(leaf.buffer, leaf.index, target.dtype)
     fill = _for_elements(nest, ragged.kept, Store(total.name, index, ragged.inside(held), leaf.stage), ragged)
     if start is not None:
         begin = Store(total.name, index, ragged.inside(start.value), leaf.stage)
-        begins = _for_elements(nest, [], begin, ragged)
+        reads = any(True for _ in loads(start.value))  # what only real elements have
+        begins = _for_elements(nest, ragged.kept if reads else [], begin, ragged)
         fill = If(conjunction(start.when), begins, fill) if start.when else begins
     write = Store(leaf.buffer, leaf.index, Load(total.name, index, target.dtype), leaf.stage)
     write_back = _for_elements(nest, nest.guards, write, WHOLE)
@@ -356,6 +359,20 @@ def _in_registers(
         return Parts([total], fill, runs, write_back)
     parts = _in_lanes(nests, total, ragged, buffers, ())
     return replace(parts, after=seq(fill, parts.after, write_back), registers=[total, *parts.registers])
+
+
+def _loops_choosing_registers(
+    nests: Sequence[Nest], filled: Sequence[Expr], buffers: Mapping[str, Buffer]
+) -> set[str]:
+    """The loops and names that say which registers are read, to fill the tile and in its reductions."""
+    around = [s for nest in nests for s in nest.around]
+    read = [*filled, *[nest.leaf.value for nest in nests], *[e for s in around for e in direct_exprs(s)]]
+    registers = [load for e in read for load in loads(e) if buffers[load.buffer].scope == "register"]
+    found = {name for load in registers for i in load.index for name in variables(i)}
+    for s in reversed(around):
+        if isinstance(s, Let) and s.var in found:
+            found |= variables(s.value)
+    return found
 
 
 def _in_threads(

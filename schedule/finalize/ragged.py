@@ -11,13 +11,14 @@ back. What the others hold does not matter, but what they read must exist:
   condition differs between lanes, for one that overhangs may be the only one that it holds for.
 
 Both need a first trip that is real, which has to be proved; other guards stay
-around the statement. Against guards around everything, a ragged tile of a matrix
+around the statement, and so do those of loops that choose a register to read, which
+has no address for `min` to say. Against guards around everything, a ragged tile of a matrix
 product runs twice as fast: no branch a row, and one masked load for all rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from te.ir.bounds import Facts, prove
@@ -47,8 +48,17 @@ class Ragged:
 WHOLE = Ragged({})
 
 
-def find_ragged(around: Sequence[Stmt], axes: Sequence[For], guards: Sequence[Expr], facts: Facts) -> Ragged:
-    """What the guards say about the axes of a tile. `around` leads from its outermost loop to its statement."""
+def find_ragged(
+    around: Sequence[Stmt],
+    axes: Sequence[For],
+    guards: Sequence[Expr],
+    facts: Facts,
+    choosing: Set[str] = frozenset(),
+) -> Ragged:
+    """What the guards say about the axes of a tile. `around` leads from its outermost loop to its statement.
+
+    The loops `choosing` say which registers are read there.
+    """
     clamps: dict[str, Expr] = {}
     lane: str | None = None
     real: list[Expr] = []
@@ -56,7 +66,7 @@ def find_ragged(around: Sequence[Stmt], axes: Sequence[For], guards: Sequence[Ex
     loops = {loop.var: loop for loop in axes}
     for guard in guards:
         known = _last_trip(guard, around, loops, facts)
-        if known is None:
+        if known is None or (loops[known[0]].kind == UNROLLED and known[0] in choosing):
             kept.append(guard)
         elif loops[known[0]].kind == UNROLLED:
             name, last = known
