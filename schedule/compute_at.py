@@ -243,7 +243,7 @@ def _before_readers(s: Stmt, facts: Facts, move: _Move) -> Stmt:
                 s, body=_before_readers(s.body, facts_inside(s, s.body, facts, trust_lets=False), move)
             )
     stage = move.stage
-    box = box_of(reads_in(s, move.name), stage.tensor.shape, facts, move.sizes)
+    box = box_of(reads_in(s, move.name), stage.tensor.shape, facts, move.sizes, scope=move.d.in_)
     nest = nest_part(stage, box.low, box.extents, facts)
     return Alloc(local_buffer(stage, box, move), _inserted(s, nest, move))
 
@@ -308,13 +308,13 @@ def _kept(kernel: Kernel, move: _Move, rest: Stmt, loop: For, path: Path, facts:
     stage = move.stage
 
     def with_new_part(s: Stmt, facts: Facts) -> Stmt:
-        box = box_of(reads_in(s, move.name), stage.tensor.shape, facts, move.sizes)
+        box = box_of(reads_in(s, move.name), stage.tensor.shape, facts, move.sizes, scope=move.d.in_)
         axis, step = _moving_axis(box, window, facts, move)
         return _inserted(s, _new_part(stage, box, axis, step, window, facts), move)
 
     body = replace(loop, body=inside_names(loop.body, facts, with_new_part))
     known = facts_at(around, kernel.program)
-    whole = box_of(reads_in(window, move.name), stage.tensor.shape, known, move.sizes)
+    whole = box_of(reads_in(window, move.name), stage.tensor.shape, known, move.sizes, scope=move.d.in_)
     rest = replaced(rest, loop, body)
     window, _ = find_loop(replace(kernel, body=rest), window.var, span)
     return replaced(rest, window, Alloc(local_buffer(stage, whole, move), window))

@@ -156,7 +156,9 @@ class _Copy:
             )
         uses = reads_in(s, self.tensor.name)
         source, sizes, is_padded = self.source, self.kernel.program.sizes, self.filling is not None
-        box = box_of(uses, source.shape, facts, sizes, whole=not is_padded, origin=source.origin)
+        box = box_of(
+            uses, source.shape, facts, sizes, whole=not is_padded, origin=source.origin, scope=self.d.in_
+        )
         self._require_source(box, facts)
         if self.d.in_ is Scope.SHARED and self.d.fill is not None:
             self.every = Every(box.low, steps_of(uses, box, facts))

@@ -16,6 +16,7 @@ from typing import TypeAlias
 from te.ir.bounds import NO_FACTS, Facts, bounds, prove
 from te.ir.expr import (
     TRUE,
+    Const,
     Expr,
     Op,
     Var,
@@ -97,12 +98,14 @@ def box_of(
     sizes: Collection[str],
     whole: bool = True,
     origin: Index = (),
+    scope: str | None = None,
 ) -> Box:
     """The smallest box, as far as it is known, that holds all uses of a tensor of that shape.
 
     `facts` hold around the region; the tensor begins at `origin`, or at zeros. An axis whose part is
     not known, or would have an extent over more than the `sizes` of the program, is taken whole; with
-    `whole`, so is one whose part is no smaller.
+    `whole`, so is one whose part is no smaller. In registers that part has to begin at the same element in
+    all trips: which one is meant is known for the place in the part alone.
     """
     ends = [_ends(use, facts) for use in uses]
     low: list[Expr] = []
@@ -111,8 +114,10 @@ def box_of(
     for axis, all_of_it in enumerate(shape):
         part = _hull([e[axis] for e in ends], facts)
         extent = None if part is None else _extent(*part, facts, sizes)
-        if part is None or extent is None or (whole and _is_whole(extent, all_of_it, facts)):
-            part, extent = (origin[axis] if origin else integer(0), all_of_it), all_of_it
+        first = origin[axis] if origin else integer(0)
+        may_be_whole = whole and (scope != "register" or part is None or _is_fixed(part[0], first, facts))
+        if part is None or extent is None or (may_be_whole and _is_whole(extent, all_of_it, facts)):
+            part, extent = (first, all_of_it), all_of_it
         else:
             held.add(axis)
         low.append(part[0])
@@ -175,6 +180,11 @@ def _extent(low: Expr, high: Expr, facts: Facts, sizes: Collection[str]) -> Expr
 
 def _is_whole(extent: Expr, whole: Expr, facts: Facts) -> bool:
     return extent == whole or prove(compare("<=", whole, extent), facts)
+
+
+def _is_fixed(low: Expr, first: Expr, facts: Facts) -> bool:
+    """Whether an index is the same number from the first one in all trips."""
+    return isinstance(simplify(sub(low, first), facts), Const)
 
 
 def inside_names(s: Stmt, facts: Facts, change: Callable[[Stmt, Facts], Stmt]) -> Stmt:

@@ -24,7 +24,7 @@ from te.schedule.compute_at import reads_directly, refuse_scope, replaced
 from te.schedule.context import facts_at
 from te.schedule.copies import cache_read
 from te.schedule.directives import Align, CacheRead, SetLayout, SetScope
-from te.schedule.forms import span_of
+from te.schedule.forms import Scope, span_of
 from te.schedule.layouts import checked_layout
 from te.schedule.legality import carried
 from te.schedule.names import Path, find_loop
@@ -36,7 +36,7 @@ def set_scope(kernel: Kernel, d: SetScope) -> Kernel:
     alloc, path = find_allocation(kernel, d, "tensor", d.tensor)
     place = _innermost_place(alloc, path, kernel)
     if place is not None:
-        kernel = _moved_into(kernel, alloc, place)
+        kernel = _moved_into(kernel, alloc, place, d.in_)
         alloc, path = find_allocation(kernel, d, "tensor", d.tensor)
     refuse_scope(d.tensor, alloc.buffer.shape, d.in_, span_of(d, "in_"))
     new = replace(alloc, buffer=replace(alloc.buffer, scope=d.in_.value))
@@ -64,7 +64,7 @@ def _uses(s: Stmt, buffer: str) -> bool:
     return writes or (not isinstance(s, Seq) and reads_directly(s, buffer))
 
 
-def _moved_into(kernel: Kernel, alloc: Alloc, loop: For) -> Kernel:
+def _moved_into(kernel: Kernel, alloc: Alloc, loop: For, scope: Scope) -> Kernel:
     """The allocation just inside a loop, for the part that a trip uses."""
     name = alloc.buffer.name
     body = rewrite_stmt(
@@ -75,7 +75,7 @@ def _moved_into(kernel: Kernel, alloc: Alloc, loop: For) -> Kernel:
     def allocated(s: Stmt, facts: Facts) -> Stmt:
         uses: list[Use] = [*reads_in(s, name), *writes_in(s, name)]
         sizes = kernel.program.sizes
-        box = box_of(uses, alloc.buffer.shape, facts, sizes, origin=alloc.buffer.origin)
+        box = box_of(uses, alloc.buffer.shape, facts, sizes, origin=alloc.buffer.origin, scope=scope)
         origin = () if all(i == integer(0) for i in box.low) else box.low
         return Alloc(replace(alloc.buffer, shape=box.extents, origin=origin), s)
 

@@ -9,8 +9,9 @@ What cannot be written out is the schedule's mistake, and is refused.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
+from typing import NoReturn
 
 from te.diagnostics import error
 from te.ir.bounds import NO_FACTS
@@ -49,9 +50,12 @@ def unroll_register_loops(body: Stmt, of: Set[str] | None = None) -> Stmt:
         scopes = {a.buffer.name: a for a in path if isinstance(a, Alloc) and a.buffer.scope == "register"}
         for buffer, index in _indexed(s):
             if buffer in scopes:
-                inside = path[path.index(scopes[buffer]) + 1 :]
+                at = path.index(scopes[buffer])
                 for position, e in enumerate(index):
-                    chosen |= _loops_that_choose(buffer, e, position == len(index) - 1, inside, of)
+                    is_last = position == len(index) - 1
+                    found, outside = _loops_that_choose(buffer, e, is_last, path[at + 1 :], of)
+                    _require_none_around(buffer, e, outside, path[:at])
+                    chosen |= found
     if not chosen:
         return body
 
@@ -68,8 +72,8 @@ def _indexed(s: Stmt) -> list[tuple[str, tuple[Expr, ...]]]:
 
 def _loops_that_choose(
     buffer: str, e: Expr, is_last: bool, inside: Path, of: Set[str] | None
-) -> dict[str, str]:
-    """The serial loops around an access, inside the allocation, on which an index depends."""
+) -> tuple[dict[str, str], Set[str]]:
+    """The serial loops around an access, inside the allocation, on which an index depends; what else it depends on."""
     used = variables(e)
     found: dict[str, str] = {}
     for s in reversed(inside):
@@ -86,7 +90,18 @@ def _loops_that_choose(
                 _refuse(buffer, e, s)
             if s.kind == SERIAL:
                 found[s.var] = buffer
-    return found
+    return found, used
+
+
+def _require_none_around(buffer: str, e: Expr, used: Set[str], around: Path) -> None:
+    """Refuse an index that depends on a loop in whose trips the registers are new ones."""
+    for s in reversed(around):
+        if isinstance(s, Let) and s.var in used:
+            used |= variables(s.value)
+        elif isinstance(s, For) and s.var in used and s.extent != integer(1):
+            _refuse_index(
+                buffer, e, f"`{s.var}` is a loop around its registers", (buffer, s.var), "not in registers"
+            )
 
 
 def _is_of_lanes(e: Expr, lane: str, inside: Path) -> bool:
@@ -104,6 +119,10 @@ def _refuse(buffer: str, e: Expr, loop: For) -> None:
         if loop.kind == VECTOR
         else f"`{loop.var}` is no loop that can be unrolled"
     )
+    _refuse_index(buffer, e, why, (loop.var, buffer), "it chooses the register")
+
+
+def _refuse_index(buffer: str, e: Expr, why: str, about: Sequence[str], label: str) -> NoReturn:
     raise LateRefusal(
         error(
             "register-index",
@@ -111,6 +130,6 @@ def _refuse(buffer: str, e: Expr, loop: For) -> None:
             None,
             help=f"split the loop so that a tile has a constant size, or `set_scope {buffer} in stack`",
         ),
-        (loop.var, buffer),
-        "it chooses the register",
+        about,
+        label,
     )
