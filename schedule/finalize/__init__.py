@@ -60,7 +60,7 @@ from te.schedule.finalize.gpu.sums import without_shared_sums, without_waiting
 from te.schedule.finalize.guards import name_ends_apart
 from te.schedule.finalize.lanes import sink_vector_loops
 from te.schedule.finalize.pipelines import expand_pipelines
-from te.schedule.finalize.registers import unroll_register_loops
+from te.schedule.finalize.registers import refuse_long_code, unroll_register_loops
 from te.schedule.finalize.split import split_hot_from_cold
 from te.schedule.finalize.starts import place_starts
 from te.schedule.finalize.storage import lay_out_buffers
@@ -86,6 +86,8 @@ def finalize(kernel: Kernel) -> Kernel:
         kernel = spread_fragments(hold_overhang(kernel, matrix_results(kernel)))
     body = compute_overhang(kernel.body, facts) if is_gpu(kernel.target) else kernel.body
     body = unroll_register_loops(lay_out_buffers(body, facts))
+    if is_gpu(kernel.target):
+        refuse_long_code(body)
     body = ask_for_copies(body, kernel.target)
     body = expand_pipelines(body, {stage.name for stage in kernel.program.stages})
     body = sink_vector_loops(body)  # gives buffers inside an element for each lane, so before they move out

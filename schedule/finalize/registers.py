@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import replace
+from math import prod
 from typing import NoReturn
 
 from te.diagnostics import error
@@ -35,7 +36,7 @@ from te.ir.print import print_expr
 from te.ir.simplify import simplify
 from te.ir.visit import loads, substitute, variables
 from te.schedule.finalize.guards import coefficient
-from te.schedule.kinds import UNROLL_LIMIT
+from te.schedule.kinds import UNROLL_LIMIT, UNROLLED_NEST_LIMIT
 from te.schedule.late import LateRefusal
 from te.schedule.names import Path, index_of
 
@@ -63,6 +64,32 @@ def unroll_register_loops(body: Stmt, of: Set[str] | None = None) -> Stmt:
         return replace(s, kind=UNROLLED) if isinstance(s, For) and s.var in chosen else s
 
     return rewrite_stmt(body, unrolled)
+
+
+def refuse_long_code(body: Stmt) -> None:
+    """Refuse registers for which a statement is written out more often than `unroll` may do it.
+
+    Of a GPU's compiler: what it gets is the whole nest written out, which takes minutes and spills.
+    """
+    for s, path in walk_stmt(body):
+        if not isinstance(s, Store | Accumulate):
+            continue
+        loops = [loop for loop in path if isinstance(loop, For) and loop.kind == UNROLLED]
+        copies = prod(loop.extent.value for loop in loops if isinstance(loop.extent, Const))
+        if copies > UNROLLED_NEST_LIMIT:
+            scopes = {a.buffer.name: a.buffer.scope for a in path if isinstance(a, Alloc)}
+            registers = [buffer for buffer, _ in _indexed(s) if scopes.get(buffer) == "register"]
+            raise LateRefusal(
+                error(
+                    "unroll-limit",
+                    f"registers have no addresses, and without loops there are {copies} copies of a statement "
+                    f"of `{s.stage}`",
+                    None,
+                    help="smaller tiles, or `in stack`",
+                ),
+                [*registers, *[loop.var for loop in reversed(loops)]],
+                f"at most {UNROLLED_NEST_LIMIT} copies",
+            )
 
 
 def _indexed(s: Stmt) -> list[tuple[str, tuple[Expr, ...]]]:

@@ -54,7 +54,8 @@ PARTS = "split k by 32 into ko, k0; split k0 by 16 into km, kk; "
         ),
         (
             "op f(X: f32[15]) -> Y: f32[15] { e[i] = X[i] + 1.0\n Y[i] = e[i] * 2.0 }",
-            "split Y.i by 32 into a, b; split Y.b by 16 into c, d; split e.i by 32 into a, b; split e.b by 16 into c, d; "
+            "split Y.i by 32 into a, b; split Y.b by 16 into c, d; split e.i by 32 into a, b; "
+            "split e.b by 16 into c, d; "
             "merge e.a, Y.a; merge e.c, Y.c; set_scope e in register",
         ),
         (
@@ -92,3 +93,29 @@ def test_tensor_cores_multiply_tiles_that_are_larger_than_the_matrices(terms: in
     expected = np.maximum(a.astype(np.float32) @ b.astype(np.float32), 0).astype(ml_dtypes.bfloat16)
     final = kernel._compilation.variants[-1].final
     np.testing.assert_array_equal(run_kernel(final, {"A": a, "B": b}, {"M": 33, "N": 7})["C"], expected)
+
+
+TURNED = """
+op f(X: f32[M, 32, 32, 32]) -> Y: f32[M, 32, 32, 32] {
+    e[i, a, b, c] = X[i, a, b, c] + 1.0
+    Y[i, a, b, c < 32] = e[i, b, a, 31 - c] * 2.0
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "place"),
+    [
+        ("compute_at e at Y.i in register; bind Y.i to thread.x", "e at"),
+        ("compute_at e at Y.i; set_scope e in register; bind Y.i to thread.x", "e in"),
+    ],
+)
+def test_a_nest_that_registers_write_out_has_a_limit(lines: str, place: str) -> None:
+    """Three loops of 32 trips: the compiler of a GPU would take a minute, and keep it all in memory."""
+    with pytest.raises(te.ScheduleError) as caught:
+        te.build(TURNED, schedule=lines.replace("; ", "\n"), target="cuda.sm_80")
+    (found,) = caught.value.diagnostics
+    assert found.code == "unroll-limit"
+    assert "32768 copies of a statement of `e`" in found.message
+    assert found.span is not None
+    assert found.span.source.text[found.span.start :].startswith(place)

@@ -58,7 +58,7 @@ from te.schedule.finalize.gpu.persistent import (
 from te.schedule.finalize.gpu.registers import distribute_registers
 from te.schedule.finalize.gpu.sums import refuse_reduction
 from te.schedule.finalize.gpu.threads import gather_thread_loops, thread_loops
-from te.schedule.finalize.registers import unroll_register_loops
+from te.schedule.finalize.registers import refuse_long_code, unroll_register_loops
 from te.target import multiprocessor_of, shared_bytes
 
 
@@ -118,6 +118,7 @@ def _in_block(s: Stmt, facts: Facts, target: str) -> Stmt:
     s = distribute_registers(s, threads, facts)
     of_one_thread = bound - {loop for loop, _ in thread_loops(s)}
     s = unroll_register_loops(s, of_one_thread)
+    refuse_long_code(s)
     s = fill_blocks(pack_registers(s), threads)
     s = settle_matrix_loads(s, facts)
     return place_barriers(place_shared(settle_copies(s, facts), shared_bytes(target)), facts)
