@@ -187,6 +187,63 @@ def test_tensors_of_pytorch_streams_and_graphs() -> None:
     assert torch.equal(bf16(x.bfloat16()), 2 * x.bfloat16())
 
 
+@pytest.mark.torch
+def test_work_is_in_order_with_the_current_stream_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch has no CUDA")
+    kernel = te.build(SCALE, target="cuda")
+    assert isinstance(kernel, GpuKernel)
+    x = torch.zeros(1 << 20, device="cuda")
+    expected = torch.full_like(x, 7.0)
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)
+        x += 2  # not done when the kernel is queued
+        y = kernel(x, 3.0) + 1
+        out = torch.empty_like(x)
+        kernel(x, 3.0, out=out)
+        out += 1
+    stream.synchronize()
+    assert torch.equal(y, expected)
+    assert torch.equal(out, expected)
+    on_default = kernel(x, 3.0)
+    with torch.cuda.stream(stream):
+        assert torch.equal(kernel.on(stream)(on_default, 1.0) + 1, expected)
+        with (
+            pytest.raises(ValueError, match="another library's graph"),
+            torch.cuda.graph(torch.cuda.CUDAGraph()),
+        ):
+            kernel(x, torch.ones((), device="cuda"))
+
+
+@pytest.mark.torch
+def test_a_graph_of_memory_that_is_not_aligned() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch has no CUDA")
+    kernel = te.build(SCALE, target="cuda")
+    assert isinstance(kernel, GpuKernel)
+    x, by = torch.arange(1001.0, device="cuda"), torch.tensor(3.0, device="cuda")
+    graph = kernel.graph(x[1:], by)
+    x += 1
+    assert torch.equal(graph(), 3 * x[1:])
+
+
+def test_more_than_48_kib_of_shared_memory() -> None:
+    schedule = """
+        split i by 16384
+        bind io to block.x
+        cache_read X at io as S in shared
+        split ii by 64
+        bind iii to thread.x
+    """
+    kernel = te.build("op f(X: f32[N]) -> Y: f32[N] { Y[i] = X[i] }", schedule=schedule, target="cuda")
+    x = np.arange(20_000, dtype=np.float32)
+    np.testing.assert_array_equal(kernel(x), x)
+
+
 def test_time_is_that_of_the_gpu() -> None:
     timing = te.build(SCALE, target="cuda").time(np.ones(1 << 20, np.float32), 2.0, repeat=3)
     assert 0 < timing.best < 1e-2
