@@ -333,7 +333,10 @@ def _filling(d: CacheRead, dtype: DType) -> Const:
     value = d.fill
     assert value is not None
     if dtype.is_float:
-        return Const(nearest(value, dtype), dtype)
+        number = nearest(value, dtype)
+        if isfinite(value) and not isfinite(number):
+            _refuse_copy(d, "fill", f"{value} is too large for {dtype}", "not representable")
+        return Const(number, dtype)
     low, high = integer_limits(dtype) if dtype.is_integer else (0, 1)
     if not isfinite(value) or value != int(value) or not low <= value <= high:
         _refuse_copy(d, "fill", f"{value} is no value of type {dtype}", "not representable")

@@ -179,6 +179,11 @@ def test_a_number_that_the_type_has_not(dtype: str, fill: str) -> None:
     assert found.message.endswith(f" is no value of type {dtype}")
 
 
+def test_a_number_that_is_too_large_is_not_infinite() -> None:
+    found = refused("op f(X: f16[N]) -> Y: f16[N] { Y[i] = (X[i - 1] else 0) }", "cache_read X fill 1e5")
+    assert found.message == "100000.0 is too large for f16"
+
+
 @pytest.mark.parametrize("fill", ["nan", "inf", "-inf", "1"])
 def test_floats_have_them(fill: str) -> None:
     text = f"op f(X: f32[N]) -> Y: f32[N] {{ Y[i] = (X[i - 1] else {fill}) }}"
