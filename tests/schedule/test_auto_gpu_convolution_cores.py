@@ -89,13 +89,28 @@ def test_results_are_those_of_numpy(name: str, dtype: str, order: str) -> None:
     check(kernel, arrays, case.expected(arrays, order))
 
 
-@pytest.mark.parametrize("order", ORDERS[1:])
-def test_sizes_may_be_left_to_the_call(order: str) -> None:
-    case = CASES["padded"]
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("padded", ORDERS[1]),
+        ("padded", ORDERS[2]),
+        *(pytest.param(name, ORDERS[0], marks=pytest.mark.slow) for name in CASES if name != "groups"),
+    ],
+)
+def test_sizes_may_be_left_to_the_call(name: str, order: str) -> None:
+    case = CASES[name]
     arrays = case.arrays(np.float16, np.float32, order)
     kernel = built(case, "f16", order, EMULATED, known=False)
-    assert "mma" not in str(kernel.schedule)  # it would take long to build
+    assert ("mma" in str(kernel.schedule)) == (order != ORDERS[2])  # whose pixels are copied one by one
     check(kernel, arrays, case.expected(arrays, order))
+
+
+@with_compiler
+@pytest.mark.nvcc
+def test_sizes_that_the_call_decides_fit_in_registers() -> None:
+    (found,) = built(LARGE, "f16", ORDERS[1], "cuda.sm_80", known=False).resources()
+    assert (found.usage.spill_stores, found.usage.spill_loads, found.usage.stack) == (0, 0, 0)
+    assert found.blocks >= 2
 
 
 @pytest.mark.parametrize("text", [LINE, BOXES], ids=["a line", "boxes"])

@@ -96,12 +96,13 @@ def plans_for_convolution_cores(
     if meaning is None or term is None:
         return
     known = size_of(term)
-    if known is None or size_of(c.channel) is None or not _are_windows_known(c, term):
-        return  # where all of that is the call's, there is much to ask in the code, and to build
-    if 2 * known < meaning.tile[meaning.k.name]:
+    is_last = c.stage.axes[-1] == c.channel
+    if not is_last and (known is None or size_of(c.channel) is None or not _are_windows_known(c, term)):
+        return  # where pixels are copied one by one and all of that is the call's, registers do not suffice
+    if known is not None and 2 * known < meaning.tile[meaning.k.name]:
         return  # most terms would be zeros
     tile = _tile_for(c, meaning, target, is_large)
-    channels_of_tile = tile.width if c.stage.axes[-1] == c.channel else tile.height
+    channels_of_tile = tile.width if is_last else tile.height
     if not is_of_one_group(c, channels_of_tile):
         return
     product = _Product(c, meaning, term, tile, _pixels_of(c, meaning, tile))
