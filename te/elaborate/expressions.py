@@ -24,6 +24,7 @@ from te.elaborate.dtypes import (
     settle,
     unify,
 )
+from te.elaborate.limits import exact
 from te.elaborate.narrow import refuse_overflow
 from te.elaborate.scope import Failed, Knowledge, Scope
 from te.grammar import tree
@@ -157,7 +158,7 @@ def lower_condition(scope: Scope, env: Env, e: tree.Expr) -> Expr:
                 help="compare it: `x != 0`",
             )
         )
-    return condition
+    return exact(scope, condition, e.span)
 
 
 def _refuse_data(scope: Scope, env: Env, span: Span) -> None:
@@ -523,4 +524,4 @@ def _unify_all(scope: Scope, args: list[Expr], nodes: list[tree.Expr]) -> list[E
 
 
 def lower_index(scope: Scope, env: Env, e: tree.Axis) -> Expr:
-    return coerce_index(scope, lower(scope, env, e), e.span)
+    return exact(scope, coerce_index(scope, lower(scope, env, e), e.span), e.span)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from te.diagnostics import Note, Span, error
 from te.elaborate.dtypes import coerce
 from te.elaborate.expressions import Env, lower
+from te.elaborate.limits import exact
 from te.elaborate.scope import Scope
 from te.elaborate.syntax import walk_syntax
 from te.elaborate.tables import find_table
@@ -36,7 +37,7 @@ def written_extent(scope: Scope, env: Env, axis: tree.Range) -> Expr:
                 )
             )
     extent = lower(scope, Env.for_sizes(scope), axis.extent)
-    return simplify(coerce(scope, extent, I64, axis.extent.span))
+    return simplify(exact(scope, coerce(scope, extent, I64, axis.extent.span), axis.extent.span))
 
 
 def inferred_extent(scope: Scope, name: str, span: Span, places: Iterable[tree.Expr]) -> Expr:

@@ -14,6 +14,7 @@ from te.diagnostics import Diagnostic, Span, did_you_mean, error
 from te.elaborate.constants import constant_value
 from te.elaborate.dtypes import coerce
 from te.elaborate.expressions import Env, lower
+from te.elaborate.limits import exact
 from te.elaborate.scope import CONST_LIMIT, ConstValue, Failed, Knowledge, Scope, nonnegative
 from te.elaborate.syntax import walk_syntax
 from te.elaborate.unsupported import unsupported
@@ -198,7 +199,9 @@ def _dimension(scope: Scope, dim: tree.Axis) -> Expr:
                 help=f"write `{dim.name}`",
             )
         )
-    extent = simplify(coerce(scope, lower(scope, Env.for_sizes(scope), dim), I64, dim.span))
+    extent = simplify(
+        exact(scope, coerce(scope, lower(scope, Env.for_sizes(scope), dim), I64, dim.span), dim.span)
+    )
     bound = simplify(substitute(extent, scope.knowledge.bindings))
     if isinstance(bound, Const) and not 0 <= bound.value <= MAX_DIMENSION:
         message = (
@@ -211,7 +214,9 @@ def _dimension(scope: Scope, dim: tree.Axis) -> Expr:
 
 
 def _require(scope: Scope, statement: tree.Require) -> None:
-    condition = lower(scope, Env.for_sizes(scope), statement.condition)
+    condition = exact(
+        scope, lower(scope, Env.for_sizes(scope), statement.condition), statement.condition.span
+    )
     if condition.dtype != BOOL:
         scope.fail(
             error(

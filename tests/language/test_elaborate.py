@@ -226,6 +226,26 @@ def test_fixed_sizes_are_filled_in():
     ]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "op f(X: f32[N], const c: int = 1) -> Y: f32[N] { Y[i] = X[i + c * c * c] else 0 }",
+        "op f(X: f32[N], const c: int = 1) -> Y: f32[N] { Y[i] = X[i + (c*c*c) // (c*c*c)] else 0 }",
+        "op f(X: f32[N], const c: int = 1) -> Y: f32[N] { Y[i] = where(i + c * c * c < N, X[i], 0.0) }",
+        "op f(X: f32[N], const c: int = 1) -> y: f32 { y = sum[i where i < c * c * c](X[i]) }",
+        "op f(X: f32[N], const c: int = 1) -> Y: f32[c * c * c] { Y[i] = X[0] else 0 }",
+        "op f(X: f32[N], const c: int = 1) -> y: f32 { y = sum[i < c * c * c](X[i] else 0) }",
+        "op f(X: f32[N], const c: int = 1) -> Y: f32[N] { require c * c * c > N\nY[i] = X[i] }",
+        "op f(X: f32[N, c]) -> Y: f32[N] { Y[i] = X[i, 0] + (X[i + c * c * c, 0] else 0) }",  # a fixed size
+    ],
+)
+def test_indices_that_constants_make_too_large_are_no_others(text: str) -> None:
+    """A multiple of 2**64 is not 0."""
+    given = {"consts": {"c": 2**22}} if "const" in text else {"sizes": {"c": 2**22}}
+    assert codes(text, **given) == ["index-too-large"]
+    program(text, **{key: {"c": 8} for key in given})
+
+
 def test_a_read_names_sizes_for_which_it_goes_wrong():
     with pytest.raises(CompileError, match=r"it reads X\[-1\]"):
         program("op f(X: f32[N]) -> Y: f32[N] { Y[i] = X[i - 1] }")
