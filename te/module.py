@@ -323,7 +323,10 @@ def _constant(called: str, kind: str, value: object) -> Constant:
     if kind == "float":
         if isinstance(value, bool) or not hasattr(value, "__float__"):
             raise TypeError(f"{called} must be a float, found {value!r}")
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{called} is too large for a float") from None
     number = _integer(called, value)
     if abs(number) > CONST_LIMIT:
         raise ValueError(f"{called} must lie between -2**31 and 2**31, found {number}")

@@ -122,4 +122,7 @@ def bind_saved(
     saved = read_saved(path, mapped=mapped)
     if saved.op != kernel.name:
         raise ValueError(f"{path} is of the op {saved.op}, and this kernel of {kernel.name}")
+    inputs = [parameter.name for parameter in kernel.inputs]
+    if unknown := [name for name in saved.bound if name not in inputs]:
+        raise ValueError(f"{path} has an input `{unknown[0]}`, and {kernel.name} has {', '.join(inputs)}")
     return BoundKernel(kernel, saved.bound, saved.ahead)

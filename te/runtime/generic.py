@@ -26,6 +26,7 @@ __all__ = ["GenericInput", "GenericKernel"]
 
 Choice: TypeAlias = str | int  # the name of a dtype, or how many axes a pack stands for
 _NUMBERS = {bool, int, float}  # Python's, which have no dtype of their own
+MOST_AXES = 64  # of NumPy's arrays
 FIRST_RANK = 1  # what a pack stands for in the kernel that is compiled first: `X[*S, N]` is a matrix
 
 
@@ -109,7 +110,7 @@ class GenericKernel:
         """The kernel for given dtypes and ranks, compiled if need be: `T="f64", S=2`.
 
         What is not given is as in the first combination. Raises TypeError for a name that the op
-        does not have, and for a dtype that it does not allow.
+        does not have, for a dtype that it does not allow, and for what is no dtype or no number of axes.
         """
         for name in choices:
             if name not in self._names:
@@ -118,7 +119,19 @@ class GenericKernel:
                     f"{self.name} leaves open {', '.join(self._names)}, not `{name}`"
                     + (f" ({hint})" if hint else "")
                 )
-        return self._kernel({**self._default, **choices}, {})
+        checked = {name: self._choice(name, value) for name, value in choices.items()}
+        return self._kernel({**self._default, **checked}, {})
+
+    def _choice(self, name: str, value: Choice) -> Choice:
+        called = f"{self.name}: {name}"
+        if not any(generic.pack == name for generic in self._inputs):
+            if value not in DTYPES:
+                raise TypeError(f"{called} is a dtype, one of {', '.join(DTYPES)}, found {value!r}")
+            return value
+        is_count = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not is_count or not 0 <= int(value) <= MOST_AXES:
+            raise TypeError(f"{called} is a number of axes, 0 to {MOST_AXES}, found {value!r}")
+        return int(value)
 
     def __repr__(self) -> str:
         return f"<te.GenericKernel {self.signature} for any {', '.join(self._names)}>"

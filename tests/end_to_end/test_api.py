@@ -196,6 +196,8 @@ def test_sizes() -> None:
 def test_consts() -> None:
     assert te.build(SCALE)(np.ones(1, F32)) == 2
     assert te.build(SCALE, consts={"by": 5})(np.ones(1, F32)) == 5
+    with pytest.raises(ValueError, match="`c` is too large for a float"):
+        te.build("op f(const c: float = 1.0) -> y: f64 { y = c }", consts={"c": 10**400})
     kinds = "op f(X: f32[N], const a: float = 0.5, const b: bool = true) -> Y: f32[N] { Y[i] = where(b, a, X[i]) }"
     assert te.build(kinds, consts={"a": 3})(np.ones(1, F32)) == 3
     assert te.build(kinds, consts={"b": False})(np.ones(1, F32)) == 1
@@ -298,6 +300,9 @@ def test_dtype_variables() -> None:
         kernel(np.ones((3, 4), np.complex64))
     with pytest.raises(TypeError, match=r"softmax leaves open T, not `U`"):
         kernel.specialized(U="f32")
+    for wrong in ("f31", 3, None):
+        with pytest.raises(TypeError, match=r"softmax: T is a dtype, one of bool, .*, found"):
+            kernel.specialized(T=wrong)
 
 
 def test_dtype_variables_of_several_inputs() -> None:
@@ -339,6 +344,9 @@ def test_packs(compilations: list[str]) -> None:
         np.testing.assert_allclose(total(f32(*shape), 2), 2 * f32(*shape).sum(axis=-1), rtol=1e-5, atol=1e-6)
     assert len(compilations) == 4
     assert total.specialized(S=2).signature == "total(X: f32[S1, S2, N], a: f32) -> y: f32[S1, S2]"
+    for wrong in ("x", 1.5, True, -1, 1000):
+        with pytest.raises(TypeError, match="total: S is a number of axes, 0 to 64, found"):
+            total.specialized(S=wrong)
     assert len(compilations) == 4
     with pytest.raises(
         ValueError, match=re.escape("total: `X` must have at least 1 axis, found the shape ()")

@@ -117,6 +117,10 @@ def test_mistakes(path: Path) -> None:
     te.build(GENERIC).bind(W=W).save(path)
     with pytest.raises(ValueError, match="is of the op f, and this kernel of linear"):
         kernel.bind_saved(path)
+    te.build(LINEAR.replace("W", "V")).bind(V=W).save(path)
+    with pytest.raises(ValueError, match="weights has an input `V`, and linear has "):
+        kernel.bind_saved(path)
+    te.build(GENERIC).bind(W=W).save(path)
     with pytest.raises(TypeError, match="W must be an array"):
         kernel.bind(W=3, b=B).save(path)
     with pytest.raises(TypeError, match="cannot be saved"):
