@@ -312,9 +312,11 @@ class Kernel:
             give = as_it_is
             results = self._outputs(plan, out)
             inputs = [array.copy() if any(overlap(array, r) for r in results) else array for array in inputs]
-        self._run(plan, inputs, results, kept)
-        if is_known:
-            self._learn(values, inputs, plan, kept)
+        # Of results without elements one axis may be long: its loop would go on for hours, with nothing in it.
+        if any(result.size for result in results) or not self._hidden.is_plain:
+            self._run(plan, inputs, results, kept)
+            if is_known:
+                self._learn(values, inputs, plan, kept)
         if out is not None:
             return out
         return give(results[0]) if len(results) == 1 else tuple(give(r) for r in results)

@@ -255,6 +255,16 @@ def test_empty_arrays(schedule: str | None, shape: tuple[int, int, int]) -> None
     np.testing.assert_array_equal(found, f32(m, k) @ f32(k, n))
 
 
+@pytest.mark.timeout(60)
+def test_an_empty_array_may_have_a_long_axis() -> None:
+    kernel = te.build("op f(X: f32[M, N]) -> Y: f32[M, N] { Y[i, j] = X[i, j] * 2 }")
+    for shape in ((1 << 40, 0), (0, 1 << 40)):
+        for _ in range(2):
+            assert kernel(np.empty(shape, np.float32)).shape == shape
+    out = np.empty((1 << 40, 0), np.float32)
+    assert kernel(out, out=out) is out
+
+
 # ---------------------------------------------------------------- sizes and memory
 
 
