@@ -8,10 +8,12 @@ import pytest
 
 import te
 from te.ir.bounds import NO_FACTS, Facts
-from te.ir.expr import Op, Var, compare, integer
+from te.ir.expr import Const, Load, Op, Var, compare, integer
+from te.ir.loop import ASYNC, Alloc, Barrier, Buffer, Commit, For, Seq, Stmt, Store, Wait, seq
 from te.ir.print import print_expr
-from te.ir.types import I64
+from te.ir.types import F32, I64
 from te.schedule.finalize.gpu import meeting
+from te.schedule.finalize.gpu.barriers import place_barriers
 from te.schedule.finalize.gpu.instances import meet_in
 from te.schedule.finalize.gpu.touches import Age, Touch, committed, one_by_one, waited
 
@@ -101,3 +103,25 @@ def test_an_example_is_found_among_swizzled_rows() -> None:
     )
     assert meet_in(first, second, NO_FACTS, by_others=False)
     assert not meet_in(first, second, NO_FACTS, by_others=True)
+
+
+@pytest.mark.parametrize("name", ["k", "v"])
+def test_a_later_loop_of_the_same_name_is_another(name: str) -> None:
+    """All elements of a copy are under way behind it, not those of its last trip alone."""
+
+    def threads(loop: str, body: Stmt) -> For:
+        return For(loop, integer(32), body, "thread.x")
+
+    t, u, v, w = (Var(x) for x in "tuvw")
+    copy = threads("t", Store("S", (v, t), Load("A", (v, t), F32), "S", method=ASYNC))
+    other = threads("u", Store("T", (u,), Const(0.0, F32), "T"))
+    turned = Op("-", (integer(31), w), I64)
+    read = threads("w", Store("Y", (w,), Load("S", (integer(3), turned), F32), "Y"))
+    loops = seq(For("v", integer(4), copy), For(name, integer(2), seq(Commit(), other)), read)
+    first = Buffer("S", F32, (integer(4), integer(32)), "shared")
+    second = Buffer("T", F32, (integer(32),), "shared", place=512)
+    placed = place_barriers(Alloc(first, Alloc(second, loops)), NO_FACTS)
+    assert isinstance(placed, Alloc)
+    assert isinstance(placed.body, Alloc)
+    assert isinstance(placed.body.body, Seq)
+    assert [type(s) for s in placed.body.body.items] == [For, For, Wait, Barrier, For]

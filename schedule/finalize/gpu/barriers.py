@@ -62,6 +62,7 @@ from te.schedule.finalize.gpu.touches import (
     touches_of,
     under_way,
     waited,
+    without_own,
 )
 
 MOST_ROUNDS = 4
@@ -136,8 +137,10 @@ class _Barriers:
             return make(before)
         first: list[Stmt] = []
         if under_way(met):
-            first = [Commit(), Wait(0)] if any(is_open(t) for t in met) else [Wait(0)]
-            before = waited(committed(before), 0)
+            first.append(Wait(0))
+            if any(is_open(t) for t in met):
+                first, before = [Commit(), *first], committed(before)
+            before = waited(before, 0)  # which is not over for a copy whose group is open
             if not meeting(before, touches, facts, self.overlaps):
                 made = make(before)
                 return replace(made, body=seq(*first, made.body))
@@ -196,7 +199,7 @@ class _Barriers:
         inside = facts_inside(s, s.body, facts, False)
         everything = touches_of(s.body, self.written, self.levels)
         closed = groups_closed(s.body)
-        under = NO_TOUCHES.union(*[begun_before(t, s, closed) for t in copies])
+        under = NO_TOUCHES.union(*[begun_before(without_own(t, s.var), s, closed) for t in copies])
         if under_way(everything):
             own = under_way(self.placed(s.body, NO_TOUCHES, inside).left)
             under = under.union(*[begun_in_earlier_trip(t, s, closed) for t in own])

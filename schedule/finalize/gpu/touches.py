@@ -182,6 +182,18 @@ def _substituted_age(age: Age, values: Mapping[str, Expr]) -> Age:
     return Age(least, tuple(counts), age.most)
 
 
+def without_own(t: Touch, name: str) -> Touch:
+    """The access without a variable of its own of that name, which is another one where a later loop has it."""
+    own = dict(t.ranges)
+    if name not in own:
+        return t
+    other = name
+    while other in own:
+        other += "'"
+    t = substituted(t, {name: Var(other)})
+    return replace(t, ranges=tuple((other if n == name else n, e) for n, e in t.ranges))
+
+
 def outside_of(t: Touch, let: Let) -> Touch:
     """An access inside of a name, as it is seen outside."""
     return in_some_trip(t, let) if _is_known_by_range(let) else substituted(t, {let.var: let.value})
