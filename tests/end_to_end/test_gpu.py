@@ -161,11 +161,17 @@ schedule scale on cuda {
 """
 
 
-@pytest.mark.torch
-def test_tensors_of_pytorch_streams_and_graphs() -> None:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
+@pytest.fixture
+def torch() -> Any:
+    """PyTorch, where it has CUDA."""
+    found = pytest.importorskip("torch")
+    if not found.cuda.is_available():
         pytest.skip("this PyTorch has no CUDA")
+    return found
+
+
+@pytest.mark.torch
+def test_tensors_of_pytorch_streams_and_graphs(torch: Any) -> None:
     kernel = te.build(SCALE, target="cuda")
     assert isinstance(kernel, GpuKernel)
     x, by = torch.randn(100_000, device="cuda"), torch.tensor(3.0, device="cuda")
@@ -188,10 +194,7 @@ def test_tensors_of_pytorch_streams_and_graphs() -> None:
 
 
 @pytest.mark.torch
-def test_work_is_in_order_with_the_current_stream_of_pytorch() -> None:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("this PyTorch has no CUDA")
+def test_work_is_in_order_with_the_current_stream_of_pytorch(torch: Any) -> None:
     kernel = te.build(SCALE, target="cuda")
     assert isinstance(kernel, GpuKernel)
     x = torch.zeros(1 << 20, device="cuda")
@@ -219,10 +222,7 @@ def test_work_is_in_order_with_the_current_stream_of_pytorch() -> None:
 
 
 @pytest.mark.torch
-def test_a_graph_of_memory_that_is_not_aligned() -> None:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("this PyTorch has no CUDA")
+def test_a_graph_of_memory_that_is_not_aligned(torch: Any) -> None:
     kernel = te.build(SCALE, target="cuda")
     assert isinstance(kernel, GpuKernel)
     x, by = torch.arange(1001.0, device="cuda"), torch.tensor(3.0, device="cuda")
